@@ -1,0 +1,15 @@
+"""What can be removed from a model: structures, how they are found, why others are skipped."""
+
+from tfprune.structures.collection import Structures
+from tfprune.structures.finding import find_structures
+from tfprune.structures.registry import register_layer_kind
+from tfprune.structures.structure import Skipped, Slices, Structure
+
+__all__ = [
+    "Skipped",
+    "Slices",
+    "Structure",
+    "Structures",
+    "find_structures",
+    "register_layer_kind",
+]

@@ -1,0 +1,118 @@
+"""The structures of a model, and the layers that were skipped."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+
+from tfprune.structures.structure import Skipped, Structure
+
+
+class Structures(Sequence):
+    """The structures found in a model, in the order of its layers; prints as a table.
+
+    Args:
+        found: The structures.
+        skipped: The layers left whole, each with its reason.
+
+    Example:
+
+    >>> structures = tfprune.find_structures(model)
+    >>> print(structures)                        # the table
+    >>> structures.select(["ffn"])               # by kind
+    >>> structures.select([r"encoder_[01]_.*"])  # by regular expression over names
+    """
+
+    def __init__(self, found: Sequence[Structure], skipped: Sequence[Skipped] = ()):
+        self._found = tuple(found)
+        self.skipped = tuple(skipped)
+
+    def __getitem__(self, index):
+        if isinstance(index, str):
+            for structure in self._found:
+                if structure.name == index:
+                    return structure
+            raise KeyError(index)
+        return self._found[index]
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __iter__(self) -> Iterator[Structure]:
+        return iter(self._found)
+
+    def __contains__(self, item) -> bool:
+        return any(item is s or item == s.name for s in self._found)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that occur, in order of appearance."""
+        return tuple(dict.fromkeys(s.kind for s in self._found))
+
+    def select(self, patterns: str | Sequence[str] | None = None) -> Structures:
+        """The structures that a list of kinds, names or regular expressions picks.
+
+        Args:
+            patterns: Each is a kind (`"ffn"`, `"heads"`), a name, or a regular expression that
+                matches a whole name. `None` picks all.
+
+        Returns:
+            `Structures`, in the model's order.
+
+        Raises:
+            ValueError: If a pattern matches nothing or is no regular expression.
+        """
+        if patterns is None:
+            return self
+        if isinstance(patterns, str):
+            patterns = [patterns]
+        picked: set[str] = set()
+        for pattern in patterns:
+            matched = {s.name for s in self._found if _matches(pattern, s)}
+            if not matched:
+                raise ValueError(
+                    "`structures` holds a pattern that matches no structure of the model. "
+                    f"Received: {pattern!r}. It can be a kind ({', '.join(self.kinds) or 'none'}), "
+                    "a name or a regular expression over whole names; the names are: "
+                    f"{', '.join(s.name for s in self._found) or 'none'}."
+                )
+            picked |= matched
+        return Structures([s for s in self._found if s.name in picked], self.skipped)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title="Structures", title_justify="left")
+        table.add_column("layer", overflow="fold")
+        table.add_column("kind")
+        table.add_column("groups", justify="right")
+        table.add_column("weights", justify="right")
+        for s in self._found:
+            table.add_row(s.name, s.kind, f"{s.groups:,}", f"{s.weights:,}")
+        console = Console(file=io.StringIO(), width=100)
+        if self._found:
+            console.print(table)
+        else:
+            console.print("No structure that can be removed was found.")
+        if self.skipped:
+            skipped = Table(title="Skipped", title_justify="left")
+            skipped.add_column("layer", overflow="fold")
+            skipped.add_column("reason", overflow="fold")
+            for s in self.skipped:
+                skipped.add_row(s.name, s.reason)
+            console.print(skipped)
+        return console.file.getvalue().rstrip("\n")
+
+
+def _matches(pattern: str, structure: Structure) -> bool:
+    if pattern in (structure.kind, structure.name):
+        return True
+    try:
+        return re.fullmatch(pattern, structure.name) is not None
+    except re.error as error:
+        raise ValueError(
+            "`structures` must hold kinds, names or regular expressions. "
+            f"Received: {pattern!r}, which is no regular expression: {error}."
+        ) from error

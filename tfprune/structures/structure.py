@@ -1,0 +1,184 @@
+"""A structure: groups of weights that can leave a network together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+Reader = Callable[[Any], np.ndarray]
+"""Gives the value of a variable as an array; rebuild passes values it has already folded."""
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The share that a structure has in one variable: one slice for each group, along one axis.
+
+    Args:
+        layer: The layer that owns the variable.
+        attribute: The attribute of `layer` that holds it, `"kernel"` or `"bias"`.
+        axis: The axis along which the groups lie. Each group takes `shape[axis] // groups`
+            consecutive positions (more than one for the query heads of a shared key and value).
+        role: `"producer"` if the variable makes what the group emits, `"consumer"` if it
+            reads it.
+        within: The axis of the single connections inside a group: the head size. `None` where
+            a group is a single connection, as a feed-forward unit is.
+    """
+
+    layer: keras.Layer
+    attribute: str
+    axis: int
+    role: str
+    within: int | None = None
+
+    @property
+    def variable(self) -> keras.Variable:
+        """The variable itself, whatever is laid over it."""
+        plain = getattr(self.layer, f"_{self.attribute}", None)
+        return plain if isinstance(plain, keras.Variable) else getattr(self.layer, self.attribute)
+
+    @property
+    def connection_axes(self) -> tuple[int, ...]:
+        """The axes that number single connections (rows or columns) rather than groups."""
+        return (self.axis,) if self.within is None else (self.axis, self.within)
+
+
+class Structure:
+    """A family of groups of weights, each of which can leave the network whole.
+
+    A unit of a feed-forward pair is a group: its column of the first kernel, its bias, its row of
+    the second kernel. A head of an attention layer is another. One subclass describes one kind;
+    it says which slices of which variables make up the groups, what a group emits once the weights
+    that make it are zero, and which configuration a layer has when fewer groups are left.
+
+    Args:
+        name: The path of the first layer, unique in the model, such as `"encoder_0_ffn_in"`.
+        groups: How many groups there are.
+        slices: The shares in each variable, producers first.
+
+    Attributes:
+        kind: The kind's name, as callbacks and tables use it: `"ffn"`, `"heads"`.
+    """
+
+    kind: ClassVar[str] = ""
+
+    def __init__(self, name: str, groups: int, slices: tuple[Slices, ...]):
+        self.name = name
+        self.groups = groups
+        self.slices = slices
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {self.groups} groups of {self.group_size}>"
+
+    # -- what a kind must say -----------------------------------------------------------------
+
+    def emitted(self, consumer: Slices, read: Reader) -> np.ndarray | None:
+        """What reaches `consumer` from each group whose producer kernels are zero.
+
+        Args:
+            consumer: One of `self.consumers`.
+            read: Gives the value of a variable.
+
+        Returns:
+            Array of the consumer's input axes, `consumer.variable.shape[:k]`, or `None` if it is
+            not a constant even then.
+        """
+        raise NotImplementedError
+
+    def resized_config(self, layer: keras.Layer, groups: int) -> dict[str, Any]:
+        """The entries of `layer.get_config()` that change when `groups` groups are left."""
+        raise NotImplementedError
+
+    # -- what follows from the slices ---------------------------------------------------------
+
+    @property
+    def producers(self) -> tuple[Slices, ...]:
+        """The slices that make what a group emits."""
+        return tuple(s for s in self.slices if s.role == "producer")
+
+    @property
+    def consumers(self) -> tuple[Slices, ...]:
+        """The slices that read what a group emits."""
+        return tuple(s for s in self.slices if s.role == "consumer")
+
+    @property
+    def group_size(self) -> int:
+        """Weights in one group."""
+        return self.weights // self.groups
+
+    @property
+    def weights(self) -> int:
+        """Weights in all groups."""
+        return sum(int(np.prod(s.variable.shape)) for s in self.slices)
+
+    def squared_norms(self) -> Any:
+        """Squared Euclidean norm of each group over all its weights, a tensor `(groups,)`."""
+        total = 0.0
+        for share in self.slices:
+            value = ops.square(ops.cast(ops.convert_to_tensor(share.variable), "float32"))
+            others = [a for a in range(len(value.shape)) if a != share.axis]
+            along = ops.sum(value, axis=others) if others else value
+            total = total + ops.sum(ops.reshape(along, (self.groups, -1)), axis=1)
+        return total
+
+    def norms(self) -> np.ndarray:
+        """Euclidean norm of each group over all its weights, an array `(groups,)`."""
+        return np.sqrt(ops.convert_to_numpy(self.squared_norms()))
+
+    def spread(self, per_group: Any, share: Slices) -> Any:
+        """Shapes one number for each group so that it multiplies `share.variable`.
+
+        Args:
+            per_group: Tensor or array `(groups,)`.
+            share: One of `self.slices`.
+
+        Returns:
+            Tensor that broadcasts against the variable.
+        """
+        shape = [1] * len(share.variable.shape)
+        shape[share.axis] = -1
+        repeats = share.variable.shape[share.axis] // self.groups
+        return ops.reshape(ops.repeat(per_group, repeats), shape)
+
+    def scale(self, per_group: Any) -> None:
+        """Multiplies the weights of each group, in place, by one number for each group.
+
+        Args:
+            per_group: Tensor or array `(groups,)`; 0 kills a group, 1 leaves it alone.
+        """
+        per_group = ops.convert_to_tensor(per_group)
+        for share in self.slices:
+            variable = share.variable
+            factor = ops.cast(self.spread(per_group, share), variable.dtype)
+            # Where, not only a product: a NaN or an infinity in a dead group must go too.
+            variable.assign(ops.where(factor == 0, ops.zeros_like(variable), variable * factor))
+
+    def positions(self, groups: np.ndarray, share: Slices) -> np.ndarray:
+        """The positions along `share.axis` that belong to the groups with the given numbers."""
+        repeats = share.variable.shape[share.axis] // self.groups
+        return (np.asarray(groups)[:, None] * repeats + np.arange(repeats)).reshape(-1)
+
+    def layers(self) -> Iterator[keras.Layer]:
+        """The layers whose weights the groups are made of, each once."""
+        seen: set[int] = set()
+        for share in self.slices:
+            if id(share.layer) not in seen:
+                seen.add(id(share.layer))
+                yield share.layer
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A layer that was left whole, and why.
+
+    Args:
+        name: The path of the layer.
+        reason: One clause in plain words, such as `"its output is an output of the model"`.
+    """
+
+    name: str
+    reason: str
