@@ -1,0 +1,1 @@
+"""tfprune: make Keras 3 models physically smaller while they train."""

@@ -1,0 +1,87 @@
+"""Heads of Keras attention layers."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from tfprune.structures.registry import register_layer_kind
+from tfprune.structures.structure import Slices, Structure
+
+
+class AttentionHeads(Structure):
+    """The heads of one `MultiHeadAttention` or `GroupQueryAttention` layer.
+
+    A group is what must leave together: one key and value head with all the query heads that
+    share it. Attention weights sum to one, so a head whose value kernel is zero emits its value
+    bias whatever it attends to.
+    """
+
+    kind = "heads"
+
+    def __init__(self, name: str, layer: keras.Layer, groups: int):
+        self.layer = layer
+        slices = []
+        for projection in _projections(layer):
+            slices.append(Slices(projection, "kernel", 1, "producer", within=2))
+            if projection.bias is not None:
+                slices.append(Slices(projection, "bias", 0, "producer", within=1))
+        slices.append(Slices(layer._output_dense, "kernel", 0, "consumer", within=1))
+        super().__init__(name, groups, tuple(slices))
+
+    @property
+    def silencers(self) -> tuple[Slices, ...]:
+        """The kernels that must be zero for a head to emit a constant: the value's alone."""
+        value = self.layer._value_dense
+        return tuple(s for s in self.slices if s.layer is value and s.attribute == "kernel")
+
+    def emitted(self, consumer, read):
+        """The value bias, for every query head that reads it."""
+        heads, head_dim = consumer.variable.shape[:2]
+        value = self.layer._value_dense
+        if value.bias is None:
+            return np.zeros((heads, head_dim), "float32")
+        bias = read(value.bias)
+        if getattr(self.layer, "_gate_dense", None) is not None and np.any(bias):
+            return None
+        return np.repeat(bias, heads // len(bias), axis=0)
+
+    def resized_config(self, layer, groups):
+        """Fewer heads; the size of a head stays."""
+        if layer is not self.layer:
+            return {}
+        if isinstance(layer, keras.layers.GroupQueryAttention):
+            return {
+                "num_key_value_heads": groups,
+                "num_query_heads": groups * layer.num_repeats,
+            }
+        config = {"num_heads": groups}
+        if layer._output_shape is None:
+            # Unset, it would follow the query's width; say it, so that nothing depends on that.
+            config["output_shape"] = list(layer._output_dense.kernel.shape[2:])
+        return config
+
+    def layers(self):
+        """The attention layer: its projections are its own affair."""
+        yield self.layer
+
+
+def _projections(layer):
+    for name in ("_query_dense", "_key_dense", "_value_dense", "_gate_dense"):
+        projection = getattr(layer, name, None)
+        if projection is not None:
+            yield projection
+
+
+@register_layer_kind(keras.layers.MultiHeadAttention)
+def describe_multi_head_attention(layer, name):
+    """Heads of `keras.layers.MultiHeadAttention`, and of KerasHub's `CachedMultiHeadAttention`."""
+    if len(layer._query_dense.kernel.shape) != 3:
+        raise ValueError("its projections do not have the shape (width, heads, head size)")
+    return AttentionHeads(name, layer, layer.num_heads)
+
+
+@register_layer_kind(keras.layers.GroupQueryAttention)
+def describe_grouped_query_attention(layer, name):
+    """Whole groups of `keras.layers.GroupQueryAttention`: a key-value head and its queries."""
+    return AttentionHeads(name, layer, layer.num_key_value_heads)

@@ -1,0 +1,102 @@
+"""Which operations work on each unit by itself, so that units before and after are the same."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from tfprune.structures.graph import Untraceable, trace
+
+_LAYERS = (
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.ELU,
+    layers.Dropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.AlphaDropout,
+    layers.Identity,
+    layers.Add,
+    layers.Subtract,
+    layers.Multiply,
+    layers.Average,
+    layers.Maximum,
+    layers.Minimum,
+)
+
+# Names of classes in keras.src.ops; Keras has no public list of its operations.
+_OPERATIONS = frozenset(
+    """
+    Relu Relu6 Sigmoid SparseSigmoid Softplus Softsign SoftShrink SparsePlus Silu Squareplus
+    LogSigmoid LeakyRelu HardSigmoid HardSilu Elu Selu Gelu Celu TanhShrink HardTanh HardShrink
+    Threshold Absolute Add Subtract Multiply Divide TrueDivide Maximum Minimum Power Square Sqrt
+    Rsqrt Exp Expm1 Log Log1p Tanh Sin Cos Erf Negative Sign Clip Cast StopGradient Copy Reciprocal
+    Arctan ReLU Divide Mish HardTanh Threshold
+    """.split()
+)
+
+
+def is_elementwise(operation) -> bool:
+    """Whether an operation treats each unit of its inputs alone, at inference.
+
+    Args:
+        operation: A Keras layer or operation, as found in a node.
+
+    Returns:
+        `True` only where that is known for certain.
+    """
+    if isinstance(operation, layers.Activation):
+        return is_elementwise_function(operation.activation)
+    if isinstance(operation, keras.Layer):
+        return type(operation) in _LAYERS
+    cls = type(operation)
+    return cls.__name__ in _OPERATIONS and cls.__module__.startswith(("keras.src.ops.", "keras.src.activations."))
+
+
+# Element-wise too, but they convert their input to an array and so refuse symbolic tensors.
+_FUNCTIONS = (
+    keras.activations.linear,
+    keras.activations.hard_silu,
+    keras.activations.mish,
+    keras.activations.threshold,
+)
+
+
+class _Call(keras.Layer):
+    """Lends a function the shape of a layer, so that it can be traced."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def is_elementwise_function(function) -> bool:
+    """Whether an activation function is made of element-wise operations alone.
+
+    The function is called on a symbolic tensor, so lambdas and compositions are seen through.
+    """
+    if function is None or function in _FUNCTIONS:
+        return True
+    x = keras.KerasTensor((None, 3))
+    try:
+        graph = trace(_Call(function), (x,))
+    except Untraceable:
+        return False
+    return all(
+        is_elementwise(node.operation)
+        and all(len(t.shape) == 0 or t.shape == x.shape for t in node.input_tensors)
+        and not has_array_arguments(node)
+        for node in graph.nodes
+    )
+
+
+def has_array_arguments(node) -> bool:
+    """Whether a call mixes in an array or a variable that is not one single number."""
+    symbolic = {id(t) for t in node.input_tensors}
+    values = keras.tree.flatten([node.arguments.args, node.arguments.kwargs])
+    return any(
+        id(v) not in symbolic and len(getattr(v, "shape", ())) > 0 for v in values
+    )

@@ -1,0 +1,212 @@
+"""The graph of calls inside a model or layer, whichever way it was written.
+
+A Functional or Sequential model has its graph. Any other layer is called once on symbolic tensors:
+Keras records a node for each layer and operation it meets, which shows a subclassed model or a
+KerasHub layer as if it had been written with the Functional API. Nothing is computed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import tree
+
+
+@dataclass
+class Graph:
+    """Nodes in the order in which they run, and the tensors that leave.
+
+    Args:
+        nodes: Keras nodes: `operation`, `arguments`, `input_tensors`, `outputs`.
+        outputs: Symbolic tensors that the caller receives.
+    """
+
+    nodes: list[Any]
+    outputs: list[Any]
+
+    def __post_init__(self):
+        self._output_ids = {id(t) for t in self.outputs}
+        self._made_by = {id(t): node for node in self.nodes for t in node.outputs}
+        self._used_by: dict[int, list[Any]] = {}
+        for node in self.nodes:
+            for tensor in {id(t): t for t in node.input_tensors}.values():
+                self._used_by.setdefault(id(tensor), []).append(node)
+
+    def leaves(self, tensor) -> bool:
+        """Whether a tensor is one of the outputs."""
+        return id(tensor) in self._output_ids
+
+    def producer(self, tensor):
+        """The node that made a tensor; `None` for an input."""
+        return self._made_by.get(id(tensor))
+
+    def consumers(self, tensor) -> list[Any]:
+        """The nodes that read a tensor."""
+        return self._used_by.get(id(tensor), [])
+
+    def calls(self, operation) -> list[Any]:
+        """The nodes that call a layer or operation."""
+        return [node for node in self.nodes if node.operation is operation]
+
+
+class Untraceable(Exception):
+    """The layer could not be called on symbolic tensors; the message says why."""
+
+
+def graph_of(layer: keras.Layer, call=None) -> Graph:
+    """The graph inside a layer or model.
+
+    Args:
+        layer: A built layer or model that has layers inside.
+        call: The node of the outer graph that calls it, whose arguments show what it is given.
+
+    Returns:
+        A `Graph`.
+
+    Raises:
+        Untraceable: If the layer cannot be called on symbolic tensors.
+    """
+    functional = _functional(layer)
+    if functional is not None:
+        nodes = [
+            node
+            for depth in sorted(functional._nodes_by_depth, reverse=True)
+            for node in functional._nodes_by_depth[depth]
+        ]
+        return Graph(_in_running_order(nodes), list(functional.outputs))
+    args, kwargs = _symbolic_arguments(layer, call)
+    try:
+        return trace(layer, args, kwargs)
+    except Untraceable as reason:
+        # Layers that build tensors from the sizes of others need sizes, not `None`.
+        try:
+            return trace(layer, _with_sizes(args), _with_sizes(kwargs))
+        except Untraceable:
+            raise reason from None
+
+
+def _functional(layer):
+    if isinstance(layer, keras.Sequential):
+        if layer._functional is None:
+            raise Untraceable("the Sequential model is not built")
+        return layer._functional
+    # A subclass that gives inputs and outputs to `super().__init__` and then overrides `call`
+    # does not run its graph.
+    if hasattr(layer, "_nodes_by_depth") and _runs_its_graph(layer):
+        return layer
+    return None
+
+
+def _runs_its_graph(model) -> bool:
+    functional_class = next(c for c in type(model).__mro__ if c.__name__ == "Functional")
+    return type(model).call is functional_class.call
+
+
+def trace(layer: keras.Layer, args=(), kwargs=None) -> Graph:
+    """Calls `layer.call` on symbolic tensors and collects the nodes it leaves behind."""
+    with _history_restored(layer):
+        try:
+            result = layer.call(*args, **(kwargs or {}))
+        except Exception as error:  # Whatever user code raises is the reason we report.
+            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise Untraceable(
+                f"its `call` does not run on symbolic tensors ({first_line})"
+            ) from error
+        outputs = [t for t in tree.flatten(result) if isinstance(t, keras.KerasTensor)]
+        if not outputs:
+            raise Untraceable("its `call` returns no tensor")
+        return Graph(_ancestors(outputs), outputs)
+
+
+def _ancestors(outputs) -> list[Any]:
+    nodes: dict[int, Any] = {}
+    pending = list(outputs)
+    while pending:
+        history = getattr(pending.pop(), "_keras_history", None)
+        if history is None or history.operation is None:
+            continue
+        node = history.operation._inbound_nodes[history.node_index]
+        if id(node) not in nodes:
+            nodes[id(node)] = node
+            pending.extend(node.input_tensors)
+    return _in_running_order(list(nodes.values()))
+
+
+def _in_running_order(nodes) -> list[Any]:
+    made_by = {id(t): node for node in nodes for t in node.outputs}
+    order: dict[int, Any] = {}
+    for start in nodes:
+        stack = [(start, False)]
+        while stack:
+            node, ready = stack.pop()
+            if id(node) in order:
+                continue
+            if ready:
+                order[id(node)] = node
+                continue
+            stack.append((node, True))
+            stack.extend(
+                (made_by[id(t)], False) for t in reversed(node.input_tensors) if id(t) in made_by
+            )
+    return list(order.values())
+
+
+@contextmanager
+def _history_restored(layer):
+    """Takes back the nodes that a symbolic call adds to the layers inside."""
+    layers = layer._flatten_layers()
+    before = [(x, len(x._inbound_nodes), len(x._outbound_nodes)) for x in layers]
+    try:
+        yield
+    finally:
+        for x, inbound, outbound in before:
+            del x._inbound_nodes[inbound:]
+            del x._outbound_nodes[outbound:]
+
+
+def _symbolic_arguments(layer, call):
+    if call is not None:
+        fresh = {
+            id(t): keras.KerasTensor(t.shape, dtype=t.dtype, name=t.name)
+            for t in call.input_tensors
+        }
+        args, kwargs = call.arguments.args, call.arguments.kwargs
+        replace = lambda x: fresh.get(id(x), x)  # noqa: E731
+        return tree.map_structure(replace, args), tree.map_structure(replace, kwargs)
+    return _arguments_from_build(layer)
+
+
+def _with_sizes(arguments, size=2):
+    def fill(x):
+        if not isinstance(x, keras.KerasTensor):
+            return x
+        return keras.KerasTensor([size if d is None else d for d in x.shape], dtype=x.dtype)
+
+    return tree.map_structure(fill, arguments)
+
+
+def _arguments_from_build(layer):
+    """Symbolic arguments from the shapes with which the layer was built."""
+    shapes = getattr(layer, "_build_shapes_dict", None)
+    if not shapes:
+        raise Untraceable("it was never called, so what it takes is unknown")
+    if len(shapes) == 1:
+        return (_tensors(next(iter(shapes.values())), layer),), {}
+    names = inspect.signature(layer.call).parameters
+    kwargs = {}
+    for key, shape in shapes.items():
+        name = key.removesuffix("_shape")
+        if name not in names:
+            raise Untraceable(f"`call` has no argument {name!r} for the shape {key!r}")
+        kwargs[name] = _tensors(shape, layer)
+    return (), kwargs
+
+
+def _tensors(shapes, layer):
+    return tree.map_shape_structure(
+        lambda shape: keras.KerasTensor(shape, dtype=layer.compute_dtype), shapes
+    )
