@@ -67,9 +67,11 @@ class _Search:
         except Untraceable as reason:
             self._leave_whole(layer, prefix, str(reason))
             return
-        self._search(graph, prefix, layer.name)
+        pairs = self._feed_forward(graph, prefix, layer.name)
         for node in graph.nodes:
             inner = node.operation
+            if id(inner) in pairs:
+                self.found.append(pairs.pop(id(inner)))
             if not isinstance(inner, keras.Layer) or id(inner) in self.seen:
                 continue
             if describe_of(inner):
@@ -78,16 +80,19 @@ class _Search:
             elif _has_layers(inner) and not is_dense(inner):
                 self.look_into(inner, f"{prefix}{inner.name}/", node)
 
-    def _search(self, graph: Graph, prefix: str, where: str) -> None:
+    def _feed_forward(self, graph: Graph, prefix: str, where: str) -> dict[int, Structure]:
+        """The feed-forward pairs of a graph by the `id` of their first layer."""
+        pairs = {}
         for node in graph.nodes:
             if is_dense(node.operation):
                 self.places.setdefault(id(node.operation), set()).add(prefix or where)
         for result in find_feed_forward(graph, lambda layer: f"{prefix}{layer.name}"):
             if isinstance(result, Structure):
-                self.found.append(result)
+                pairs[id(next(result.layers()))] = result
             else:
                 layer, reason = result
                 self.skipped.append((layer, Skipped(f"{prefix}{layer.name}", reason)))
+        return pairs
 
     def _describe(self, layer: keras.Layer, graph: Graph, prefix: str) -> None:
         name = f"{prefix}{layer.name}"

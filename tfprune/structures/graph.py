@@ -160,12 +160,38 @@ def _history_restored(layer):
     """Takes back the nodes that a symbolic call adds to the layers inside."""
     layers = layer._flatten_layers()
     before = [(x, len(x._inbound_nodes), len(x._outbound_nodes)) for x in layers]
+    narrow = [x for x in layers if not _takes_all_arguments(x)]
+    for x in narrow:
+        x.__dict__["compute_output_spec"] = _without_unknown_arguments(x.compute_output_spec)
     try:
         yield
     finally:
+        for x in narrow:
+            del x.__dict__["compute_output_spec"]
         for x, inbound, outbound in before:
             del x._inbound_nodes[inbound:]
             del x._outbound_nodes[outbound:]
+
+
+def _takes_all_arguments(layer) -> bool:
+    """Whether a symbolic call works with every argument of `call`.
+
+    KerasHub's `CachedMultiHeadAttention` adds a cache to `call` and inherits a
+    `compute_output_spec` that knows of none.
+    """
+    spec = inspect.signature(layer.compute_output_spec).parameters
+    if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in spec.values()):
+        return True
+    return set(inspect.signature(layer.call).parameters) <= set(spec)
+
+
+def _without_unknown_arguments(compute_output_spec):
+    known = set(inspect.signature(compute_output_spec).parameters)
+
+    def call(*args, **kwargs):
+        return compute_output_spec(*args, **{k: v for k, v in kwargs.items() if k in known})
+
+    return call
 
 
 def _symbolic_arguments(layer, call):
