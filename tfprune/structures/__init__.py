@@ -4,9 +4,10 @@ from tfprune.structures import attention as _attention  # registers its layer ki
 from tfprune.structures.collection import Structures
 from tfprune.structures.finding import find_structures
 from tfprune.structures.registry import register_layer_kind
-from tfprune.structures.structure import Skipped, Slices, Structure
+from tfprune.structures.structure import Remainder, Skipped, Slices, Structure
 
 __all__ = [
+    "Remainder",
     "Skipped",
     "Slices",
     "Structure",

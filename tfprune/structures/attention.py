@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from tfprune.structures.registry import register_layer_kind
-from tfprune.structures.structure import Slices, Structure
+from tfprune.structures.structure import Remainder, Slices, Structure
 
 
 class AttentionHeads(Structure):
@@ -60,6 +60,12 @@ class AttentionHeads(Structure):
             # Unset, it would follow the query's width; say it, so that nothing depends on that.
             config["output_shape"] = list(layer._output_dense.kernel.shape[2:])
         return config
+
+    def remainders(self):
+        """The bias of the output projection."""
+        output = self.layer._output_dense
+        shape = tuple(output.kernel.shape[2:])
+        return [Remainder(self.layer, output.bias, shape)]
 
     def layers(self):
         """The attention layer: its projections are its own affair."""

@@ -14,7 +14,7 @@ from tfprune.structures.elementwise import (
     is_elementwise_function,
 )
 from tfprune.structures.graph import Graph
-from tfprune.structures.structure import Slices, Structure
+from tfprune.structures.structure import Remainder, Slices, Structure
 
 
 class FeedForwardUnits(Structure):
@@ -64,6 +64,13 @@ class FeedForwardUnits(Structure):
             shape = layer.partial_output_shape
             return {"output_shape": [*shape[:-1], groups]}
         return {"units": groups}
+
+    def remainders(self):
+        """The biases of the layers that read the units."""
+        return [
+            Remainder(s.layer, s.layer.bias, (s.variable.shape[1],), s.layer.activation)
+            for s in self.consumers
+        ]
 
 
 class LeftWhole(Exception):

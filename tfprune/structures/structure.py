@@ -93,6 +93,15 @@ class Structure:
         """The entries of `layer.get_config()` that change when `groups` groups are left."""
         raise NotImplementedError
 
+    def remainders(self) -> list[Remainder]:
+        """What is left of the layers that read the groups when no group is left."""
+        raise NotImplementedError
+
+    @property
+    def silencers(self) -> tuple[Slices, ...]:
+        """The kernels that, once zero, make a group emit a constant: those of all producers."""
+        return tuple(s for s in self.producers if s.attribute != "bias")
+
     # -- what follows from the slices ---------------------------------------------------------
 
     @property
@@ -182,3 +191,20 @@ class Skipped:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """What is left of a layer whose last group has gone: a constant.
+
+    Args:
+        layer: The layer.
+        bias: Its output bias, or `None` if it has none.
+        shape: The shape of one position of its output.
+        activation: What it applies to the bias, or `None`.
+    """
+
+    layer: keras.Layer
+    bias: keras.Variable | None
+    shape: tuple[int, ...]
+    activation: Callable | None = None

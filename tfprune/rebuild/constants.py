@@ -1,0 +1,77 @@
+"""Constants that stand where a layer was, pushed through the graph as far as they go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.structures.elementwise import is_elementwise
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same vector at every position, instead of a tensor.
+
+    Args:
+        vector: Array `(width,)`.
+        like: A symbolic tensor with the same positions.
+        name: The name of the layer that became constant.
+    """
+
+    vector: np.ndarray
+    like: Any
+    name: str
+
+
+@dataclass(frozen=True)
+class Unread:
+    """The output of a layer that nothing reads any more; `like` has the same positions."""
+
+    like: Any
+
+
+def is_add(operation) -> bool:
+    """Whether an operation adds its inputs."""
+    return isinstance(operation, keras.layers.Add) or (
+        type(operation).__name__ == "Add" and type(operation).__module__.startswith("keras.src.ops")
+    )
+
+
+def through(operation, constant: Constant) -> Constant | None:
+    """The constant behind an element-wise operation with one input, or `None` for others."""
+    if not is_elementwise(operation) or is_add(operation):
+        return None
+    if isinstance(operation, keras.layers.Activation):
+        function = operation.activation
+    elif "Dropout" in type(operation).__name__ or isinstance(operation, keras.layers.Identity):
+        return constant
+    else:
+        return None
+    value = ops.convert_to_numpy(function(ops.cast(constant.vector[None], "float32")))[0]
+    return Constant(value, constant.like, constant.name)
+
+
+def as_layer(constant: Constant):
+    """A tensor that holds the constant at every position, made by a layer with a trainable bias."""
+    like, width = constant.like, len(constant.vector)
+    if getattr(like, "_keras_mask", None) is not None or like.shape[-1] != width:
+        # Dense passes the mask on, and takes any width.
+        layer = keras.layers.Dense(width, kernel_initializer="zeros", name=constant.name)
+        output = layer(like)
+    else:
+        # An EinsumDense without a sum is the cheapest Keras layer that is only a bias.
+        axes = "abcdefgh"[: len(like.shape)]
+        layer = keras.layers.EinsumDense(
+            f"{axes},{axes[-1]}->{axes}",
+            output_shape=tuple(like.shape[1:]),
+            bias_axes=axes[-1],
+            kernel_initializer="zeros",
+            name=constant.name,
+        )
+        output = layer(like)
+    layer.bias.assign(constant.vector)
+    return output

@@ -1,0 +1,178 @@
+"""Cuts the layers inside a layer in place, where the graph is hidden in somebody's `call`.
+
+The cuts are written down as plain data, so that a saved model can make them again before it loads
+its weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from tfprune.rebuild.plan import Plan
+
+Cuts = list[dict[str, Any]]
+
+
+def cuts_inside(layer: keras.Layer, plan: Plan) -> Cuts:
+    """The cuts that a plan makes inside a layer.
+
+    Args:
+        layer: A built layer made of layers.
+        plan: The plan.
+
+    Returns:
+        One entry for each layer that changes: `"index"` among the layers inside, `"name"`, and
+        `"become"`: `"smaller"` (with `"config"` and `"input_width"`), `"constant"` (with `"shape"`)
+        or `"nothing"`.
+    """
+    cuts: Cuts = []
+    for index, inner in enumerate(layer._flatten_layers(include_self=False)):
+        cut: dict[str, Any] = {"index": index, "name": inner.name}
+        if id(inner) in plan.constants:
+            cut |= {"become": "constant", "shape": list(plan.constants[id(inner)].shape)}
+        elif id(inner) in plan.gone:
+            cut |= {"become": "nothing"}
+        elif id(inner) in plan.configs or id(inner) in plan.input_widths:
+            cut |= {
+                "become": "smaller",
+                "config": plan.configs.get(id(inner), {}),
+                "input_width": plan.input_widths.get(id(inner)),
+            }
+        else:
+            continue
+        cuts.append(cut)
+    return cuts
+
+
+def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
+    """Makes the cuts inside a built layer; the weights of what is cut are fresh afterwards.
+
+    Args:
+        layer: A built layer of the class and configuration for which the cuts were written.
+        cuts: What `cuts_inside` returned.
+
+    Raises:
+        ValueError: If the layers inside are not those for which the cuts were written.
+    """
+    inside = layer._flatten_layers(include_self=False)
+    targets = []
+    for cut in cuts:
+        target = inside[cut["index"]] if cut["index"] < len(inside) else None
+        if target is None or target.name != cut["name"]:
+            found = "nothing" if target is None else repr(target.name)
+            raise ValueError(
+                f"The saved cuts do not fit {type(layer).__name__} {layer.name!r}: they expect "
+                f"layer {cut['name']!r} at place {cut['index']}, and found {found}. The class has "
+                "changed since the model was rebuilt; use the version it was saved with."
+            )
+        targets.append(target)
+    for cut, target in zip(cuts, targets, strict=True):
+        _become(target, _replacement(target, cut))
+
+
+def _replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
+    common = {"name": layer.name, "dtype": layer.dtype_policy}
+    if cut["become"] == "constant":
+        constant = ConstantOutput(cut["shape"], **common)
+        constant.build()
+        return constant
+    if cut["become"] == "nothing":
+        return Passed(**common)
+    smaller = type(layer).from_config({**layer.get_config(), **cut["config"]})
+    shapes = layer.get_build_config()
+    if cut["input_width"] is not None:
+        shape = shapes["input_shape"]
+        shapes = {**shapes, "input_shape": (*shape[:-1], cut["input_width"])}
+    smaller.build_from_config(shapes)
+    return smaller
+
+
+def _become(layer: keras.Layer, other: keras.Layer) -> None:
+    """Turns `layer` into `other` while everyone who refers to it keeps the same object."""
+    inbound, outbound = layer._inbound_nodes, layer._outbound_nodes
+    trainable = layer.trainable
+    layer.__class__ = other.__class__
+    layer.__dict__.clear()
+    layer.__dict__.update(other.__dict__)
+    layer.__dict__.update(_inbound_nodes=inbound, _outbound_nodes=outbound)
+    layer.trainable = trainable
+
+
+def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
+    """Copies the weights of `old` into the cut copy `new`, folded and cut as the plan says.
+
+    Args:
+        old: The layer as it was.
+        new: Its copy after `cut_in_place`.
+        plan: The plan.
+    """
+    for source, target in _pairs(old, new, plan):
+        target.assign(plan.value(source))
+        if target.trainable != source.trainable:
+            target.trainable = source.trainable
+    by_index = {cut["index"]: cut for cut in getattr(new, "_cuts", [])}
+    inside = old._flatten_layers(include_self=False)
+    constants = [x for x in new._flatten_layers() if isinstance(x, ConstantOutput)]
+    sources = [inside[i] for i, cut in sorted(by_index.items()) if cut["become"] == "constant"]
+    by_name = {x.name: [] for x in constants}
+    for x in constants:
+        by_name[x.name].append(x)
+    for source in sources:
+        by_name[source.name].pop(0).bias.assign(plan.constants[id(source)])
+
+
+def _pairs(old, new, plan):
+    """Variables that correspond, walking both trees of layers side by side."""
+    if isinstance(new, (ConstantOutput, Passed)):
+        return
+    own = [*old._trainable_variables, *old._non_trainable_variables]
+    fresh = [*new._trainable_variables, *new._non_trainable_variables]
+    yield from zip(own, fresh, strict=True)
+    children = zip(
+        old._flatten_layers(include_self=False, recursive=False),
+        new._flatten_layers(include_self=False, recursive=False),
+        strict=True,
+    )
+    for before, after in children:
+        yield from _pairs(before, after, plan)
+
+
+@keras.saving.register_keras_serializable("tfprune")
+class ConstantOutput(keras.Layer):
+    """Stands for an attention or dense layer that has lost all its groups.
+
+    It returns its bias at every position of its first input, whatever else it is given.
+
+    Args:
+        shape: The shape of one position of the output.
+    """
+
+    def __init__(self, shape, **kwargs):
+        super().__init__(**kwargs)
+        self.shape = tuple(shape)
+        self.supports_masking = True
+
+    def build(self, *_, **__):
+        """Makes the bias."""
+        self.bias = self.add_weight(name="bias", shape=self.shape, initializer="zeros")
+
+    def call(self, query, *args, **kwargs):
+        """The bias at every position of `query`."""
+        query = tree.flatten(query)[0]
+        positions = ops.shape(query)[:-1]
+        output = ops.broadcast_to(ops.cast(self.bias, self.compute_dtype), (*positions, *self.shape))
+        # KerasHub's cached attention returns its cache too, when it is given one.
+        cache = kwargs.get("cache")
+        return output if cache is None else (output, cache)
+
+    def get_config(self):
+        """The configuration."""
+        return {**super().get_config(), "shape": list(self.shape)}
+
+
+@keras.saving.register_keras_serializable("tfprune")
+class Passed(keras.layers.Identity):
+    """Stands for a dense layer whose units are all gone; nothing reads what it passes on."""

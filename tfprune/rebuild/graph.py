@@ -1,0 +1,249 @@
+"""Rebuilds Functional and Sequential models: the same graph, called on smaller layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import tree
+
+from tfprune.rebuild.constants import Constant, Unread, as_layer, is_add, through
+from tfprune.rebuild.plan import Plan
+from tfprune.rebuild.pruned import is_composite, pruned_copy
+from tfprune.structures.biases import output_bias
+from tfprune.structures.graph import Graph, graph_of
+
+
+def is_plain(model) -> bool:
+    """Whether a model is a Functional or Sequential model with nothing of its own."""
+    return type(model).__name__ in ("Functional", "Sequential", "Model") and type(
+        model
+    ).__module__.startswith("keras.") and hasattr(model, "_flatten_layers") and hasattr(
+        model, "inputs"
+    )
+
+
+class GraphRebuilder:
+    """Rebuilds one model and the plain models nested in it.
+
+    Args:
+        plan: What goes and what stays.
+    """
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.copies: dict[int, Any] = {}
+
+    def rebuild(self, model):
+        """The smaller copy of a Functional or Sequential model."""
+        return _OneModel(model, self).run()
+
+    def copy(self, operation):
+        """The copy of a layer or operation, smaller where the plan says so; one for each."""
+        if id(operation) not in self.copies:
+            self.copies[id(operation)] = self._copy(operation)
+        return self.copies[id(operation)]
+
+    def _copy(self, operation):
+        if not isinstance(operation, keras.Layer):
+            return operation  # Operations of keras.ops hold no weights.
+        if is_plain(operation):
+            return self.rebuild(operation)
+        if is_composite(operation) and self.plan.touches(operation):
+            return pruned_copy(operation, self.plan)
+        config = operation.get_config()
+        config.update(self.plan.configs.get(id(operation), {}))
+        return type(operation).from_config(config)
+
+    def give_weights(self, old, new) -> None:
+        """Copies the weights of a plain layer once it is built."""
+        if is_composite(old) and self.plan.touches(old):
+            return  # It has them already or takes them when it is built.
+        give_weights(old, new, self.plan)
+
+
+def give_weights(old, new, plan: Plan) -> None:
+    """Gives `new` the weights of `old`, folded and cut as the plan says."""
+    before, after = old.variables, new.variables
+    if len(before) != len(after):
+        raise ValueError(
+            f"Layer {old.name!r} has {len(before)} variables and its copy has {len(after)}: its "
+            "`get_config()` does not describe it. Correct `get_config()` of "
+            f"{type(old).__name__}."
+        )
+    for source, target in zip(before, after, strict=True):
+        target.assign(plan.value(source))
+        if target.trainable != source.trainable:
+            target.trainable = source.trainable
+
+
+class _OneModel:
+    def __init__(self, model, rebuilder: GraphRebuilder):
+        self.model = model
+        self.rebuilder = rebuilder
+        self.plan = rebuilder.plan
+        self.graph: Graph = graph_of(model)
+        self.functional = model._functional if isinstance(model, keras.Sequential) else model
+        self.values: dict[int, Any] = {}  # old tensor -> new tensor, Constant or Unread
+        self.aliases: dict[int, list[Any]] = {}  # new tensor -> old tensors it stands for
+        self.dropped: set[int] = set()  # additions that became nothing
+        self.needed = self._needed()
+
+    def run(self):
+        inputs = tree.map_structure(
+            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name),
+            self.functional._inputs_struct,
+        )
+        for old, new in zip(
+            tree.flatten(self.functional._inputs_struct), tree.flatten(inputs), strict=True
+        ):
+            self._set(old, new)
+        for node in self.graph.nodes:
+            if not node.is_input:
+                self._run(node)
+        outputs = tree.map_structure(self._tensor, self.functional._outputs_struct)
+        if isinstance(self.model, keras.Sequential):
+            return self._sequential(inputs, outputs)
+        rebuilt = keras.Model(inputs, outputs, name=self.model.name)
+        rebuilt.trainable = self.model.trainable
+        return rebuilt
+
+    def _sequential(self, inputs, outputs):
+        layers = []
+        tensor = outputs
+        while not isinstance(tensor._keras_history.operation, keras.layers.InputLayer):
+            operation = tensor._keras_history.operation
+            layers.append(operation)
+            node = operation._inbound_nodes[tensor._keras_history.node_index]
+            tensor = node.input_tensors[0]
+        source = self.functional.inputs[0]
+        first = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
+        rebuilt = keras.Sequential([first, *reversed(layers)], name=self.model.name)
+        rebuilt.trainable = self.model.trainable
+        return rebuilt
+
+    # -- one call ----------------------------------------------------------------------------
+
+    def _run(self, node):
+        operation = node.operation
+        given = [self.values[id(t)] for t in node.input_tensors]
+        if id(operation) in self.plan.gone or any(isinstance(x, Unread) for x in given):
+            if id(operation) not in self.plan.constants:
+                self._set(node.outputs[0], Unread(_like(given[0])))
+                return
+        if id(operation) in self.plan.constants:
+            vector = self.plan.constants[id(operation)]
+            self._set(node.outputs[0], Constant(vector, _like(given[0]), operation.name))
+            return
+        constants = [x for x in given if isinstance(x, Constant)]
+        if constants and self._without_call(node, given, constants):
+            return
+        self._call(node)
+
+    def _without_call(self, node, given, constants) -> bool:
+        """Handles a call that has constants among its inputs, if it need not be made."""
+        if len(given) == 1:
+            behind = through(node.operation, constants[0])
+            if behind is not None:
+                self._set(node.outputs[0], behind)
+                return True
+        if is_add(node.operation) and len(given) == 2 and len(constants) == 1:
+            constant = constants[0]
+            x = next(g for g in given if g is not constant)
+            same = tuple(x.shape) == tuple(node.outputs[0].shape)
+            if same and (not np.any(constant.vector) or self._absorb(node, x, constant.vector)):
+                self.dropped.add(id(node))
+                self._set(node.outputs[0], x)
+                return True
+        return False
+
+    def _call(self, node):
+        def replace(x):
+            return self._tensor(x) if id(x) in self.values else x
+
+        args = tree.map_structure(replace, node.arguments.args)
+        kwargs = tree.map_structure(replace, node.arguments.kwargs)
+        copy = self.rebuilder.copy(node.operation)
+        fresh = isinstance(copy, keras.Layer) and not copy._inbound_nodes
+        outputs = copy(*args, **kwargs)
+        if fresh and not is_plain(node.operation):
+            self.rebuilder.give_weights(node.operation, copy)
+        for old, new in zip(node.outputs, tree.flatten(outputs), strict=True):
+            self._set(old, new)
+
+    def _set(self, old, new):
+        self.values[id(old)] = new
+        if isinstance(new, keras.KerasTensor):
+            self.aliases.setdefault(id(new), []).append(old)
+
+    def _tensor(self, old):
+        value = self.values[id(old)]
+        if isinstance(value, Constant):
+            value = as_layer(value)
+            self._set(old, value)
+        return value
+
+    # -- folding a constant into a bias that was added before ---------------------------------
+
+    def _absorb(self, reader, x, vector) -> bool:
+        """Adds a constant to the bias behind `x`, if nobody but `reader` sees `x`."""
+        if self._seen_by_others(x, reader):
+            return False
+        history = x._keras_history
+        layer = history.operation
+        if layer is None:
+            return False
+        node = layer._inbound_nodes[history.node_index]
+        bias = output_bias(layer) if isinstance(layer, keras.Layer) else None
+        if bias is not None and len(layer._inbound_nodes) == 1 and bias.shape == vector.shape:
+            bias.assign_add(vector)
+            return True
+        old = self._node_of(x)
+        if old is None or id(old) in self.dropped:
+            return False
+        if isinstance(layer, keras.layers.Dropout):
+            return self._absorb(old, node.input_tensors[0], vector)
+        if is_add(layer):
+            return any(
+                self._absorb(old, t, vector)
+                for t in node.input_tensors
+                if tuple(t.shape) == tuple(x.shape)
+            )
+        return False
+
+    def _node_of(self, x):
+        for old in self.aliases.get(id(x), []):
+            node = self.graph.producer(old)
+            if node is not None and id(node) not in self.dropped:
+                return node
+        return None
+
+    def _seen_by_others(self, x, reader) -> bool:
+        for old in self.aliases.get(id(x), []):
+            if self.graph.leaves(old):
+                return True
+            for node in self.graph.consumers(old):
+                if node is not reader and id(node) not in self.dropped and id(node) in self.needed:
+                    return True
+        return False
+
+    def _needed(self) -> set[int]:
+        """The nodes whose result still matters once constants take the place of layers."""
+        needed: set[int] = set()
+        pending = [self.graph.producer(t) for t in self.graph.outputs]
+        while pending:
+            node = pending.pop()
+            if node is None or id(node) in needed:
+                continue
+            needed.add(id(node))
+            if id(node.operation) not in self.plan.constants:
+                pending.extend(self.graph.producer(t) for t in node.input_tensors)
+        return needed
+
+
+def _like(value):
+    return value.like if isinstance(value, (Constant, Unread)) else value
+
+
+__all__ = ["GraphRebuilder", "give_weights", "is_plain"]

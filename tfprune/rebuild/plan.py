@@ -1,0 +1,166 @@
+"""What goes, what stays, and which constants move into which biases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from tfprune.structures import Structure, Structures
+
+
+class Plan:
+    """Everything a rebuild needs to know, worked out before anything is cut.
+
+    A group goes when its consumers no longer read it, or when what makes it is zero so that it
+    emits a constant, which then moves into the bias behind it. A group whose constant has no bias
+    to go to stays.
+
+    Args:
+        structures: The structures of the model.
+        keep: Structure name to boolean array `(groups,)`. A group marked false goes as if all its
+            weights were zero; structures that are not named are judged by their weights.
+
+    Attributes:
+        left: Structure name to the numbers of the groups that stay.
+        configs: `id` of a layer to the entries of its configuration that change.
+        input_widths: `id` of a dense layer to its new number of inputs.
+        constants: `id` of a layer to the constant it has become.
+        gone: `id` of the layers that nothing reads any more.
+    """
+
+    def __init__(self, structures: Structures, keep: Mapping[str, Any] | None = None):
+        self.structures = structures
+        self.left: dict[str, np.ndarray] = {}
+        self.configs: dict[int, dict[str, Any]] = {}
+        self.input_widths: dict[int, int] = {}
+        self.constants: dict[int, np.ndarray] = {}
+        self.gone: set[int] = set()
+        self._values: dict[int, np.ndarray] = {}
+        self._cuts: dict[int, dict[int, np.ndarray]] = {}
+        keep = _checked(keep or {}, structures)
+        for structure in structures:
+            self._decide(structure, keep.get(structure.name))
+        # Last, when every bias has received what is folded into it.
+        for structure in structures:
+            self._note_remainders(structure)
+
+    def read(self, variable) -> np.ndarray:
+        """The value of a variable with what has been folded into it, not yet cut."""
+        if id(variable) not in self._values:
+            return ops.convert_to_numpy(variable)
+        return self._values[id(variable)]
+
+    def value(self, variable) -> np.ndarray:
+        """The value of a variable in the rebuilt model."""
+        value = self.read(variable)
+        for axis, positions in self._cuts.get(id(variable), {}).items():
+            value = np.take(value, positions, axis=axis)
+        return value
+
+    def touches(self, layer) -> bool:
+        """Whether anything in a layer or in the layers inside it changes its shape."""
+        return any(
+            id(x) in self.configs or id(x) in self.constants or id(x) in self.gone
+            or id(x) in self.input_widths
+            for x in layer._flatten_layers()
+        )
+
+    def _decide(self, structure: Structure, keep) -> None:
+        stays = self._alive(structure) if keep is None else keep
+        if keep is None:
+            self._fold(structure, stays)
+        left = np.flatnonzero(stays)
+        self.left[structure.name] = left
+        if len(left) == structure.groups:
+            return
+        for share in structure.slices:
+            cuts = self._cuts.setdefault(id(share.variable), {})
+            cuts[share.axis] = structure.positions(left, share)
+        for share in structure.consumers:
+            if share.within is None:
+                self.input_widths[id(share.layer)] = len(left)
+        for layer in structure.layers():
+            changes = structure.resized_config(layer, len(left))
+            if changes:
+                self.configs.setdefault(id(layer), {}).update(changes)
+
+    def _alive(self, structure: Structure) -> np.ndarray:
+        """Which groups must stay, by their weights."""
+        read_by_none = np.logical_and.reduce([self._zero(structure, s) for s in structure.consumers])
+        constant = np.logical_and.reduce([self._zero(structure, s) for s in structure.silencers])
+        for consumer in structure.consumers:
+            emitted = structure.emitted(consumer, self.read)
+            if emitted is None or not np.all(np.isfinite(emitted)):
+                constant[:] = False
+            elif _bias_behind(structure, consumer) is None:
+                silent = np.reshape(emitted == 0, (structure.groups, -1)).all(axis=1)
+                constant &= silent
+        return ~(read_by_none | constant)
+
+    def _zero(self, structure: Structure, share) -> np.ndarray:
+        value = np.moveaxis(self.read(share.variable), share.axis, 0)
+        return (value == 0).reshape(structure.groups, -1).all(axis=1)
+
+    def _fold(self, structure: Structure, stays: np.ndarray) -> None:
+        """Adds what removed groups still emit to the biases behind them."""
+        removed = np.flatnonzero(~stays)
+        if not len(removed):
+            return
+        for consumer in structure.consumers:
+            emitted = structure.emitted(consumer, self.read)
+            bias = _bias_behind(structure, consumer)
+            if emitted is None or bias is None:
+                continue
+            at = structure.positions(removed, consumer)
+            constant = np.tensordot(
+                emitted[at].astype("float64"),
+                self.read(consumer.variable)[at].astype("float64"),
+                axes=emitted.ndim,
+            )
+            if np.all(np.isfinite(constant)) and np.any(constant):
+                before = self.read(bias)
+                self._values[id(bias)] = (before + constant.reshape(before.shape)).astype(
+                    before.dtype
+                )
+
+    def _note_remainders(self, structure: Structure) -> None:
+        if len(self.left[structure.name]):
+            return
+        ends = structure.remainders()
+        for end in ends:
+            constant = (
+                np.zeros(end.shape, "float32") if end.bias is None else self.value(end.bias)
+            )
+            if end.activation is not None:
+                activated = end.activation(ops.cast(constant[None], "float32"))
+                constant = ops.convert_to_numpy(activated)[0]
+            self.constants[id(end.layer)] = constant
+        read = {id(end.layer) for end in ends}
+        self.gone.update(id(x) for x in structure.layers() if id(x) not in read)
+
+
+def _bias_behind(structure: Structure, consumer):
+    """The bias that is added right after a consumer kernel, or `None`."""
+    return getattr(consumer.layer, "bias", None)
+
+
+def _checked(keep: Mapping[str, Any], structures: Structures) -> dict[str, np.ndarray]:
+    checked = {}
+    for name, mask in keep.items():
+        if name not in structures:
+            raise ValueError(
+                "`keep` names a structure that the model does not have. "
+                f"Received: {name!r}. Names: {', '.join(s.name for s in structures) or 'none'}."
+            )
+        mask = np.asarray(mask)
+        groups = structures[name].groups
+        if mask.shape != (groups,) or mask.dtype != bool:
+            raise ValueError(
+                f"`keep[{name!r}]` must be a boolean array of shape ({groups},), true for the "
+                f"groups that stay. Received: shape {mask.shape}, dtype {mask.dtype}."
+            )
+        checked[name] = mask
+    return checked

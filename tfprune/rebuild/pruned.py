@@ -1,0 +1,137 @@
+"""Models and layers whose configuration has no place for a pruned shape.
+
+KerasHub's layers compute the size of a head from the number of heads, and a subclassed model
+builds what its author wrote. Such a model is copied from its configuration and cut in place. The
+copy's class is a subclass made on the fly, so it stays what it was, whose saved form is the base
+configuration plus the cuts.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, wraps
+
+import keras
+from keras.src.saving import object_registration
+
+from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
+from tfprune.rebuild.plan import Plan
+
+_REGISTERED_NAME = "tfprune>Pruned"
+
+
+def is_composite(layer) -> bool:
+    """Whether a layer is made of layers in a way that only its own class knows."""
+    from tfprune.structures.registry import describe_of
+
+    return (
+        isinstance(layer, keras.Layer)
+        and describe_of(layer) is None
+        and bool(layer._flatten_layers(include_self=False))
+    )
+
+
+@keras.saving.register_keras_serializable("tfprune", name="Pruned")
+class Pruned:
+    """Mixed into the class of a layer or model that was cut in place."""
+
+    _cuts = ()
+
+    def _cut(self):
+        if self._cuts and not self._is_cut:
+            cut_in_place(self, self._cuts)
+            self._is_cut = True
+
+    def get_config(self):
+        """The base class's configuration and the cuts."""
+        base = type(self).__mro__[2]
+        return {
+            "base": {
+                "module": keras_module(base),
+                "class_name": base.__name__,
+                "registered_name": object_registration.get_registered_name(base),
+                "config": super().get_config(),
+            },
+            "cuts": [dict(cut) for cut in self._cuts],
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Makes the base object and cuts it, at once or when it is built."""
+        if "cuts" not in config:
+            return super().from_config(config)
+        base = keras.saving.deserialize_keras_object(config["base"], custom_objects=custom_objects)
+        return _pruned(base, config["base"]["config"], config["cuts"])
+
+
+def keras_module(base) -> str | None:
+    """The module under which Keras looks for a class: the public one where there is one."""
+    serialized = getattr(base, "_api_export_path", None)
+    if serialized:
+        return (serialized if isinstance(serialized, str) else serialized[0]).rpartition(".")[0]
+    return base.__module__
+
+
+@lru_cache(maxsize=None)
+def pruned_class(base: type) -> type:
+    """The subclass of `base` that keeps its cuts."""
+
+    @wraps(base.build)  # Keras reads the names of the shapes from the signature.
+    def build(self, *args, **kwargs):
+        base.build(self, *args, **kwargs)
+        self._cut()
+
+    cls = type(base.__name__, (Pruned, base), {"__module__": base.__module__, "build": build})
+    # All of them load through `Pruned.from_config`, which knows how to make each again.
+    object_registration.GLOBAL_CUSTOM_NAMES[cls] = _REGISTERED_NAME
+    return cls
+
+
+def _pruned(base, config, cuts):
+    if base.built:
+        base.__class__ = pruned_class(type(base))
+        pruned = base
+    else:
+        # Keras binds `build` when an object is made, so it must be made as the subclass.
+        pruned = pruned_class(type(base)).from_config(config)
+    pruned.__dict__["_cuts"] = cuts
+    pruned.__dict__["_is_cut"] = False
+    if pruned.built:
+        pruned._cut()
+    return pruned
+
+
+def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
+    """A copy of a layer or model, cut in place, with its weights.
+
+    Args:
+        layer: A built layer or model made of layers.
+        plan: The plan.
+
+    Returns:
+        An object of a subclass of the layer's class.
+
+    Raises:
+        ValueError: If the layer cannot be copied from its configuration.
+    """
+    original = type(layer) if not isinstance(layer, Pruned) else type(layer).__mro__[2]
+    try:
+        config = layer.get_config() if not isinstance(layer, Pruned) else super(
+            Pruned, layer
+        ).get_config()
+        base = original.from_config(config)
+        copy = _pruned(base, config, cuts_inside(layer, plan))
+        if not copy.built:
+            copy.build_from_config(layer.get_build_config())
+    except Exception as error:
+        raise ValueError(
+            f"`rebuild` cannot copy {layer.name!r}, because {original.__name__} cannot be made "
+            f"from its configuration: {error}. Write `get_config()` (and `build()`, if it makes "
+            "its layers there), or write the model with the Functional API."
+        ) from error
+    if not copy.built:
+        raise ValueError(
+            f"`rebuild` cannot build a copy of {layer.name!r}: {original.__name__} does not say "
+            "how. Give it a `build()` method or write the model with the Functional API."
+        )
+    give_cut_weights(layer, copy, plan)
+    return copy
