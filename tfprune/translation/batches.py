@@ -1,0 +1,138 @@
+"""Batches of sentence pairs of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from tfprune.datasets.parallel import Pair
+from tfprune.translation.vocabulary import Vocabulary
+
+
+class Batches(keras.utils.PyDataset):
+    """Sentence pairs in batches of about the same number of tokens.
+
+    Lengths are padded to a multiple of 8, so that few shapes occur and a compiled step is reused.
+    Each epoch has its own order, which depends on the seed and the number of the epoch alone.
+
+    Args:
+        pairs: Sentence pairs.
+        vocabulary: Shared vocabulary.
+        tokens_per_batch: Tokens in a batch, padding and the longer side counted.
+        max_length: Longer pairs are left out, in tokens.
+        shuffle: Whether the order changes with each epoch.
+        seed: Seed of the order.
+        initial_epoch: The first epoch's number, when training is resumed.
+        length_multiple: Lengths are padded to a multiple of it.
+
+    Yields:
+        `({"source": (B, S), "target": (B, T)}, labels (B, T), weights (B, T))`. The source ends
+        with the end id, the target starts with the start id, labels end with the end id; weights
+        are 0 on padding.
+
+    Raises:
+        ValueError: If no pair is left or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        vocabulary: Vocabulary,
+        tokens_per_batch: int = 3000,
+        max_length: int = 64,
+        shuffle: bool = True,
+        seed: int = 0,
+        initial_epoch: int = 0,
+        length_multiple: int = 8,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if tokens_per_batch < max_length:
+            raise ValueError(
+                "`tokens_per_batch` must be at least `max_length`. Received: "
+                f"tokens_per_batch={tokens_per_batch}, max_length={max_length}"
+            )
+        sources = vocabulary.encode_all([s for s, _ in pairs])
+        targets = vocabulary.encode_all([t for _, t in pairs])
+        end, start = vocabulary.end_id, vocabulary.start_id
+        self._examples = [
+            ([*s, end], [start, *t], [*t, end])
+            for s, t in zip(sources, targets, strict=True)
+            if s and t and max(len(s), len(t)) < max_length
+        ]
+        if not self._examples:
+            raise ValueError(
+                f"`pairs` must hold at least one pair of 1 to {max_length - 1} tokens. "
+                f"Received: {len(pairs)} pairs, none of which fits."
+            )
+        self.tokens_per_batch = tokens_per_batch
+        self.length_multiple = length_multiple
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = initial_epoch
+        self._arrange()
+
+    @property
+    def words(self) -> int:
+        """Target tokens in one epoch, the end of each sentence counted."""
+        return sum(len(labels) for _, _, labels in self._examples)
+
+    def __len__(self):
+        return len(self._batches)
+
+    def __getitem__(self, index):
+        chosen = [self._examples[i] for i in self._batches[index]]
+        source = self._padded([s for s, _, _ in chosen])
+        target = self._padded([t for _, t, _ in chosen])
+        labels = self._padded([y for _, _, y in chosen])
+        return {"source": source, "target": target}, labels, (labels != 0).astype("float32")
+
+    def on_epoch_end(self):
+        """Arranges the next epoch."""
+        self.epoch += 1
+        if self.shuffle:
+            self._arrange()
+
+    def _length(self, sequences) -> int:
+        longest = max(len(s) for s in sequences)
+        return -(-longest // self.length_multiple) * self.length_multiple
+
+    def _padded(self, sequences):
+        array = np.zeros((len(sequences), self._length(sequences)), "int32")
+        for row, sequence in zip(array, sequences, strict=True):
+            row[: len(sequence)] = sequence
+        return array
+
+    def _arrange(self):
+        order = np.arange(len(self._examples))
+        draw = np.random.default_rng((self.seed, self.epoch))
+        if self.shuffle:
+            draw.shuffle(order)
+        lengths = [
+            max(self._length([s]), self._length([t])) for s, t, _ in self._examples
+        ]
+        buckets: dict[int, list[int]] = {}
+        batches = []
+        for i in order:
+            bucket = buckets.setdefault(lengths[i], [])
+            bucket.append(int(i))
+            if len(bucket) >= self.tokens_per_batch // lengths[i]:
+                batches.append(buckets.pop(lengths[i]))
+        batches.extend(bucket for _, bucket in sorted(buckets.items()))
+        if self.shuffle:
+            draw.shuffle(batches)
+        # Keras takes its input signature from the first two batches; if they differ in shape it
+        # leaves sizes open, and no later batch makes it compile again.
+        first = lengths[batches[0][0]]
+        for i, batch in enumerate(batches[1:], 1):
+            if lengths[batch[0]] != first and len(batch) != len(batches[0]):
+                batches[1], batches[i] = batches[i], batches[1]
+                break
+        self._batches = batches
+
+
+def batches(pairs, vocabulary, **options) -> Batches:
+    """Batches of sentence pairs of similar length; see `Batches`."""
+    return Batches(pairs, vocabulary, **options)

@@ -1,0 +1,112 @@
+"""A SentencePiece vocabulary shared by source and target."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+class Vocabulary:
+    """Subword units and their ids: 0 padding, 1 start, 2 end, 3 unknown.
+
+    Args:
+        model_bytes: A serialized SentencePiece model.
+
+    Example:
+
+    >>> vocabulary = Vocabulary.train(["one two three"] * 10, size=280)
+    >>> vocabulary.decode(vocabulary.encode("two"))
+    'two'
+    """
+
+    pad_id, start_id, end_id, unknown_id = 0, 1, 2, 3
+
+    def __init__(self, model_bytes: bytes):
+        from sentencepiece import SentencePieceProcessor
+
+        self.model_bytes = model_bytes
+        self._processor = SentencePieceProcessor(model_proto=model_bytes)
+
+    @classmethod
+    def train(cls, sentences: Iterable[str], size: int = 6000) -> Vocabulary:
+        """Trains a vocabulary.
+
+        Args:
+            sentences: Text of both languages.
+            size: Number of units. 256 of them are single bytes, so that any text has ids.
+
+        Returns:
+            The vocabulary.
+
+        Raises:
+            ValueError: If the text is too small for the size.
+        """
+        import io
+
+        from sentencepiece import SentencePieceTrainer
+
+        model = io.BytesIO()
+        try:
+            SentencePieceTrainer.train(
+                sentence_iterator=iter(sentences),
+                model_writer=model,
+                vocab_size=size,
+                model_type="unigram",
+                byte_fallback=True,
+                character_coverage=0.9999,
+                pad_id=cls.pad_id,
+                bos_id=cls.start_id,
+                eos_id=cls.end_id,
+                unk_id=cls.unknown_id,
+                minloglevel=2,
+            )
+        except (RuntimeError, OSError) as error:
+            raise ValueError(
+                f"`size` must fit the text: it can be no smaller than its characters plus 260, and "
+                f"no larger than the units found in it. Received: size={size}. SentencePiece says: "
+                f"{error}"
+            ) from error
+        return cls(model.getvalue())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Vocabulary:
+        """Reads a SentencePiece model file."""
+        path = Path(path)
+        if not path.is_file():
+            raise ValueError(
+                f"`path` must be a SentencePiece model, as `Vocabulary.save` writes. There is no "
+                f"file. Received: path={str(path)!r}"
+            )
+        try:
+            return cls(path.read_bytes())
+        except RuntimeError as error:
+            raise ValueError(
+                f"`path` must be a SentencePiece model. Received: path={str(path)!r}, which is "
+                f"none: {error}"
+            ) from error
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the SentencePiece model, whole or not at all."""
+        path = Path(path)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            file.write(self.model_bytes)
+        os.replace(temporary, path)
+
+    def __len__(self) -> int:
+        return self._processor.get_piece_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a sentence, without start and end."""
+        return self._processor.encode(text)
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of many sentences."""
+        return self._processor.encode(list(texts))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The sentence that ids spell; padding, start and end are left out."""
+        special = {self.pad_id, self.start_id, self.end_id}
+        return self._processor.decode([int(i) for i in ids if int(i) not in special])
