@@ -4,6 +4,7 @@ from tfprune.translation.batches import Batches, batches
 from tfprune.translation.layers import SSRU, SinusoidalPositions
 from tfprune.translation.student import student
 from tfprune.translation.training import InverseSquareRoot, WordCrossEntropy, compile_student
+from tfprune.translation.translator import Translator
 from tfprune.translation.vocabulary import Vocabulary
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Batches",
     "InverseSquareRoot",
     "SinusoidalPositions",
+    "Translator",
     "Vocabulary",
     "WordCrossEntropy",
     "batches",

@@ -123,14 +123,34 @@ class Batches(keras.utils.PyDataset):
         batches.extend(bucket for _, bucket in sorted(buckets.items()))
         if self.shuffle:
             draw.shuffle(batches)
-        # Keras takes its input signature from the first two batches; if they differ in shape it
-        # leaves sizes open, and no later batch makes it compile again.
-        first = lengths[batches[0][0]]
-        for i, batch in enumerate(batches[1:], 1):
-            if lengths[batch[0]] != first and len(batch) != len(batches[0]):
-                batches[1], batches[i] = batches[i], batches[1]
-                break
         self._batches = batches
+        self._put_different_shapes_first()
+
+    def _put_different_shapes_first(self):
+        """Lets the first two batches differ in every size.
+
+        Keras takes its input signature from them: what differs stays open, and no later batch of
+        another shape is refused or compiled anew.
+        """
+        shapes = [self._shape(batch) for batch in self._batches]
+        for i in range(min(len(shapes), 50)):
+            for j in range(i + 1, len(shapes)):
+                if all(a != b for a, b in zip(shapes[i], shapes[j], strict=True)):
+                    for place, other in ((0, i), (1, j)):
+                        self._batches[place], self._batches[other] = (
+                            self._batches[other],
+                            self._batches[place],
+                        )
+                    return
+
+    def _shape(self, batch):
+        examples = [self._examples[i] for i in batch]
+        return (
+            len(batch),
+            self._length([s for s, _, _ in examples]),
+            self._length([t for _, t, _ in examples]),
+        )
+
 
 
 def batches(pairs, vocabulary, **options) -> Batches:

@@ -1,0 +1,191 @@
+"""What all pruning callbacks share: which structures, when, and what they report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.schedules import Clock, Plateau, when
+from tfprune.structures import Structures, find_structures
+
+
+class PruningCallback(keras.callbacks.Callback):
+    """Base of the pruning callbacks.
+
+    A subclass says what happens in `prepare` (once, before the first step), `act` (every
+    `check_every` steps while pruning is on), and `rest` (likewise while it is off).
+
+    Args:
+        structures: Kinds, names or regular expressions; `None` means all structures.
+        start: When pruning starts: steps (int), a fraction of training (float), or an `Epoch` or
+            `Plateau` of `tfprune.schedules`.
+        stop: When it stops, likewise; `None` means at the end of the fit.
+        check_every: Steps from one look at the weights to the next.
+        verbose: 0 for silence, 1 for a table at the end.
+
+    Attributes:
+        structures: The structures, once the fit has begun.
+        history: Epoch by epoch, structure name to the number of groups left.
+    """
+
+    def __init__(self, structures=None, start=0, stop=None, check_every=20, verbose=1):
+        super().__init__()
+        if not isinstance(check_every, int) or check_every < 1:
+            raise ValueError(
+                f"`check_every` must be a positive integer. Received: check_every={check_every!r}"
+            )
+        self.patterns = structures
+        self.start = when(start, "start")
+        self.stop = None if stop is None else when(stop, "stop")
+        self.check_every = check_every
+        self.verbose = verbose
+        self.structures: Structures | None = None
+        self.history: list[dict[str, int]] = []
+
+    # -- for subclasses -----------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Called once the structures are known, before the first step."""
+
+    def act(self, step: int, steps: int) -> None:
+        """Called while pruning is on; `steps` have passed since the last call."""
+
+    def rest(self) -> None:
+        """Called while pruning is off."""
+
+    def finish(self) -> None:
+        """Called at the end of the fit, after the last `act` or `rest`."""
+
+    # -- Keras ---------------------------------------------------------------------------------
+
+    def set_model(self, model):
+        """Checks the model and finds its structures."""
+        super().set_model(model)
+        self._check_model(model)
+        self.structures = find_structures(model).select(self.patterns)
+        for structure in self.structures:
+            if not np.all(np.isfinite(structure.norms())):
+                raise ValueError(
+                    f"The weights of {structure.name!r} are not finite; pruning cannot start. "
+                    "Load weights from before the training diverged."
+                )
+        self.prepare()
+
+    def _check_model(self, model):
+        if not model.built:
+            raise ValueError(
+                f"The model must be built before `fit` for {type(self).__name__}, so that its "
+                "structures can be found: give it an `Input`, or call it once on data."
+            )
+        if not model.compiled:
+            raise ValueError(f"The model must be compiled before {type(self).__name__} is used.")
+
+    def on_train_begin(self, logs=None):
+        """Forgets the last fit."""
+        self._fit_start: int | None = None
+        self._last_step = None
+        self.history = []
+        self._clock = Clock(self.params.get("steps"), self.params.get("epochs") or 1)
+        # A fraction of an unknown number of steps is an error now, not hours later.
+        for name in ("start", "stop"):
+            moment = getattr(self, name)
+            if moment is not None and not isinstance(moment, Plateau):
+                moment.at(self._clock, name)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Finds its place in time, also in a fit that was resumed."""
+        self._epoch = epoch
+        iterations = int(self.model.optimizer.iterations)
+        if self._fit_start is None:
+            per_epoch = self._clock.steps_per_epoch or 0
+            self._fit_start = iterations - epoch * per_epoch
+            self._last_step = iterations - self._fit_start
+            self._look(self._last_step)
+        self._epoch_start = iterations - self._fit_start
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Looks at the weights every `check_every` steps."""
+        step = self._epoch_start + batch + 1
+        if step - self._last_step >= self.check_every:
+            self._look(step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Looks at the weights, and writes into the logs how many groups are left."""
+        iterations = int(self.model.optimizer.iterations)
+        self._look(iterations - self._fit_start)
+        self._watch(epoch, logs or {})
+        left = {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}
+        self.history.append(left)
+        if logs is not None:
+            for kind in self.structures.kinds:
+                logs[f"groups/{kind}"] = sum(left[s.name] for s in self.structures if s.kind == kind)
+            logs.update({f"groups/{name}": count for name, count in left.items()})
+
+    def on_train_end(self, logs=None):
+        """Finishes, and prints what is left."""
+        if self._fit_start is not None:
+            self._look(int(self.model.optimizer.iterations) - self._fit_start)
+        self.finish()
+        if self.verbose:
+            self._print_summary()
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def moments(self) -> dict[str, Any]:
+        """Where the steps at which a `Plateau` was reached are kept; a subclass may save them."""
+        return self.__dict__.setdefault("_moments", {})
+
+    def _reached(self, name: str, step: int) -> bool:
+        moment = getattr(self, name)
+        if moment is None:
+            return False
+        if isinstance(moment, Plateau):
+            reached = self.moments().get(name)
+            return reached is not None and step >= reached
+        return step >= moment.at(self._clock, name)
+
+    def _look(self, step: int) -> None:
+        steps = step - self._last_step
+        self._last_step = step
+        if self._reached("start", step) and not self._reached("stop", step):
+            self.act(step, steps)
+        else:
+            self.rest()
+
+    def _watch(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Notes when a monitored metric has stopped gaining."""
+        kept = self.moments()
+        for name in ("start", "stop"):
+            moment = getattr(self, name)
+            if not isinstance(moment, Plateau) or kept.get(name) is not None:
+                continue
+            if name == "stop" and not self._reached("start", self._last_step):
+                continue
+            if moment.monitor not in logs:
+                raise ValueError(
+                    f"`{name}` waits for {moment.monitor!r}, which is not in the epoch logs. Put "
+                    f"the callback that writes it before this one. The logs hold: {', '.join(logs)}"
+                )
+            now = float(logs[moment.monitor])
+            before = kept.get(f"{name}_metric")
+            if before is not None and moment.gain(before, now) < moment.min_delta:
+                kept[name] = self._last_step
+            kept[f"{name}_metric"] = now
+
+    # -- report --------------------------------------------------------------------------------
+
+    def _print_summary(self):
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=f"{type(self).__name__}: groups left", title_justify="left")
+        table.add_column("layer", overflow="fold")
+        table.add_column("kind")
+        table.add_column("left", justify="right")
+        table.add_column("of", justify="right")
+        for s in self.structures:
+            left = int(np.count_nonzero(s.norms()))
+            table.add_row(s.name, s.kind, f"{left:,}", f"{s.groups:,}")
+        Console().print(table)

@@ -1,0 +1,247 @@
+"""Group lasso during `fit`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+
+import keras
+import numpy as np
+
+from tfprune import regularizers
+from tfprune.callbacks.base import PruningCallback
+from tfprune.callbacks.optimizer_slots import clear_slots
+from tfprune.callbacks.pressure import attach, detach
+from tfprune.schedules import scheduled
+
+
+class GroupLasso(PruningCallback):
+    """Shrinks whole units and heads to zero while a model is trained.
+
+    The penalty `strength · Σ_g √d_g · ‖w_g‖₂` joins the loss from `start` to `stop`. A group that
+    has shrunk under the threshold falls: its weights become exactly zero and stay zero until the
+    fit ends. `tfprune.rebuild` then cuts it out.
+
+    Two things hold a fallen group at zero between two checks: with all its weights zero no
+    gradient reaches any of them, and the optimizer's memory of them is cleared.
+
+    Args:
+        structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
+        strength: Loss units for each unit of `√d_g · ‖w_g‖₂`; or a dictionary from patterns to
+            strengths, where the last pattern that matches counts; or a function of the step since
+            `start`, such as a schedule of tensorflow_model_optimization.
+        words_per_batch: If given, `strength` is the paper's λ, for a loss that is the mean over
+            words: the penalty is divided by this number.
+        start: When the penalty begins: steps (int), a fraction of this fit (float), or an `Epoch`
+            or `Plateau` of `tfprune.schedules`.
+        stop: When it ends, likewise. What follows converges without pressure.
+        step: `"gradient"`: the penalty is a term of the loss, as in the paper; the optimizer
+            treats it as any other. `"proximal"`: the loss stays as it is and each group's norm
+            shrinks by `learning rate · strength · √d_g` for each step, down to exactly zero.
+        threshold: Root mean square of a group's weights under which it falls.
+        relative_threshold: The same as a share of the structure's median root mean square when
+            pruning starts. With Adam a norm hardly reaches 1e-5 within short training: weights
+            under pressure hover about zero at the height of the learning rate.
+        groups: `"joint"`: a unit is one group with its column, bias and row. `"rowcol"`: rows and
+            columns are groups by themselves, as in the paper.
+        heads: `"head"`: all weights of a head are one group. `"rowcol"`: rows and columns are,
+            and a head goes when at least half of them are dead.
+        check_every: Steps from one look at the norms to the next.
+        verbose: 1 prints a table at the end.
+
+    Raises:
+        ValueError: For arguments out of range; in `fit`, if a pattern matches nothing, the model
+            is not built or not compiled, its weights are not finite, or it is given twice.
+
+    Source: Behnke & Heafield, "Pruning Neural Machine Translation for Speed Using Group Lasso",
+    WMT 2021, equations 1 and 2.
+
+    Example:
+
+    ```python
+    lasso = GroupLasso(["ffn", "heads"], strength=0.3, words_per_batch=2500, start=0.25, stop=0.75)
+    model.fit(data, epochs=20, callbacks=[lasso])
+    small = tfprune.rebuild(model)
+    ```
+    """
+
+    def __init__(
+        self,
+        structures=None,
+        strength: float | Mapping[str, float] | Callable = 1e-5,
+        words_per_batch: float | None = None,
+        start=0,
+        stop=None,
+        step: str = "gradient",
+        threshold: float = 1e-5,
+        relative_threshold: float = 0.05,
+        groups: str = "joint",
+        heads: str = "head",
+        check_every: int = 20,
+        verbose: int = 1,
+    ):
+        super().__init__(structures, start, stop, check_every, verbose)
+        _one_of("step", step, ("gradient", "proximal"))
+        _one_of("groups", groups, ("joint", "rowcol"))
+        _one_of("heads", heads, ("head", "rowcol"))
+        if step == "proximal" and "rowcol" in (groups, heads):
+            raise ValueError(
+                "`step='proximal'` works on joint groups. Received: "
+                f"groups={groups!r}, heads={heads!r}"
+            )
+        for name, value in (("threshold", threshold), ("relative_threshold", relative_threshold)):
+            if not 0 <= value < 1:
+                raise ValueError(f"`{name}` must lie in [0, 1). Received: {name}={value!r}")
+        if words_per_batch is not None and not words_per_batch > 0:
+            raise ValueError(
+                f"`words_per_batch` must be positive. Received: words_per_batch={words_per_batch!r}"
+            )
+        if isinstance(strength, Mapping):
+            strength = {k: regularizers.checked_strength(v) for k, v in strength.items()}
+        elif not callable(strength):
+            strength = regularizers.checked_strength(strength)
+        self.strength = strength
+        self.words_per_batch = words_per_batch
+        self.step = step
+        self.threshold = threshold
+        self.relative_threshold = relative_threshold
+        self.groups = groups
+        self.heads = heads
+
+    # -- set up and tear down -----------------------------------------------------------------
+
+    def prepare(self):
+        """Chooses each structure's strength and puts the penalties in place."""
+        self._schedules = self._strength_of_each()
+        self._pressure = attach(self.model, len(self.structures))
+        self._fallen = {s.name: np.zeros(s.groups, bool) for s in self.structures}
+        self._replaced = []
+        if self.step == "gradient":
+            for index, structure in enumerate(self.structures):
+                variable = structure.slices[0].variable
+                self._replaced.append((variable, variable.regularizer))
+                pressure = regularizers.StructurePenalty(
+                    structure, self._pressure.strengths, index, self._mode(structure)
+                )
+                variable.regularizer = _both(variable.regularizer, pressure)
+
+    def on_train_begin(self, logs=None):
+        """Makes Keras compile the step again, in case an earlier fit left one."""
+        super().on_train_begin(logs)
+        self.model.make_train_function(force=True)
+
+    def finish(self):
+        """Takes everything off the model again."""
+        for variable, regularizer in self._replaced:
+            variable.regularizer = regularizer
+        detach(self.model)
+        self.model.train_function = None  # It reads variables that are gone.
+        empty = [s.name for s in self.structures if not np.any(s.norms())]
+        if len(empty) == len(self.structures):
+            warnings.warn(
+                f"GroupLasso has removed every group of every structure: {', '.join(empty)}. "
+                "The strength is too high.",
+                stacklevel=2,
+            )
+
+    def _strength_of_each(self):
+        chosen = [0.0] * len(self.structures)
+        if isinstance(self.strength, Mapping):
+            for pattern, value in self.strength.items():
+                for picked in self.structures.select([pattern]):
+                    chosen[[s.name for s in self.structures].index(picked.name)] = value
+        else:
+            chosen = [self.strength] * len(self.structures)
+        return [scheduled(value) for value in chosen]
+
+    def _mode(self, structure):
+        is_single = all(share.within is None for share in structure.slices)
+        mode = self.groups if is_single else self.heads
+        return "rowcol" if mode == "rowcol" else "joint"
+
+    # -- during the fit -----------------------------------------------------------------------
+
+    def act(self, step, steps):
+        """Sets the strengths, lets groups fall."""
+        notes = keras.ops.convert_to_numpy(self._pressure.notes).copy()
+        count = len(self.structures)
+        if np.isnan(notes[count]):
+            notes[count] = step
+            notes[:count] = [
+                np.median(regularizers.root_mean_squares(s)) for s in self.structures
+            ]
+            self._pressure.notes.assign(notes)
+        since_start = step - int(notes[count])
+        divisor = self.words_per_batch or 1.0
+        strengths = [schedule(since_start) / divisor for schedule in self._schedules]
+        if self.step == "gradient":
+            self._pressure.strengths.assign(np.asarray(strengths, "float32"))
+        else:
+            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            for structure, strength in zip(self.structures, strengths, strict=True):
+                if strength and steps:
+                    regularizers.shrink(structure, rate * strength * steps)
+        if since_start or steps:
+            for structure, reference in zip(self.structures, notes, strict=False):
+                threshold = max(self.threshold, self.relative_threshold * float(reference))
+                self._drop(
+                    structure,
+                    regularizers.dead_groups(structure, threshold, self._mode(structure)),
+                )
+
+    def rest(self):
+        """No pressure; what has fallen stays at zero."""
+        self._pressure.strengths.assign(np.zeros(len(self.structures), "float32"))
+        for structure in self.structures:
+            self._drop(structure, structure.norms() == 0)
+
+    def _drop(self, structure, dead):
+        norms = structure.norms()
+        if not np.all(np.isfinite(norms)):
+            raise ValueError(
+                f"The weights of {structure.name!r} are no longer finite. Lower the learning rate, "
+                "or clip gradients; groups are left as they are."
+            )
+        fallen = self._fallen[structure.name]
+        fallen |= dead
+        if np.any(norms[fallen]) or np.any(dead):
+            alive = (~fallen).astype("float32")
+            structure.scale(alive)
+            clear_slots(self.model.optimizer, structure, alive)
+
+    def moments(self):
+        """Phases that a metric decides are kept where `BackupAndRestore` saves them."""
+        return _Notes(self._pressure.notes, len(self.structures) + 1)
+
+
+class _Notes:
+    """Reads and writes named numbers at the end of a variable."""
+
+    _PLACES = {"stop": 1, "start": 0, "start_metric": 2, "stop_metric": 2}
+
+    def __init__(self, variable, offset):
+        self.variable = variable
+        self.offset = offset
+
+    def get(self, name):
+        value = float(keras.ops.convert_to_numpy(self.variable)[self.offset + self._PLACES[name]])
+        return None if np.isnan(value) else value
+
+    def __setitem__(self, name, value):
+        notes = keras.ops.convert_to_numpy(self.variable).copy()
+        notes[self.offset + self._PLACES[name]] = value
+        self.variable.assign(notes)
+
+
+def _both(first, second):
+    """The sum of two regularizers, either of which may be missing."""
+    if first is None:
+        return second
+    return lambda x: first(x) + second(x)
+
+
+def _one_of(name, value, allowed):
+    if value not in allowed:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(map(repr, allowed))}. Received: {name}={value!r}"
+        )

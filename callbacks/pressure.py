@@ -1,0 +1,80 @@
+"""Scalars that a compiled training step reads and a callback changes."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+
+_ATTRIBUTE = "pruning_pressure"
+
+
+class Pressure(keras.Layer):
+    """Holds the strength of each structure's penalty while a model is trained.
+
+    It is a layer so that the model tracks its variables: on JAX a variable that is not tracked is
+    baked into the compiled step. Nothing of it is needed to load a model that was saved during
+    training. `BackupAndRestore`, which loads into a model that carries it, gets its notes back.
+
+    Args:
+        structures: Number of structures.
+    """
+
+    def __init__(self, structures: int):
+        super().__init__(name=_ATTRIBUTE, dtype="float32")
+        self.strengths = self.add_weight(
+            name="strengths", shape=(structures,), initializer="zeros", trainable=False
+        )
+        # Reference size of each structure's weights, then the steps of the phases; NaN is unset.
+        self.notes = self.add_weight(
+            name="notes", shape=(structures + 4,), initializer="zeros", trainable=False
+        )
+        self.notes.assign(np.full(structures + 4, np.nan, "float32"))
+        self.built = True
+
+    def call(self, inputs):
+        """Passes its input on; it is never called."""
+        return inputs
+
+
+@contextmanager
+def _open(model):
+    model._tracker.unlock()
+    try:
+        yield
+    finally:
+        model._tracker.lock()
+
+
+def attach(model: keras.Model, structures: int) -> Pressure:
+    """Gives a model a `Pressure` layer, on all its devices.
+
+    Raises:
+        ValueError: If the model has one already.
+    """
+    if getattr(model, _ATTRIBUTE, None) is not None:
+        raise ValueError(
+            "The model is already being pruned by a callback of this kind; give `fit` one of them, "
+            "with a dictionary as `strength` if structures differ."
+        )
+    strategy = getattr(model, "distribute_strategy", None)
+    scope = strategy.scope() if strategy is not None else _nothing()
+    with scope, _open(model):
+        pressure = Pressure(structures)
+        setattr(model, _ATTRIBUTE, pressure)
+    return pressure
+
+
+def detach(model: keras.Model) -> None:
+    """Takes the `Pressure` layer away again."""
+    pressure = getattr(model, _ATTRIBUTE, None)
+    if pressure is not None:
+        with _open(model):
+            delattr(model, _ATTRIBUTE)
+            model._tracker.untrack(pressure)
+
+
+@contextmanager
+def _nothing():
+    yield

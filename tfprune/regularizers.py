@@ -1,0 +1,224 @@
+"""Group lasso: the pressure that makes groups of weights shrink to zero together.
+
+`R(W) = Σ_g √d_g · ‖w_g‖₂`, where `d_g` counts the weights of group `g`.
+
+Source: Behnke & Heafield, "Pruning Neural Machine Translation for Speed Using Group Lasso",
+WMT 2021, equation 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.structures import Structure
+
+_GROUPS = ("rows", "columns")
+
+
+def safe_sqrt(x: Any) -> Any:
+    """Square root whose gradient at exactly zero is zero instead of infinite."""
+    positive = x > 0
+    return ops.where(positive, ops.sqrt(ops.where(positive, x, 1.0)), 0.0)
+
+
+def block_norms(matrix: Any, block: tuple[int, int] = (8, 8)) -> Any:
+    """Euclidean norm of each rectangle of a matrix.
+
+    Args:
+        matrix: Tensor `(rows, columns)`; sizes need not be divisible, the last blocks are smaller.
+        block: Height and width of a rectangle.
+
+    Returns:
+        Tensor `(ceil(rows / height), ceil(columns / width))`.
+    """
+    rows, columns = matrix.shape
+    height, width = block
+    down, across = -(-rows // height), -(-columns // width)
+    squares = ops.square(ops.cast(matrix, "float32"))
+    squares = ops.pad(squares, [[0, down * height - rows], [0, across * width - columns]])
+    return safe_sqrt(ops.sum(ops.reshape(squares, (down, height, across, width)), axis=(1, 3)))
+
+
+@keras.saving.register_keras_serializable("tfprune")
+class GroupLasso(keras.regularizers.Regularizer):
+    """Group lasso over the rows, columns or blocks of one matrix.
+
+    For groups that span several matrices, such as a unit of a feed-forward pair or a head, use the
+    callback `tfprune.callbacks.GroupLasso`.
+
+    Args:
+        strength: Loss units for each unit of `√d_g · ‖w_g‖₂`.
+        groups: `"rows"`, `"columns"` or the height and width of a block, such as `(8, 8)`.
+
+    Raises:
+        ValueError: If `strength` is negative or not finite, or `groups` is unknown.
+
+    Example:
+
+    >>> layer = keras.layers.Dense(4, kernel_regularizer=GroupLasso(0.01, "columns"))
+    """
+
+    def __init__(self, strength: float = 0.01, groups: str | Sequence[int] = "columns"):
+        self.strength = checked_strength(strength)
+        block = not isinstance(groups, str) and len(groups) == 2 and min(groups) > 0
+        if groups not in _GROUPS and not block:
+            raise ValueError(
+                "`groups` must be 'rows', 'columns' or the height and width of a block. "
+                f"Received: groups={groups!r}"
+            )
+        self.groups = groups if isinstance(groups, str) else tuple(groups)
+
+    def __call__(self, x):
+        """The penalty on a matrix `(rows, columns)`, a scalar."""
+        if self.groups == "rows":
+            block = (1, x.shape[1])
+        elif self.groups == "columns":
+            block = (x.shape[0], 1)
+        else:
+            block = self.groups
+        sizes = _block_sizes(x.shape, block)
+        return self.strength * ops.sum(np.sqrt(sizes).astype("float32") * block_norms(x, block))
+
+    def get_config(self):
+        """The configuration."""
+        return {"strength": self.strength, "groups": self.groups}
+
+
+def _block_sizes(shape, block):
+    def lengths(total, size):
+        return [min(size, total - start) for start in range(0, total, size)]
+
+    return np.outer(lengths(shape[0], block[0]), lengths(shape[1], block[1]))
+
+
+def checked_strength(strength: float) -> float:
+    """The strength, if it is a number that can be one."""
+    if (
+        isinstance(strength, bool)
+        or not isinstance(strength, (int, float, np.number))
+        or not math.isfinite(strength)
+        or strength < 0
+    ):
+        raise ValueError(
+            f"`strength` must be a finite number, 0 or more. Received: strength={strength!r}"
+        )
+    return float(strength)
+
+
+# -- the same over structures -----------------------------------------------------------------
+
+
+def connection_norms(structure: Structure) -> list[tuple[Any, int]]:
+    """Norms of the single rows and columns that make up the groups of a structure.
+
+    A column's bias element belongs to it.
+
+    Args:
+        structure: A structure.
+
+    Returns:
+        For each matrix, a tensor `(groups, connections in a group)` and the number of weights in
+        one row or column.
+    """
+    squares: dict[tuple[int, str], list[Any]] = {}
+    for share in structure.slices:
+        value = ops.square(ops.cast(ops.convert_to_tensor(share.variable), "float32"))
+        others = [a for a in range(len(value.shape)) if a not in share.connection_axes]
+        size = int(np.prod([value.shape[a] for a in others])) if others else 1
+        along = ops.sum(value, axis=others) if others else value
+        entry = squares.setdefault((id(share.layer), share.role), [0.0, 0])
+        entry[0] = entry[0] + ops.reshape(along, (structure.groups, -1))
+        entry[1] += size
+    return [(safe_sqrt(total), size) for total, size in squares.values()]
+
+
+def penalty(structure: Structure, groups: str = "joint") -> Any:
+    """`Σ_g √d_g · ‖w_g‖₂` over a structure, without a strength.
+
+    Args:
+        structure: A structure.
+        groups: `"joint"`: a unit or head with all its weights is one group. `"rowcol"`: each row
+            and column is a group by itself, as in the paper.
+
+    Returns:
+        Scalar tensor.
+    """
+    if groups == "joint":
+        norms = safe_sqrt(structure.squared_norms())
+        return math.sqrt(structure.group_size) * ops.sum(norms)
+    return sum(math.sqrt(size) * ops.sum(norms) for norms, size in connection_norms(structure))
+
+
+class StructurePenalty(keras.regularizers.Regularizer):
+    """The penalty on one structure as a regularizer that sits on one of its variables.
+
+    Args:
+        structure: The structure; the regularizer reads all its variables.
+        strengths: Variable `(structures,)` that holds the present strengths.
+        index: The structure's place in it.
+        groups: As in `penalty`.
+    """
+
+    def __init__(self, structure, strengths, index, groups="joint"):
+        self.structure = structure
+        self.strengths = strengths
+        self.index = index
+        self.groups = groups
+
+    def __call__(self, _):
+        """Strength times penalty, a scalar."""
+        return self.strengths[self.index] * penalty(self.structure, self.groups)
+
+    def get_config(self):
+        """Nothing: a model saved during training loads without it."""
+        return {}
+
+
+def shrink(structure: Structure, amount: float) -> None:
+    """The proximal step of group lasso: each norm becomes `max(0, ‖w_g‖ - amount · √d_g)`.
+
+    Args:
+        structure: The structure, changed in place.
+        amount: Learning rate times strength times number of steps.
+
+    Source: Yuan & Lin, "Model Selection and Estimation in Regression with Grouped Variables", 2006.
+    """
+    norms = structure.norms()
+    safe = np.where(norms > 0, norms, 1.0)
+    factor = np.maximum(0.0, 1.0 - amount * math.sqrt(structure.group_size) / safe)
+    structure.scale(factor.astype("float32"))
+
+
+def root_mean_squares(structure: Structure) -> np.ndarray:
+    """Root mean square of the weights of each group, an array `(groups,)`."""
+    return structure.norms() / math.sqrt(structure.group_size)
+
+
+def dead_groups(structure: Structure, threshold: float, groups: str = "joint") -> np.ndarray:
+    """Which groups have shrunk to nothing.
+
+    Args:
+        structure: A structure.
+        threshold: Root mean square of weights below which a group or a connection is dead.
+        groups: `"joint"`: a group is dead when all its weights together are below. `"rowcol"`: a
+            unit is dead when its row or its column is, a head when at least half of its
+            connections are.
+
+    Returns:
+        Boolean array `(groups,)`.
+
+    Source: Behnke & Heafield, WMT 2021, section 5.3.
+    """
+    if groups == "joint":
+        return root_mean_squares(structure) <= threshold
+    dead = [
+        ops.convert_to_numpy(norms) / math.sqrt(size) <= threshold
+        for norms, size in connection_norms(structure)
+    ]
+    return np.concatenate(dead, axis=1).mean(axis=1) >= 0.5

@@ -1,0 +1,150 @@
+"""When a method acts, and how strongly.
+
+Every callback says when with the same words: a number of steps, a fraction of training, an epoch,
+or the moment at which a metric stops gaining.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How long this fit is.
+
+    Args:
+        steps_per_epoch: Batches in an epoch, or `None` if unknown.
+        epochs: Epochs in this fit.
+    """
+
+    steps_per_epoch: int | None
+    epochs: int
+
+    def steps(self, amount: float, name: str) -> int:
+        """Turns epochs into steps."""
+        if self.steps_per_epoch is None:
+            raise ValueError(
+                f"`{name}` is given in epochs or as a fraction, and the data does not tell how many "
+                "batches it has. Give `steps_per_epoch` to `fit`, or a number of steps."
+            )
+        return round(amount * self.steps_per_epoch)
+
+
+@dataclass(frozen=True)
+class Step:
+    """After a number of steps of this fit."""
+
+    number: int
+
+    def at(self, clock: Clock, name: str) -> int:
+        """The step."""
+        return self.number
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """After a share of this fit's steps, 0 to 1."""
+
+    share: float
+
+    def at(self, clock: Clock, name: str) -> int:
+        """The step."""
+        return clock.steps(self.share * clock.epochs, name)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """At the start of an epoch, counted from 0; may be broken, such as 1.5."""
+
+    number: float
+
+    def at(self, clock: Clock, name: str) -> int:
+        """The step."""
+        return clock.steps(self.number, name)
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """At the end of the first epoch in which a metric gains less than `min_delta`.
+
+    Args:
+        monitor: The metric's name in the epoch logs, such as `"val_bleu"`.
+        min_delta: The gain per epoch that is still worth waiting for.
+        mode: `"max"` if more is better, `"min"` if less is. By default `"min"` for names that
+            end in `loss`.
+
+    Source: Behnke & Heafield, WMT 2021, section 4: pruning starts when BLEU gains less than one
+    point from one checkpoint to the next.
+    """
+
+    monitor: str
+    min_delta: float = 0.0
+    mode: str = field(default="")
+
+    def __post_init__(self):
+        if self.mode not in ("", "max", "min"):
+            raise ValueError(f"`mode` must be 'max' or 'min'. Received: mode={self.mode!r}")
+
+    def gain(self, before: float, now: float) -> float:
+        """How much better `now` is than `before`."""
+        lower = self.mode == "min" or (not self.mode and self.monitor.endswith("loss"))
+        return before - now if lower else now - before
+
+
+When = Step | Fraction | Epoch | Plateau
+
+
+def when(value: Any, name: str) -> When:
+    """Reads a point in time.
+
+    Args:
+        value: An `int` (steps), a `float` from 0 to 1 (fraction of this fit), or one of `Step`,
+            `Fraction`, `Epoch`, `Plateau`.
+        name: The argument's name, for the message.
+
+    Raises:
+        ValueError: If it is none of these.
+
+    Example:
+
+    >>> when(0.25, "start")
+    Fraction(share=0.25)
+    """
+    if isinstance(value, (Step, Fraction, Epoch, Plateau)):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Step(value)
+    if isinstance(value, float) and math.isfinite(value) and 0 <= value <= 1:
+        return Fraction(value)
+    raise ValueError(
+        f"`{name}` must be a number of steps (int), a fraction of training (float, 0 to 1), or an "
+        f"`Epoch`, `Step`, `Fraction` or `Plateau` of tfprune.schedules. Received: {name}={value!r}"
+    )
+
+
+def scheduled(schedule: Any) -> Callable[[int], float]:
+    """Reads a value that may change over steps.
+
+    Args:
+        schedule: A number, a function of the step, or a schedule of
+            tensorflow_model_optimization (`PolynomialDecay`, `ConstantSparsity`), which returns
+            whether to act and the value.
+
+    Returns:
+        A function of the step, counted from the start of pruning.
+    """
+    if not callable(schedule):
+        return lambda step: float(schedule)
+
+    def value(step: int) -> float:
+        result = schedule(step)
+        if isinstance(result, tuple):
+            act, amount = result
+            return float(amount) if bool(act) else 0.0
+        return float(result)
+
+    return value

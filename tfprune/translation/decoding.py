@@ -1,0 +1,230 @@
+"""Word-by-word decoding of any student, pruned or not.
+
+A student is a graph that maps whole sentences to whole sentences. Most of its operations work on
+each position alone; only a few mix positions. So one decoding step is the same graph, run on one
+position, with those few replaced by a form that keeps a state. No second model is written down,
+and a rebuilt student, whose layers are smaller or gone, is decoded by the same code.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from tfprune.structures.graph import graph_of
+from tfprune.structures.registry import describe_of
+from tfprune.translation.layers import SSRU, SinusoidalPositions
+
+
+class StepDecoder:
+    """Splits a student into an encoder and a decoding step.
+
+    Args:
+        model: A student, or what `tfprune.rebuild` made of one.
+        max_length: The longest translation, in tokens.
+
+    Raises:
+        ValueError: If the model has no inputs called `source` and `target`.
+    """
+
+    def __init__(self, model: keras.Model, max_length: int):
+        inputs = {t.name: t for t in model.inputs}
+        if set(inputs) != {"source", "target"}:
+            raise ValueError(
+                "`model` must have the inputs 'source' and 'target', as `student` makes it. "
+                f"Received: inputs {', '.join(sorted(inputs))}"
+            )
+        self.max_length = max_length
+        self.source, self.target = inputs["source"], inputs["target"]
+        self.output = model.outputs[0]
+        graph = graph_of(model)
+        self._changing = {id(self.target)}
+        self._encoder, self._decoder = [], []
+        for node in graph.nodes:
+            if node.is_input:
+                continue
+            if any(id(t) in self._changing for t in node.input_tensors):
+                self._changing.update(id(t) for t in node.outputs)
+                self._decoder.append(node)
+            else:
+                self._encoder.append(node)
+        self._mixers = {id(n): m for n in self._decoder if (m := self._mixer(n)) is not None}
+        fixed = {}
+        for node in self._decoder:
+            for tensor in node.input_tensors:
+                if id(tensor) not in self._changing:
+                    fixed[id(tensor)] = tensor
+        self._fixed = list(fixed)
+
+    def _mixer(self, node):
+        layer = node.operation
+        if isinstance(layer, SSRU):
+            return _Recurrence(layer)
+        if isinstance(layer, SinusoidalPositions):
+            return _Position(layer)
+        if isinstance(layer, keras.Layer) and describe_of(layer):
+            bound = inspect.signature(layer.call).bind(
+                *node.arguments.args, **node.arguments.kwargs
+            )
+            if id(bound.arguments["value"]) in self._changing:
+                return _SelfAttention(layer, self.max_length)
+            return _CrossAttention(layer)
+        return None
+
+    def encode(self, source: Any) -> list[Any]:
+        """Everything about the source that the steps read.
+
+        Args:
+            source: Ids `(batch, length)`, 0 for padding.
+
+        Returns:
+            Tensors, to be given to `step`.
+        """
+        values = {id(self.source): source}
+        for node in self._encoder:
+            _run(node, values)
+        memory = [values[i] for i in self._fixed]
+        for node in self._decoder:
+            mixer = self._mixers.get(id(node))
+            if isinstance(mixer, _CrossAttention):
+                arguments = _bound(node, values)
+                key = arguments.get("key", arguments["value"])
+                memory += [mixer.layer._key_dense(key), mixer.layer._value_dense(arguments["value"])]
+        return memory
+
+    def start(self, batch: Any) -> list[Any]:
+        """The states before the first word, for `batch` sentences."""
+        return [state for m in self._mixers.values() for state in m.start(batch)]
+
+    def step(self, word: Any, position: Any, memory: list[Any], states: list[Any]):
+        """Decodes one position.
+
+        Args:
+            word: The word before it, ids `(batch, 1)`.
+            position: Its number, a scalar from 0.
+            memory: What `encode` returned.
+            states: What `start` or the last `step` returned.
+
+        Returns:
+            Logits `(batch, vocabulary)` and the new states.
+        """
+        values = dict(zip(self._fixed, memory, strict=False))
+        values[id(self.target)] = word
+        keys_and_values = iter(memory[len(self._fixed) :])
+        old, new = iter(states), []
+        for node in self._decoder:
+            mixer = self._mixers.get(id(node))
+            if mixer is None:
+                _run(node, values)
+                continue
+            context = _Context(_bound(node, values), position, old, new, keys_and_values)
+            values[id(node.outputs[0])] = mixer.step(context)
+        return values[id(self.output)][:, 0], new
+
+
+@dataclass
+class _Context:
+    """What a mixer may look at in one step."""
+
+    arguments: dict[str, Any]
+    position: Any
+    old: Any
+    new: list[Any]
+    keys_and_values: Any
+
+
+class _Recurrence:
+    def __init__(self, layer):
+        self.layer = layer
+
+    def start(self, batch):
+        return [ops.zeros((batch, 1, self.layer.kernel.shape[1]), self.layer.compute_dtype)]
+
+    def step(self, context):
+        output, cell = self.layer.step(context.arguments["x"], next(context.old))
+        context.new.append(cell)
+        return output
+
+
+class _Position:
+    def __init__(self, layer):
+        self.layer = layer
+
+    def start(self, batch):
+        return []
+
+    def step(self, context):
+        return self.layer(context.arguments["x"], offset=context.position)
+
+
+class _CrossAttention:
+    def __init__(self, layer):
+        self.layer = layer
+
+    def start(self, batch):
+        return []
+
+    def step(self, context):
+        key, value = next(context.keys_and_values), next(context.keys_and_values)
+        return _attend(self.layer, context, key, value, context.arguments.get("attention_mask"))
+
+
+class _SelfAttention:
+    def __init__(self, layer, max_length):
+        self.layer = layer
+        self.max_length = max_length
+
+    def start(self, batch):
+        return [
+            ops.zeros((batch, self.max_length, *dense.kernel.shape[1:]), self.layer.compute_dtype)
+            for dense in (self.layer._key_dense, self.layer._value_dense)
+        ]
+
+    def step(self, context):
+        positions = ops.arange(self.max_length)
+        here = ops.reshape(positions == context.position, (1, -1, 1, 1))
+        x = context.arguments["value"]
+        projections = self.layer._key_dense(x), self.layer._value_dense(x)
+        key, value = (
+            ops.where(here, ops.cast(new, old.dtype), old)
+            for new, old in zip(projections, (next(context.old), next(context.old)), strict=True)
+        )
+        context.new += [key, value]
+        mask = ops.reshape(positions <= context.position, (1, 1, -1))
+        return _attend(self.layer, context, key, value, mask)
+
+
+def _attend(layer, context, key, value, mask):
+    query = layer._query_dense(context.arguments["query"])
+    if mask is not None:
+        mask = ops.cast(mask, "bool")
+    output, _ = layer._compute_attention(query, key, value, mask)
+    if getattr(layer, "_gate_dense", None) is not None:
+        output = output * layer._gate_dense(context.arguments["query"])
+    return layer._output_dense(output)
+
+
+def _bound(node, values):
+    args, kwargs = _filled(node, values)
+    return inspect.signature(node.operation.call).bind(*args, **kwargs).arguments
+
+
+def _filled(node, values):
+    def replace(x):
+        return values.get(id(x), x)
+
+    return (
+        tree.map_structure(replace, node.arguments.args),
+        tree.map_structure(replace, node.arguments.kwargs),
+    )
+
+
+def _run(node, values):
+    args, kwargs = _filled(node, values)
+    outputs = node.operation(*args, **kwargs)
+    for tensor, value in zip(node.outputs, tree.flatten(outputs), strict=True):
+        values[id(tensor)] = value

@@ -1,0 +1,101 @@
+"""Greedy and beam search over decoding steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from tfprune.translation.decoding import StepDecoder
+from tfprune.translation.vocabulary import Vocabulary
+
+_START, _END, _PAD = Vocabulary.start_id, Vocabulary.end_id, Vocabulary.pad_id
+
+
+def greedy(decoder: StepDecoder, source: Any, batch: int | None = None) -> Any:
+    """Takes the likeliest word at each position.
+
+    Args:
+        decoder: The decoding step.
+        source: Ids `(batch, length)`.
+        batch: The batch size, where it is known; exports to LiteRT need it.
+
+    Returns:
+        Ids `(batch, max_length)`, the end id included, then padding.
+    """
+    batch = ops.shape(source)[0] if batch is None else batch
+    memory = decoder.encode(source)
+    places = ops.arange(decoder.max_length, dtype="int32")[None]
+
+    def unfinished(position, _, done, *rest):
+        return ops.logical_and(position < decoder.max_length, ops.logical_not(ops.all(done)))
+
+    def advance(position, word, done, words, *states):
+        logits, states = decoder.step(word, position, memory, list(states))
+        chosen = ops.cast(ops.argmax(logits, axis=-1), "int32")
+        chosen = ops.where(done, _PAD, chosen)
+        words = ops.where(places == position, chosen[:, None], words)
+        done = ops.logical_or(done, chosen == _END)
+        return (position + 1, chosen[:, None], done, words, *states)
+
+    first = (
+        ops.cast(0, "int32"),
+        ops.full((batch, 1), _START, dtype="int32"),
+        ops.zeros((batch,), dtype="bool"),
+        ops.zeros((batch, decoder.max_length), dtype="int32"),
+        *decoder.start(batch),
+    )
+    return ops.while_loop(unfinished, advance, first)[3]
+
+
+def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]:
+    """Keeps the `beam` likeliest beginnings at each position.
+
+    Args:
+        decoder: The decoding step.
+        source: Ids `(batch, length)`.
+        beam: Beginnings kept.
+
+    Returns:
+        Ids `(batch, max_length)` of the best translation and its log-probability `(batch,)`.
+    """
+    batch = ops.shape(source)[0]
+    memory = [ops.repeat(m, beam, axis=0) for m in decoder.encode(source)]
+    places = ops.arange(decoder.max_length, dtype="int32")[None, None]
+    # At first all beams are alike; only one of them may have children.
+    scores = ops.tile(ops.concatenate([ops.zeros((1, 1)), ops.full((1, beam - 1), -1e9)], 1),
+                      (batch, 1)) if beam > 1 else ops.zeros((batch, 1))
+    rows = ops.arange(batch, dtype="int32")[:, None] * beam
+
+    def unfinished(position, _, done, *rest):
+        return ops.logical_and(position < decoder.max_length, ops.logical_not(ops.all(done)))
+
+    def advance(position, word, done, words, scores, *states):
+        logits, states = decoder.step(word, position, memory, list(states))
+        vocabulary = logits.shape[-1]
+        gains = ops.reshape(ops.log_softmax(ops.cast(logits, "float32")), (batch, beam, vocabulary))
+        # A finished beam has one child, itself.
+        only_padding = ops.where(ops.arange(vocabulary) == _PAD, 0.0, -1e9)[None, None]
+        gains = ops.where(done[:, :, None], only_padding, gains)
+        totals = ops.reshape(scores[:, :, None] + gains, (batch, beam * vocabulary))
+        scores, best = ops.top_k(totals, beam)
+        parent = ops.cast(best // vocabulary, "int32")
+        chosen = ops.cast(best % vocabulary, "int32")
+        flat = ops.reshape(rows + parent, (-1,))
+        states = [ops.take(s, flat, axis=0) for s in states]
+        done = ops.take_along_axis(done, parent, axis=1)
+        words = ops.take_along_axis(words, parent[:, :, None], axis=1)
+        words = ops.where(places == position, chosen[:, :, None], words)
+        done = ops.logical_or(done, chosen == _END)
+        return (position + 1, ops.reshape(chosen, (-1, 1)), done, words, scores, *states)
+
+    first = (
+        ops.cast(0, "int32"),
+        ops.full((batch * beam, 1), _START, dtype="int32"),
+        ops.zeros((batch, beam), dtype="bool"),
+        ops.zeros((batch, beam, decoder.max_length), dtype="int32"),
+        scores,
+        *decoder.start(batch * beam),
+    )
+    result = ops.while_loop(unfinished, advance, first)
+    return result[3][:, 0], result[4][:, 0]

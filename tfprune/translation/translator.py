@@ -1,0 +1,143 @@
+"""A model and its vocabulary: text in, text out."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.translation.decoding import StepDecoder
+from tfprune.translation.searching import beam_search, greedy
+from tfprune.translation.vocabulary import Vocabulary
+
+
+class Translator:
+    """Translates sentences with a student, pruned or not.
+
+    Args:
+        model: A student or what `tfprune.rebuild` made of one.
+        vocabulary: Its vocabulary.
+        max_length: The longest translation and the longest source, in tokens.
+
+    Example:
+
+    ```python
+    translator = Translator(model, vocabulary)
+    translator.translate(["Select the cells."])
+    ```
+    """
+
+    def __init__(self, model: keras.Model, vocabulary: Vocabulary, max_length: int = 64):
+        if model.output_shape[-1] != len(vocabulary):
+            raise ValueError(
+                "`vocabulary` must be the one the model was trained with. Received: a vocabulary "
+                f"of {len(vocabulary)} units for a model with {model.output_shape[-1]} outputs."
+            )
+        self.model = model
+        self.vocabulary = vocabulary
+        self.max_length = max_length
+        self.decoder = StepDecoder(model, max_length)
+        self._compiled: dict[int, object] = {}
+
+    def translate(
+        self, sentences: Sequence[str] | str, beam: int = 1, batch_size: int = 64
+    ) -> list[str]:
+        """Translates sentences.
+
+        Args:
+            sentences: Sentences in the source language; an empty one gives an empty translation,
+                one of more than `max_length` tokens is cut, with a warning.
+            beam: Beginnings kept by beam search; 1 is greedy search.
+            batch_size: Sentences translated at once.
+
+        Returns:
+            One translation for each sentence.
+
+        Raises:
+            ValueError: If `sentences` holds anything but text, or a number is not positive.
+        """
+        sentences = [sentences] if isinstance(sentences, str) else list(sentences)
+        for name, value in (("beam", beam), ("batch_size", batch_size)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+        encoded = encode_sources(sentences, self.vocabulary, self.max_length)
+        result = [""] * len(sentences)
+        order = sorted((i for i, ids in enumerate(encoded) if ids), key=lambda i: len(encoded[i]))
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            source = padded([encoded[i] for i in chosen], rows=min(batch_size, len(order)))
+            words = ops.convert_to_numpy(self._search(beam)(source))
+            for i, ids in zip(chosen, words, strict=False):
+                result[i] = self.vocabulary.decode(ids)
+        return result
+
+    def _search(self, beam: int):
+        if beam not in self._compiled:
+            if beam == 1:
+                self._compiled[beam] = compiled(lambda source: greedy(self.decoder, source))
+            else:
+                self._compiled[beam] = compiled(
+                    lambda source: beam_search(self.decoder, source, beam)[0]
+                )
+        return self._compiled[beam]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the Keras model, `path` ending in `.keras`, and the vocabulary beside it."""
+        path = Path(path)
+        if path.suffix != ".keras":
+            raise ValueError(f"`path` must end in '.keras'. Received: path={str(path)!r}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.stem}.part.keras")
+        self.model.save(temporary)
+        self.vocabulary.save(vocabulary_path(path))
+        os.replace(temporary, path)
+
+
+def vocabulary_path(path: str | os.PathLike) -> Path:
+    """Where the vocabulary of a model file lies: beside it, as `name.vocabulary`."""
+    return Path(path).with_suffix(".vocabulary")
+
+
+def encode_sources(sentences, vocabulary, max_length) -> list[list[int]]:
+    """Source ids with the end id; an empty list for an empty sentence."""
+    wrong = next((s for s in sentences if not isinstance(s, str)), None)
+    if wrong is not None:
+        raise ValueError(f"`sentences` must hold text. Received: {wrong!r}")
+    encoded = vocabulary.encode_all([s.strip() for s in sentences])
+    long = sum(len(ids) >= max_length for ids in encoded)
+    if long:
+        warnings.warn(
+            f"{long} of {len(encoded)} sentences have more than {max_length - 1} tokens and are "
+            "cut. Split them, or make the Translator with a larger `max_length`.",
+            stacklevel=3,
+        )
+    end = vocabulary.end_id
+    return [[*ids[: max_length - 1], end] if ids else [] for ids in encoded]
+
+
+def padded(sequences, rows: int | None = None, multiple: int = 8) -> np.ndarray:
+    """Ids in an array of few different shapes, `(rows, length)`."""
+    length = -(-max(len(s) for s in sequences) // multiple) * multiple
+    array = np.zeros((rows or len(sequences), length), "int32")
+    array[len(sequences) :, 0] = Vocabulary.end_id
+    for row, sequence in zip(array, sequences, strict=False):
+        row[: len(sequence)] = sequence
+    return array
+
+
+def compiled(function):
+    """Compiles a function of one int32 matrix for the present backend."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, input_signature=[tf.TensorSpec((None, None), tf.int32)])
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
