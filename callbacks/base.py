@@ -120,7 +120,9 @@ class PruningCallback(keras.callbacks.Callback):
         self.history.append(left)
         if logs is not None:
             for kind in self.structures.kinds:
-                logs[f"groups/{kind}"] = sum(left[s.name] for s in self.structures if s.kind == kind)
+                logs[f"groups/{kind}"] = sum(
+                    left[s.name] for s in self.structures if s.kind == kind
+                )
             logs.update({f"groups/{name}": count for name, count in left.items()})
 
     def on_train_end(self, logs=None):

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
-
-from tfprune import regularizers
 from tfprune.callbacks.base import PruningCallback
 from tfprune.callbacks.optimizer_slots import clear_slots
 from tfprune.callbacks.pressure import attach, detach
+
+from tfprune import regularizers
 from tfprune.schedules import scheduled
 
 
@@ -167,9 +167,7 @@ class GroupLasso(PruningCallback):
         count = len(self.structures)
         if np.isnan(notes[count]):
             notes[count] = step
-            notes[:count] = [
-                np.median(regularizers.root_mean_squares(s)) for s in self.structures
-            ]
+            notes[:count] = [np.median(regularizers.root_mean_squares(s)) for s in self.structures]
             self._pressure.notes.assign(notes)
         since_start = step - int(notes[count])
         divisor = self.words_per_batch or 1.0

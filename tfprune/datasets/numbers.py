@@ -8,7 +8,11 @@ from tfprune.datasets.parallel import ParallelText
 
 
 def number_words(
-    source: str = "en", target: str = "de", count: int = 20_000, limit: int = 1_000_000, seed: int = 0
+    source: str = "en",
+    target: str = "de",
+    count: int = 20_000,
+    limit: int = 1_000_000,
+    seed: int = 0,
 ) -> ParallelText:
     """Numbers spelled out in two languages, such as "forty-two" and "zweiundvierzig".
 

@@ -163,7 +163,9 @@ class ConstantOutput(keras.Layer):
         """The bias at every position of `query`."""
         query = tree.flatten(query)[0]
         positions = ops.shape(query)[:-1]
-        output = ops.broadcast_to(ops.cast(self.bias, self.compute_dtype), (*positions, *self.shape))
+        output = ops.broadcast_to(
+            ops.cast(self.bias, self.compute_dtype), (*positions, *self.shape)
+        )
         # KerasHub's cached attention returns its cache too, when it is given one.
         cache = kwargs.get("cache")
         return output if cache is None else (output, cache)

@@ -17,10 +17,11 @@ from tfprune.structures.graph import Graph, graph_of
 
 def is_plain(model) -> bool:
     """Whether a model is a Functional or Sequential model with nothing of its own."""
-    return type(model).__name__ in ("Functional", "Sequential", "Model") and type(
-        model
-    ).__module__.startswith("keras.") and hasattr(model, "_flatten_layers") and hasattr(
-        model, "inputs"
+    return (
+        type(model).__name__ in ("Functional", "Sequential", "Model")
+        and type(model).__module__.startswith("keras.")
+        and hasattr(model, "_flatten_layers")
+        and hasattr(model, "inputs")
     )
 
 

@@ -63,7 +63,9 @@ class Plan:
     def touches(self, layer) -> bool:
         """Whether anything in a layer or in the layers inside it changes its shape."""
         return any(
-            id(x) in self.configs or id(x) in self.constants or id(x) in self.gone
+            id(x) in self.configs
+            or id(x) in self.constants
+            or id(x) in self.gone
             or id(x) in self.input_widths
             for x in layer._flatten_layers()
         )
@@ -89,7 +91,9 @@ class Plan:
 
     def _alive(self, structure: Structure) -> np.ndarray:
         """Which groups must stay, by their weights."""
-        read_by_none = np.logical_and.reduce([self._zero(structure, s) for s in structure.consumers])
+        read_by_none = np.logical_and.reduce(
+            [self._zero(structure, s) for s in structure.consumers]
+        )
         constant = np.logical_and.reduce([self._zero(structure, s) for s in structure.silencers])
         for consumer in structure.consumers:
             emitted = structure.emitted(consumer, self.read)
@@ -131,9 +135,7 @@ class Plan:
             return
         ends = structure.remainders()
         for end in ends:
-            constant = (
-                np.zeros(end.shape, "float32") if end.bias is None else self.value(end.bias)
-            )
+            constant = np.zeros(end.shape, "float32") if end.bias is None else self.value(end.bias)
             if end.activation is not None:
                 activated = end.activation(ops.cast(constant[None], "float32"))
                 constant = ops.convert_to_numpy(activated)[0]

@@ -8,7 +8,7 @@ configuration plus the cuts.
 
 from __future__ import annotations
 
-from functools import lru_cache, wraps
+from functools import cache, wraps
 
 import keras
 from keras.src.saving import object_registration
@@ -71,7 +71,7 @@ def keras_module(base) -> str | None:
     return base.__module__
 
 
-@lru_cache(maxsize=None)
+@cache
 def pruned_class(base: type) -> type:
     """The subclass of `base` that keeps its cuts."""
 
@@ -115,9 +115,11 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
     """
     original = type(layer) if not isinstance(layer, Pruned) else type(layer).__mro__[2]
     try:
-        config = layer.get_config() if not isinstance(layer, Pruned) else super(
-            Pruned, layer
-        ).get_config()
+        config = (
+            layer.get_config()
+            if not isinstance(layer, Pruned)
+            else super(Pruned, layer).get_config()
+        )
         base = original.from_config(config)
         copy = _pruned(base, config, cuts_inside(layer, plan))
         if not copy.built:

@@ -26,13 +26,7 @@ _LAYERS = (
 
 # Names of classes in keras.src.ops; Keras has no public list of its operations.
 _OPERATIONS = frozenset(
-    """
-    Relu Relu6 Sigmoid SparseSigmoid Softplus Softsign SoftShrink SparsePlus Silu Squareplus
-    LogSigmoid LeakyRelu HardSigmoid HardSilu Elu Selu Gelu Celu TanhShrink HardTanh HardShrink
-    Threshold Absolute Add Subtract Multiply Divide TrueDivide Maximum Minimum Power Square Sqrt
-    Rsqrt Exp Expm1 Log Log1p Tanh Sin Cos Erf Negative Sign Clip Cast StopGradient Copy Reciprocal
-    Arctan ReLU Divide Mish HardTanh Threshold
-    """.split()
+    ["Relu", "Relu6", "Sigmoid", "SparseSigmoid", "Softplus", "Softsign", "SoftShrink", "SparsePlus", "Silu", "Squareplus", "LogSigmoid", "LeakyRelu", "HardSigmoid", "HardSilu", "Elu", "Selu", "Gelu", "Celu", "TanhShrink", "HardTanh", "HardShrink", "Threshold", "Absolute", "Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum", "Power", "Square", "Sqrt", "Rsqrt", "Exp", "Expm1", "Log", "Log1p", "Tanh", "Sin", "Cos", "Erf", "Negative", "Sign", "Clip", "Cast", "StopGradient", "Copy", "Reciprocal", "Arctan", "ReLU", "Divide", "Mish", "HardTanh", "Threshold"]
 )
 
 
@@ -50,7 +44,9 @@ def is_elementwise(operation) -> bool:
     if isinstance(operation, keras.Layer):
         return type(operation) in _LAYERS
     cls = type(operation)
-    return cls.__name__ in _OPERATIONS and cls.__module__.startswith(("keras.src.ops.", "keras.src.activations."))
+    return cls.__name__ in _OPERATIONS and cls.__module__.startswith(
+        ("keras.src.ops.", "keras.src.activations.")
+    )
 
 
 # Element-wise too, but they convert their input to an array and so refuse symbolic tensors.
@@ -97,6 +93,4 @@ def has_array_arguments(node) -> bool:
     """Whether a call mixes in an array or a variable that is not one single number."""
     symbolic = {id(t) for t in node.input_tensors}
     values = keras.tree.flatten([node.arguments.args, node.arguments.kwargs])
-    return any(
-        id(v) not in symbolic and len(getattr(v, "shape", ())) > 0 for v in values
-    )
+    return any(id(v) not in symbolic and len(getattr(v, "shape", ())) > 0 for v in values)

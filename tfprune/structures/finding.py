@@ -112,9 +112,7 @@ class _Search:
 
     def _leave_whole(self, layer: keras.Layer, prefix: str, reason: str) -> None:
         removable = [
-            x
-            for x in layer._flatten_layers(include_self=False)
-            if is_dense(x) or describe_of(x)
+            x for x in layer._flatten_layers(include_self=False) if is_dense(x) or describe_of(x)
         ]
         if removable:
             self._skip(layer, prefix.rstrip("/") or layer.name, reason)

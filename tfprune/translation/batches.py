@@ -110,9 +110,7 @@ class Batches(keras.utils.PyDataset):
         draw = np.random.default_rng((self.seed, self.epoch))
         if self.shuffle:
             draw.shuffle(order)
-        lengths = [
-            max(self._length([s]), self._length([t])) for s, t, _ in self._examples
-        ]
+        lengths = [max(self._length([s]), self._length([t])) for s, t, _ in self._examples]
         buckets: dict[int, list[int]] = {}
         batches = []
         for i in order:
@@ -150,7 +148,6 @@ class Batches(keras.utils.PyDataset):
             self._length([s for s, _, _ in examples]),
             self._length([t for _, t, _ in examples]),
         )
-
 
 
 def batches(pairs, vocabulary, **options) -> Batches:

@@ -93,7 +93,10 @@ class StepDecoder:
             if isinstance(mixer, _CrossAttention):
                 arguments = _bound(node, values)
                 key = arguments.get("key", arguments["value"])
-                memory += [mixer.layer._key_dense(key), mixer.layer._value_dense(arguments["value"])]
+                memory += [
+                    mixer.layer._key_dense(key),
+                    mixer.layer._value_dense(arguments["value"]),
+                ]
         return memory
 
     def start(self, batch: Any) -> list[Any]:

@@ -38,9 +38,7 @@ class SSRU(keras.Layer):
         self.forget_kernel = self.add_weight(
             name="forget_kernel", shape=(width, width), initializer="glorot_uniform"
         )
-        self.forget_bias = self.add_weight(
-            name="forget_bias", shape=(width,), initializer="zeros"
-        )
+        self.forget_bias = self.add_weight(name="forget_bias", shape=(width,), initializer="zeros")
 
     def gates(self, x):
         """The forget gate and the candidate, each of the shape of `x`."""

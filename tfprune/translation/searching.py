@@ -32,7 +32,8 @@ def greedy(decoder: StepDecoder, source: Any, batch: int | None = None) -> Any:
 
     def advance(position, word, done, words, *states):
         logits, states = decoder.step(word, position, memory, list(states))
-        chosen = ops.cast(ops.argmax(logits, axis=-1), "int32")
+        # Not argmax: Keras's looks at the sign bit of zeros, which LiteRT has no operation for.
+        chosen = ops.cast(ops.top_k(logits, 1)[1][:, 0], "int32")
         chosen = ops.where(done, _PAD, chosen)
         words = ops.where(places == position, chosen[:, None], words)
         done = ops.logical_or(done, chosen == _END)
@@ -63,8 +64,11 @@ def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]
     memory = [ops.repeat(m, beam, axis=0) for m in decoder.encode(source)]
     places = ops.arange(decoder.max_length, dtype="int32")[None, None]
     # At first all beams are alike; only one of them may have children.
-    scores = ops.tile(ops.concatenate([ops.zeros((1, 1)), ops.full((1, beam - 1), -1e9)], 1),
-                      (batch, 1)) if beam > 1 else ops.zeros((batch, 1))
+    scores = (
+        ops.tile(ops.concatenate([ops.zeros((1, 1)), ops.full((1, beam - 1), -1e9)], 1), (batch, 1))
+        if beam > 1
+        else ops.zeros((batch, 1))
+    )
     rows = ops.arange(batch, dtype="int32")[:, None] * beam
 
     def unfinished(position, _, done, *rest):

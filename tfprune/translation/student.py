@@ -144,8 +144,9 @@ class _Builder:
         layer = layers.MultiHeadAttention(self.num_heads, self.head_dim, name=name)
 
         def compute(x, memory=None, mask=None):
-            return layer(x, x if memory is None else memory, attention_mask=mask,
-                         use_causal_mask=causal)
+            return layer(
+                x, x if memory is None else memory, attention_mask=mask, use_causal_mask=causal
+            )
 
         return self._residual(name, compute)
 

@@ -1,0 +1,209 @@
+"""SavedModel and LiteRT files, checked before they count."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import tree
+
+from tfprune.files import whole
+
+_QUANTIZE = (None, "dynamic_int8", "int8")
+
+
+def export(
+    model: keras.Model,
+    path: str | os.PathLike,
+    quantize: str | None = None,
+    representative_data: Iterable | None = None,
+) -> Path:
+    """Writes a model for deployment.
+
+    A `.tflite` file is run once with the LiteRT interpreter before it takes its name: its outputs
+    must be finite and, without quantization, close to Keras's.
+
+    Args:
+        model: A built Keras model, on the TensorFlow backend.
+        path: A name ending in `.tflite` gives a LiteRT file, any other a SavedModel folder.
+        quantize: `None` (float); `"dynamic_int8"`: int8 weights, float in between, a quarter of
+            the size; `"int8"`: int8 throughout, for accelerators that know nothing else. On many
+            CPUs `"int8"` is slower than float for transformers.
+        representative_data: For `"int8"`: arrays with examples along the first axis, or an
+            iterable of batches; of the structure of the model's inputs.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If an argument is out of place or the file fails its check. Nothing is written
+            then, and a file that was there stays.
+
+    Example:
+
+    ```python
+    tfprune.export(small, "saved_models/reviews")
+    tfprune.export(small, "saved_models/reviews.tflite", quantize="dynamic_int8")
+    ```
+    """
+    path = Path(path)
+    _require_tensorflow()
+    if not isinstance(model, keras.Model) or not model.built:
+        raise ValueError(f"`model` must be a built Keras model. Received: model={model!r}")
+    if quantize not in _QUANTIZE:
+        raise ValueError(
+            f"`quantize` must be one of {', '.join(map(repr, _QUANTIZE))}. "
+            f"Received: quantize={quantize!r}"
+        )
+    if path.suffix != ".tflite" and quantize is not None:
+        raise ValueError(
+            "`quantize` applies to LiteRT files; end `path` in '.tflite'. "
+            f"Received: path={str(path)!r}, quantize={quantize!r}"
+        )
+    examples = None
+    if quantize == "int8":
+        examples = _examples(model, representative_data)
+    if path.suffix == ".tflite":
+        with whole(path) as fresh:
+            fresh.write_bytes(convert(model, quantize, examples))
+            _check(model, fresh, exact=quantize is None, example=examples and examples[0])
+    else:
+        with whole(path, folder=True) as fresh:
+            model.export(str(fresh), format="tf_saved_model", verbose=False)
+    return path
+
+
+def convert(model: keras.Model, quantize: str | None = None, examples=None) -> bytes:
+    """The LiteRT file of a model, unchecked.
+
+    Args:
+        model: A built Keras model.
+        quantize: As in `export`.
+        examples: For `"int8"`: inputs of one example each, flat lists of arrays.
+    """
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.export(folder, format="tf_saved_model", verbose=False)
+        return convert_saved_model(folder, "serve", quantize, examples, tf)
+
+
+def convert_saved_model(folder, signature, quantize=None, examples=None, tf=None) -> bytes:
+    """The LiteRT file of one signature of a SavedModel; builtin operations only."""
+    if tf is None:
+        import tensorflow as tf
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[signature])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if quantize:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "int8":
+        loaded = tf.saved_model.load(str(folder)).signatures[signature]
+        names = list(loaded.structured_input_signature[1])
+
+        def calibrate():
+            for example in examples:
+                yield signature, dict(zip(names, example, strict=True))
+
+        converter.representative_dataset = calibrate
+    try:
+        return converter.convert()
+    except Exception as error:  # The converter raises its own classes of its own modules.
+        raise ValueError(
+            "The model has operations that LiteRT cannot run without TensorFlow's (Flex): "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+
+
+def _require_tensorflow():
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Export needs the TensorFlow backend. Received: Keras on "
+            f"{keras.backend.backend()!r}. Save the model with `model.save`, start Python again "
+            "with KERAS_BACKEND=tensorflow, load it and export."
+        )
+
+
+def _examples(model, data) -> list[list[np.ndarray]]:
+    """Single examples as flat lists of arrays in the order of the model's inputs."""
+    if data is None:
+        raise ValueError(
+            "`representative_data` is needed for quantize='int8': some examples of the inputs, "
+            "from which value ranges are measured."
+        )
+    specs = model.inputs
+    is_batches = not isinstance(data, (np.ndarray, dict, tuple, list)) or (
+        isinstance(data, list) and len(data) > 0 and isinstance(data[0], dict)
+    )
+    batches = list(data) if is_batches else [data]
+    found = []
+    for batch in batches:
+        arrays = [np.asarray(a) for a in tree.flatten(batch)]
+        if len(arrays) != len(specs):
+            raise ValueError(
+                f"`representative_data` must hold {len(specs)} arrays a batch, one for each input "
+                f"of the model. Received: {len(arrays)}"
+            )
+        for array, spec in zip(arrays, specs, strict=True):
+            fits = array.ndim == len(spec.shape) and all(
+                want in (None, got)
+                for want, got in zip(spec.shape[1:], array.shape[1:], strict=False)
+            )
+            if not fits or not np.issubdtype(array.dtype, np.number):
+                raise ValueError(
+                    f"`representative_data` must have shape {spec.shape} for input {spec.name!r}. "
+                    f"Received: shape {array.shape}, dtype {array.dtype}"
+                )
+        arrays = [a.astype(s.dtype) for a, s in zip(arrays, specs, strict=True)]
+        found += [[a[i : i + 1] for a in arrays] for i in range(len(arrays[0]))]
+    if not found:
+        raise ValueError("`representative_data` must hold at least one example. Received: none")
+    return found
+
+
+def example_inputs(model, batch_size: int = 1, length: int = 16) -> list[np.ndarray]:
+    """Inputs that a model accepts: ones for integers, noise for the rest."""
+    draw = np.random.default_rng(0)
+    arrays = []
+    for spec in model.inputs:
+        shape = [batch_size, *[length if n is None else n for n in spec.shape[1:]]]
+        integer = "int" in spec.dtype or spec.dtype == "bool"
+        values = np.ones(shape) if integer else draw.normal(size=shape)
+        arrays.append(values.astype(spec.dtype))
+    return arrays
+
+
+def _check(model, path, exact, example=None):
+    """Runs a LiteRT file once and compares it with Keras."""
+    from tfprune.measure import Runner
+
+    arrays = example or example_inputs(model)
+    runner = Runner(path, [t.name for t in model.inputs])
+    got = runner.run(arrays)
+    given = tree.pack_sequence_as(model._inputs_struct, arrays)
+    expected = [keras.ops.convert_to_numpy(t) for t in tree.flatten(model(given, training=False))]
+    used: set[int] = set()
+    for want in expected:
+        match = next(
+            (i for i, g in enumerate(got) if i not in used and g.shape == want.shape), None
+        )
+        if match is None:
+            raise ValueError(
+                f"The LiteRT file has no output of shape {want.shape}; it was not written."
+            )
+        used.add(match)
+        value = got[match]
+        if not np.all(np.isfinite(value)):
+            raise ValueError(
+                "The LiteRT file gives values that are not finite; it was not written."
+            )
+        scale = max(1.0, float(np.max(np.abs(want))))
+        tolerance = 1e-2 if "16" in model.dtype_policy.compute_dtype else 1e-3
+        if exact and len(expected) == 1 and np.max(np.abs(value - want)) > tolerance * scale:
+            raise ValueError(
+                "The LiteRT file differs from Keras by "
+                f"{float(np.max(np.abs(value - want))):.3g}; it was not written."
+            )

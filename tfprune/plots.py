@@ -1,0 +1,132 @@
+"""Pictures: what is left in each layer, and quality against speed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from tfprune.files import whole
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_GONE = "#E3E3E3"
+
+
+def survivors(
+    counts: Mapping[str, tuple[int, int]],
+    path: str | os.PathLike | None = None,
+    kinds: Mapping[str, str] | None = None,
+    title: str = "Groups left in each layer",
+):
+    """Draws one bar for each structure: what is left out of what there was.
+
+    Args:
+        counts: Structure name to `(left, total)`.
+        path: Where to write a PNG; `None` writes none.
+        kinds: Structure name to kind, which gives the colour.
+        title: The title.
+
+    Returns:
+        The matplotlib `Figure`.
+
+    Raises:
+        ValueError: If `counts` is empty.
+    """
+    if not counts:
+        raise ValueError("`counts` must hold at least one structure. Received: none")
+    kinds = kinds or {}
+    names = list(counts)
+    order = list(dict.fromkeys(kinds.get(n, "") for n in names))
+    figure, axes = _figure(8, 1.2 + 0.34 * len(names))
+    for row, name in enumerate(names):
+        left, total = counts[name]
+        colour = _COLOURS[order.index(kinds.get(name, "")) % len(_COLOURS)]
+        axes.barh(row, 100, color=_GONE, height=0.72)
+        axes.barh(row, 100 * left / total, color=colour, height=0.72)
+        axes.text(102, row, f"{left:,} of {total:,}", va="center", fontsize=9)
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("left (%)")
+    axes.set_title(title, loc="left", fontsize=11)
+    if any(order):
+        from matplotlib.patches import Patch
+
+        handles = [Patch(color=_COLOURS[i % 6], label=kind) for i, kind in enumerate(order)]
+        axes.legend(
+            handles=handles,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncol=len(handles),
+            frameon=False,
+            fontsize=9,
+        )
+    return _written(figure, path)
+
+
+def pareto(
+    points: Mapping[str, tuple[float, float]] | Sequence,
+    path: str | os.PathLike | None = None,
+    x: str = "words per second",
+    y: str = "BLEU",
+    title: str = "Quality against speed",
+):
+    """Draws models by speed and quality, and the front that no model beats on both.
+
+    Args:
+        points: Label to `(speed, quality)`; more is better for both.
+        path: Where to write a PNG; `None` writes none.
+        x: What speed is called.
+        y: What quality is called.
+        title: The title.
+
+    Returns:
+        The matplotlib `Figure`.
+
+    Raises:
+        ValueError: If `points` is empty.
+    """
+    points = dict(points)
+    if not points:
+        raise ValueError("`points` must hold at least one model. Received: none")
+    figure, axes = _figure(7, 4.6)
+    best = [
+        (a, b)
+        for a, b in points.values()
+        if not any(c >= a and d >= b and (c, d) != (a, b) for c, d in points.values())
+    ]
+    best.sort()
+    axes.plot(*zip(*best, strict=True), color="#999999", lw=1.2, zorder=1, label="front")
+    for i, (label, (speed, quality)) in enumerate(points.items()):
+        axes.scatter(speed, quality, s=55, color=_COLOURS[i % len(_COLOURS)], zorder=2)
+        axes.annotate(
+            label,
+            (speed, quality),
+            xytext=(7, 7 if i % 2 == 0 else -14),
+            textcoords="offset points",
+            fontsize=9,
+        )
+    axes.margins(0.18, 0.2)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.grid(color="#EEEEEE")
+    axes.set_axisbelow(True)
+    return _written(figure, path)
+
+
+def _figure(width: float, height: float):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=140)
+    axes = figure.add_subplot()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _written(figure, path):
+    if path is not None:
+        with whole(path) as fresh:
+            figure.savefig(fresh, format="png", bbox_inches="tight")
+    return figure

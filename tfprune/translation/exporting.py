@@ -1,0 +1,206 @@
+"""Translators as files: SavedModel with text in and out, LiteRT with ids in and out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tfprune.files import whole
+from tfprune.measure import Runner
+from tfprune.translation.searching import greedy
+from tfprune.translation.translator import Translator, encode_sources, padded, vocabulary_path
+from tfprune.translation.vocabulary import Vocabulary
+
+
+def export_translator(
+    translator: Translator, path: str | os.PathLike, quantize: str | None = None
+) -> Path:
+    """Writes a translator for deployment, whole or not at all.
+
+    Args:
+        translator: The translator; Keras must run on TensorFlow.
+        path: A name ending in `.tflite` gives a LiteRT file whose signature `translate` maps ids
+            `(1, length)` to ids, with its vocabulary beside it. Any other name gives a SavedModel
+            that maps text to text.
+        quantize: `None` or `"dynamic_int8"`; LiteRT only.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If an argument is out of place.
+    """
+    from tfprune.export import _require_tensorflow, convert_saved_model
+
+    _require_tensorflow()
+    path = Path(path)
+    if quantize not in (None, "dynamic_int8"):
+        raise ValueError(
+            f"`quantize` must be None or 'dynamic_int8' for translators. Received: {quantize!r}"
+        )
+    if path.suffix != ".tflite":
+        if quantize:
+            raise ValueError(f"`quantize` applies to .tflite files. Received: path={str(path)!r}")
+        with whole(path, folder=True) as fresh:
+            _save_text_model(translator, fresh)
+        return path
+    with tempfile.TemporaryDirectory() as folder:
+        _save_id_model(translator, folder)
+        content = convert_saved_model(folder, "translate", quantize)
+    with whole(path) as fresh:
+        fresh.write_bytes(content)
+        _check(translator, fresh, exact=quantize is None)
+        translator.vocabulary.save(vocabulary_path(path))
+    return path
+
+
+def _save_id_model(translator, folder):
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    signature = [tf.TensorSpec((1, None), tf.int32, name="source")]
+    search = tf.function(lambda source: greedy(translator.decoder, source, batch=1), signature)
+    # The converter leaves variables inside a loop as they are, and LiteRT cannot find them there.
+    frozen = convert_variables_to_constants_v2(search.get_concrete_function())
+    module = tf.Module()
+
+    @tf.function(input_signature=signature)
+    def translate(source):
+        return {"words": frozen(source)[0]}
+
+    tf.saved_model.save(module, str(folder), signatures={"translate": translate})
+
+
+def _save_text_model(translator, folder):
+    import tensorflow as tf
+    import tensorflow_text as text
+
+    module = tf.Module()
+    module.model = translator.model
+    module.tokenizer = text.SentencepieceTokenizer(
+        model=translator.vocabulary.model_bytes, out_type=tf.int32
+    )
+    limit = translator.max_length
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="sentences")])
+    def translate(sentences):
+        ids = module.tokenizer.tokenize(sentences)[:, : limit - 1]
+        end = tf.fill((tf.shape(sentences)[0], 1), Vocabulary.end_id)
+        ids = tf.concat([ids, end], axis=1).to_tensor(Vocabulary.pad_id)
+        words = greedy(translator.decoder, ids)
+        special = words <= Vocabulary.end_id
+        kept = tf.ragged.boolean_mask(words, tf.logical_not(special))
+        return {"translations": module.tokenizer.detokenize(kept)}
+
+    module.translate = translate
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": translate})
+
+
+def _check(translator, path, exact):
+    """The file must translate as the Keras model does."""
+    draw = np.random.default_rng(0)
+    source = draw.integers(4, len(translator.vocabulary), (1, 8)).astype("int32")
+    source[0, -1] = Vocabulary.end_id
+    words = Runner(path, signature="translate").run([source])[0]
+    expected = np.asarray(translator._search(1)(source))
+    if words.shape != expected.shape or (exact and not np.array_equal(words, expected)):
+        raise ValueError(
+            "The LiteRT file does not translate as the Keras model does; it was not written."
+        )
+
+
+class LiteRTTranslator:
+    """Translates with a `.tflite` file that `export_translator` wrote.
+
+    Args:
+        path: The file; its vocabulary lies beside it.
+        threads: Threads of the interpreter.
+        max_length: The longest source, in tokens.
+    """
+
+    def __init__(self, path: str | os.PathLike, threads: int = 1, max_length: int = 64):
+        self.vocabulary = Vocabulary.load(vocabulary_path(path))
+        self.max_length = max_length
+        self._runner = Runner(path, threads=threads, signature="translate")
+
+    def translate(self, sentences, **_) -> list[str]:
+        """One translation for each sentence, one at a time."""
+        sentences = [sentences] if isinstance(sentences, str) else list(sentences)
+        encoded = encode_sources(sentences, self.vocabulary, self.max_length)
+        return [
+            self.vocabulary.decode(self._runner.run([padded([ids])])[0][0]) if ids else ""
+            for ids in encoded
+        ]
+
+
+class SavedTranslator:
+    """Translates with a SavedModel that `export_translator` wrote.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401  # registers the tokenizer's operations
+
+        self._model = tf.saved_model.load(str(path))
+
+    def translate(self, sentences, **_) -> list[str]:
+        """One translation for each sentence."""
+        import tensorflow as tf
+
+        sentences = [sentences] if isinstance(sentences, str) else list(sentences)
+        if not sentences:
+            return []
+        result = self._model.translate(tf.constant([s.strip() for s in sentences]))
+        return [
+            t.decode() if s.strip() else ""
+            for s, t in zip(sentences, result["translations"].numpy(), strict=True)
+        ]
+
+
+def load_translator(path: str | os.PathLike, max_length: int = 64):
+    """Loads a translator that was saved or exported.
+
+    Args:
+        path: A `.keras` file (`Translator.save`), a `.tflite` file or a SavedModel folder
+            (`export_translator`).
+        max_length: The longest translation, for `.keras` files.
+
+    Returns:
+        An object with `translate(sentences)`.
+
+    Raises:
+        ValueError: If there is nothing of the kind at `path`.
+    """
+    import keras
+
+    path = Path(path)
+    if path.suffix == ".keras" and path.is_file():
+        return Translator(
+            keras.saving.load_model(path, compile=False),
+            Vocabulary.load(vocabulary_path(path)),
+            max_length,
+        )
+    if path.suffix == ".tflite" and path.is_file():
+        return LiteRTTranslator(path, max_length=max_length)
+    if (path / "saved_model.pb").is_file():
+        return SavedTranslator(path)
+    raise ValueError(
+        "`path` must be a .keras or .tflite file or a SavedModel folder. There is none. "
+        f"Received: path={str(path)!r}"
+    )
+
+
+__all__ = [
+    "LiteRTTranslator",
+    "SavedTranslator",
+    "export_translator",
+    "load_translator",
+]
