@@ -1,0 +1,192 @@
+"""Group lasso on an English-German student at a size worth quoting.
+
+    python benchmarks/translation.py                  # all runs; hours on two cores
+    python benchmarks/translation.py --runs dense ffn-0.3
+
+Runs that are finished are not made again; a killed run goes on from its last epoch. Results are
+written to benchmarks/results/translation.{json,md,png} after each run.
+"""
+
+import argparse
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+
+import tfprune
+from tfprune.datasets import libreoffice_help
+from tfprune.plots import pareto, survivors
+from tfprune.translation import export_translator, paired_bootstrap, words_per_second
+from tfprune.translation.recipe import Recipe
+
+HERE = Path(__file__).parent
+WORDS_PER_BATCH = 2300
+# Name to (structures, the paper's λ).
+LASSO = {
+    f"{kind}-{strength}": (structures, strength)
+    for kind, structures in (("ffn", ["ffn"]), ("ffn+heads", ["ffn", "heads"]))
+    for strength in (0.3, 1.0, 2.0)
+}
+
+
+class Log(keras.callbacks.Callback):
+    """One line an epoch."""
+
+    def __init__(self, stage):
+        super().__init__()
+        self.stage = stage
+
+    def on_epoch_end(self, epoch, logs=None):
+        figures = {k: round(float(v), 3) for k, v in logs.items() if k.count("_") == 0}
+        print(self.stage, epoch + 1, figures, flush=True)
+
+
+def recipe(folder):
+    text = libreoffice_help("en", "de", interface_strings=True)
+    shape = {
+        "encoder_layers": 4,
+        "decoder_layers": 1,
+        "model_dim": 128,
+        "feed_forward_dim": 512,
+        "num_heads": 8,
+    }
+    return Recipe(text, folder, shape, callbacks=lambda stage, epochs: [Log(stage)])
+
+
+def run(name, made, work):
+    if name == "dense":
+        return work.dense()
+    if name.startswith("reinit-"):
+        return work.from_scratch(name, run(name.removeprefix("reinit-"), made, work))
+    structures, strength = LASSO[name]
+    return work.pruned(name, structures, strength, words_per_batch=WORDS_PER_BATCH)
+
+
+def report(made, work, pairs):
+    """Scores, sizes and speeds of everything that is finished."""
+    files, rows = {}, {}
+    for name, model in made.items():
+        translator = work.translator(model)
+        for label, quantize in ((name, None), (f"{name} int8", "dynamic_int8")):
+            path = work.folder / f"{label.replace(' ', '.')}.tflite"
+            if not path.exists():
+                export_translator(translator, path, quantize)
+            files[label] = str(path)
+        rows[name] = work.scores(name, model, pairs)
+    speeds = words_per_second(files, [s for s, _ in pairs[:200]])
+    differences = (
+        paired_bootstrap(
+            [t for _, t in pairs],
+            rows["dense"]["hypotheses"],
+            {n: r["hypotheses"] for n, r in rows.items() if n != "dense"},
+        )
+        if len(rows) > 1
+        else {}
+    )
+    results = {
+        "script": "benchmarks/translation.py",
+        "versions": {p: version(p) for p in ("keras", "tensorflow", "ai-edge-litert", "sacrebleu")},
+        "machine": {"processor": processor(), "python": platform.python_version(), "threads": 1},
+        "sizes": {
+            "training_pairs": len(work.train_pairs),
+            "test_pairs": len(pairs),
+            **work.shape,
+            "vocabulary": work.vocabulary_size,
+            "epochs": [work.pretrain_epochs, work.prune_epochs, work.converge_epochs],
+        },
+        "signatures": [rows["dense"]["bleu_signature"], rows["dense"]["chrf_signature"]],
+        "models": {
+            name: {
+                "bleu": row["bleu"],
+                "chrf": row["chrf"],
+                "parameters": row["parameters"],
+                "groups": row["groups"],
+                "p_bleu": differences.get(name, {}).get("bleu_p"),
+                "bytes": Path(files[name]).stat().st_size,
+                "bytes_int8": Path(files[f"{name} int8"]).stat().st_size,
+                "speed": speeds[name],
+                "speed_int8": speeds[f"{name} int8"],
+            }
+            for name, row in rows.items()
+        },
+    }
+    out = HERE / "results"
+    out.mkdir(exist_ok=True)
+    (out / "translation.json").write_text(json.dumps(results, indent=1) + "\n")
+    (out / "translation.md").write_text(table(results))
+    points = {n: (m["speed"]["words_per_second"], m["bleu"]) for n, m in results["models"].items()}
+    pareto(points, out / "translation.png", x="words per second (LiteRT, one thread)")
+    last = next((n for n in reversed(made) if n != "dense"), None)
+    if last:
+        dense = rows["dense"]["groups"]
+        left = {k: (rows[last]["groups"].get(k, 0), total) for k, total in dense.items()}
+        kinds = {s.name: s.kind for s in tfprune.find_structures(made["dense"])}
+        survivors(left, out / "translation_survivors.png", kinds, f"Groups left: {last}")
+    return results
+
+
+def table(results):
+    dense = results["models"]["dense"]
+    total = {
+        kind: sum(v for k, v in dense["groups"].items() if kind in k)
+        for kind in ("ffn", "attention")
+    }
+    lines = [
+        "# Translation: group lasso against dense, after the same number of steps",
+        "",
+        f"English to German help text, {results['sizes']['test_pairs']} test sentences; "
+        f"{results['machine']['processor']}, one thread; "
+        + ", ".join(f"{k} {v}" for k, v in results["versions"].items())
+        + ".",
+        f"{results['signatures'][0]}; {results['signatures'][1]}.",
+        "",
+        "| model | BLEU | p | chrF | parameters | ffn left | heads left | MB | MB int8 | words/s | "
+        "time | time int8 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, m in results["models"].items():
+        left = {kind: sum(v for k, v in m["groups"].items() if kind in k) for kind in total}
+        p = "" if m["p_bleu"] is None or m["p_bleu"] != m["p_bleu"] else f"{m['p_bleu']:.3f}"
+        lines.append(
+            f"| {name} | {m['bleu']:.1f} | {p} | {m['chrf']:.1f} | {m['parameters']:,} | "
+            f"{left['ffn'] / total['ffn']:.0%} | {left['attention'] / total['attention']:.0%} | "
+            f"{m['bytes'] / 1e6:.2f} | {m['bytes_int8'] / 1e6:.2f} | "
+            f"{m['speed']['words_per_second']:.0f} | {m['speed']['time_ratio']:.2f} | "
+            f"{m['speed_int8']['time_ratio']:.2f} |"
+        )
+    lines += [
+        "",
+        "time: median over sentences of time by the dense float model's, timed in turn; "
+        "p: paired bootstrap of BLEU against dense.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def processor():
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+        return next(
+            line.split(":")[1].strip() for line in info.splitlines() if "model name" in line
+        )
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def main():
+    everything = ["dense", *LASSO, "reinit-ffn-1.0", "reinit-ffn+heads-1.0"]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", nargs="+", choices=everything, default=everything)
+    parser.add_argument("--folder", default=HERE / "work", help="checkpoints")
+    options = parser.parse_args()
+    work = recipe(options.folder)
+    pairs = work.held_out("test", 2000)
+    made = {}
+    for name in dict.fromkeys(["dense", *options.runs]):
+        made[name] = run(name, made, work)
+        report(made, work, pairs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The command line: `tfprune inspect | rebuild | export | measure | demo | translate`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: Words after `tfprune`; those of the process by default.
+
+    Returns:
+        0, or 1 if the input was bad; the reason goes to standard error.
+    """
+    # TensorFlow's start-up notes would hide what the user asked for.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"tfprune: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("tfprune: stopped; run the same command to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="tfprune", description="Make Keras 3 models physically smaller."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def command(name, run, text):
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    inspect = command("inspect", _inspect, "List what can be removed from a model, and what not.")
+    inspect.add_argument("model", help="a .keras file")
+
+    rebuild = command("rebuild", _rebuild, "Cut what has been pruned out of a model.")
+    rebuild.add_argument("model", help="a .keras file whose pruned weights are zero")
+    rebuild.add_argument("output", help="the smaller .keras file")
+
+    export = command("export", _export, "Write a SavedModel or a LiteRT file.")
+    export.add_argument("model", help="a .keras file")
+    export.add_argument("output", help="a .tflite file, or a folder for a SavedModel")
+    export.add_argument("--quantize", choices=["dynamic_int8"], help="int8 weights (.tflite only)")
+
+    measure = command("measure", _measure, "Time models in LiteRT, in turn.")
+    measure.add_argument("models", nargs="+", help=".tflite or .keras files")
+    measure.add_argument("--batch-size", type=int, default=1)
+    measure.add_argument("--sequence-length", type=int, default=128)
+    measure.add_argument("--threads", type=int, default=1)
+    measure.add_argument("--runs", type=int, default=30)
+
+    demo = command("demo", _demo, "Train, prune and export a translator; about 20 minutes.")
+    demo.add_argument("--fast", action="store_true", help="number words, about three minutes")
+    demo.add_argument("--folder", default="saved_models", help="where files go (%(default)s)")
+
+    translate = command("translate", _translate, "Translate text with a saved translator.")
+    translate.add_argument("model", help="a .keras or .tflite file or a SavedModel folder")
+    translate.add_argument("text", nargs="*", help="sentences; standard input if none is given")
+    return parser
+
+
+def _load(path):
+    import keras
+
+    # Registers the classes of models that tfprune rebuilt or built.
+    import tfprune.rebuild
+    import tfprune.translation  # noqa: F401
+
+    if not os.path.isfile(path):
+        raise ValueError(f"There is no file {path!r}.")
+    return keras.saving.load_model(path, compile=False)
+
+
+def _inspect(options):
+    import tfprune
+
+    print(tfprune.find_structures(_load(options.model)))
+
+
+def _rebuild(options):
+    import tfprune
+    from tfprune.files import whole
+
+    before = _load(options.model)
+    after = tfprune.rebuild(before)
+    with whole(options.output) as fresh:
+        after.save(fresh)
+    print(tfprune.compare(before, after, latency=False))
+
+
+def _export(options):
+    import tfprune
+
+    path = tfprune.export(_load(options.model), options.output, options.quantize)
+    print(f"{path} written and checked")
+
+
+def _measure(options):
+    import tfprune
+
+    models = [_load(m) if m.endswith(".keras") else m for m in options.models]
+    timed = tfprune.compare_latency(
+        models,
+        batch_size=options.batch_size,
+        sequence_length=options.sequence_length,
+        threads=options.threads,
+        runs=options.runs,
+    )
+    for name, latency, ratio in zip(options.models, timed.latencies, timed.ratios, strict=True):
+        print(f"{name}: {latency}; {ratio:.2f} of the first")
+
+
+def _demo(options):
+    from tfprune.demo import demo
+
+    demo(options.folder, options.fast)
+
+
+def _translate(options):
+    from tfprune.translation import load_translator
+
+    sentences = options.text or [line.rstrip("\n") for line in sys.stdin]
+    for translation in load_translator(options.model).translate(sentences):
+        print(translation)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
