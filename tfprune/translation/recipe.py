@@ -1,0 +1,195 @@
+"""Train, prune, rebuild, converge: the paper's experiment as a few resumable stages.
+
+The demo and the benchmark are two sizes of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfprune.callbacks import GroupLasso
+from tfprune.datasets import ParallelText
+from tfprune.files import whole
+from tfprune.rebuild import rebuild
+from tfprune.structures import find_structures
+from tfprune.translation.batches import batches
+from tfprune.translation.evaluation import evaluate
+from tfprune.translation.student import student
+from tfprune.translation.training import compile_student
+from tfprune.translation.translator import Translator
+from tfprune.translation.vocabulary import Vocabulary
+
+
+@dataclass
+class Recipe:
+    """The sizes of one experiment.
+
+    Args:
+        text: Parallel text.
+        folder: Where checkpoints and results are written; what is there is not made again.
+        shape: Arguments of `student`.
+        vocabulary_size: Units of the vocabulary.
+        max_words: Longer sentences are left out of training, in words.
+        max_length: Longest sentence, in tokens.
+        tokens_per_batch: Tokens in a batch.
+        pretrain_epochs: Epochs before pruning starts.
+        prune_epochs: Epochs under pressure.
+        converge_epochs: Epochs after the rebuild.
+        learning_rate: Of pretraining.
+        later_learning_rate: Of what follows.
+        seed: Seed of weights and order.
+        callbacks: More callbacks for each `fit`, made anew each time, such as a progress display.
+    """
+
+    text: ParallelText
+    folder: Path
+    shape: dict[str, Any]
+    vocabulary_size: int = 6000
+    max_words: int = 30
+    max_length: int = 48
+    tokens_per_batch: int = 3000
+    pretrain_epochs: int = 12
+    prune_epochs: int = 8
+    converge_epochs: int = 6
+    learning_rate: float = 2e-3
+    later_learning_rate: float = 1e-3
+    seed: int = 0
+    callbacks: Callable[[str, int], Sequence[keras.callbacks.Callback]] = field(
+        default=lambda stage, epochs: ()
+    )
+
+    def __post_init__(self):
+        self.folder = Path(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    # -- data ----------------------------------------------------------------------------------
+
+    @property
+    def train_pairs(self):
+        """Training pairs that are short enough."""
+        return [p for p in self.text.train if 1 <= len(p[0].split()) <= self.max_words]
+
+    def held_out(self, split: str, count: int):
+        """The first `count` pairs of a split that are of a sentence's length."""
+        pairs = [p for p in getattr(self.text, split) if 3 <= len(p[0].split()) <= self.max_words]
+        return pairs[:count]
+
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary, trained at the first call."""
+        path = self.folder / "vocabulary.model"
+        if not path.exists():
+            sentences = [text for pair in self.train_pairs for text in pair]
+            Vocabulary.train(sentences, self.vocabulary_size).save(path)
+        return Vocabulary.load(path)
+
+    def batches(self, initial_epoch: int = 0):
+        """The training batches from an epoch on."""
+        return batches(
+            self.train_pairs,
+            self.vocabulary(),
+            tokens_per_batch=self.tokens_per_batch,
+            max_length=self.max_length,
+            seed=self.seed,
+            initial_epoch=initial_epoch,
+        )
+
+    # -- stages --------------------------------------------------------------------------------
+
+    def dense(self) -> keras.Model:
+        """The unpruned model after as many steps as the pruned ones."""
+        model = self._stage("dense_1", self._pretrained, self.prune_epochs, self.pretrain_epochs)
+        done = self.pretrain_epochs + self.prune_epochs
+        return self._stage("dense", lambda: model, self.converge_epochs, done)
+
+    def pruned(self, name: str, structures, strength: float, **options) -> keras.Model:
+        """A model pruned by group lasso, rebuilt and converged.
+
+        Args:
+            name: Name of the files.
+            structures: As in `GroupLasso`.
+            strength: As in `GroupLasso`.
+            **options: More arguments of `GroupLasso`.
+        """
+
+        def pressed():
+            lasso = GroupLasso(structures, strength, verbose=0, **options)
+            pruned = self._stage(
+                f"{name}_1", self._pretrained, self.prune_epochs, self.pretrain_epochs, [lasso]
+            )
+            return rebuild(pruned)
+
+        done = self.pretrain_epochs + self.prune_epochs
+        return self._stage(name, pressed, self.converge_epochs, done)
+
+    def from_scratch(self, name: str, like: keras.Model) -> keras.Model:
+        """The same shape with fresh weights, trained for as many steps altogether."""
+
+        def fresh():
+            keras.utils.set_random_seed(self.seed + 1)
+            return type(like).from_config(like.get_config())
+
+        epochs = self.pretrain_epochs + self.prune_epochs + self.converge_epochs
+        return self._stage(name, fresh, epochs, 0, learning_rate=self.learning_rate)
+
+    def _pretrained(self) -> keras.Model:
+        def fresh():
+            keras.utils.set_random_seed(self.seed)
+            return student(len(self.vocabulary()), max_length=self.max_length, **self.shape)
+
+        return self._stage(
+            "pretrained", fresh, self.pretrain_epochs, 0, learning_rate=self.learning_rate
+        )
+
+    def _stage(self, name, make, epochs, done, callbacks=(), learning_rate=None) -> keras.Model:
+        """Trains for some epochs, unless that was done before; goes on where it was killed."""
+        path = self.folder / f"{name}.keras"
+        if path.exists():
+            return keras.saving.load_model(path, compile=False)
+        model = make()
+        rate = learning_rate or self.later_learning_rate
+        compile_student(model, rate, warmup_steps=400 if learning_rate else 50, jit_compile=False)
+        backup = self.folder / f"{name}.backup"
+        state = backup / "training_metadata.json"
+        begun = json.loads(state.read_text())["epoch"] if state.exists() else 0
+        model.fit(
+            self.batches(done + begun),
+            epochs=epochs,
+            verbose=0,
+            callbacks=[
+                *callbacks,
+                *self.callbacks(name, epochs),
+                keras.callbacks.BackupAndRestore(str(backup), delete_checkpoint=True),
+            ],
+        )
+        model.optimizer = None  # The file is for use, not for going on.
+        with whole(path) as fresh:
+            model.save(fresh)
+        return model
+
+    # -- results -------------------------------------------------------------------------------
+
+    def translator(self, model: keras.Model) -> Translator:
+        """A translator around a model of this recipe."""
+        return Translator(model, self.vocabulary(), self.max_length)
+
+    def scores(self, name: str, model: keras.Model, pairs) -> dict[str, Any]:
+        """BLEU, chrF and translations of a test set, kept beside the model."""
+        path = self.folder / f"{name}.scores.json"
+        if path.exists():
+            kept = json.loads(path.read_text())
+            if len(kept["hypotheses"]) == len(pairs):
+                return kept
+        result = evaluate(self.translator(model), pairs)
+        result["groups"] = {s.name: s.groups for s in find_structures(model)}
+        result["parameters"] = model.count_params()
+        handle = path.with_suffix(".part")
+        handle.write_text(json.dumps(result, ensure_ascii=False))
+        os.replace(handle, path)
+        return result
