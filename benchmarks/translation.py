@@ -39,6 +39,7 @@ class Log(keras.callbacks.Callback):
         self.stage = stage
 
     def on_epoch_end(self, epoch, logs=None):
+        """Prints it."""
         figures = {k: round(float(v), 3) for k, v in logs.items() if k.count("_") == 0}
         print(self.stage, epoch + 1, figures, flush=True)
 

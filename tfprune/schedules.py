@@ -28,8 +28,8 @@ class Clock:
         """Turns epochs into steps."""
         if self.steps_per_epoch is None:
             raise ValueError(
-                f"`{name}` is given in epochs or as a fraction, and the data does not tell how many "
-                "batches it has. Give `steps_per_epoch` to `fit`, or a number of steps."
+                f"`{name}` is given in epochs or as a fraction, and the data does not tell how "
+                "many batches it has. Give `steps_per_epoch` to `fit`, or a number of steps."
             )
         return round(amount * self.steps_per_epoch)
 

@@ -41,12 +41,13 @@ def number_words(
     for name, language in (("source", source), ("target", target)):
         if language not in CONVERTER_CLASSES:
             raise ValueError(
-                f"`{name}` must be a language of num2words: {', '.join(sorted(CONVERTER_CLASSES))}. "
+                f"`{name}` must be one of: {', '.join(sorted(CONVERTER_CLASSES))}. "
                 f"Received: {name}={language!r}"
             )
     if not 20 <= count <= limit // 2:
         raise ValueError(
-            f"`count` must lie between 20 and half of `limit`. Received: count={count}, limit={limit}"
+            "`count` must lie between 20 and half of `limit`. "
+            f"Received: count={count}, limit={limit}"
         )
     draw = random.Random(seed)
     chosen: dict[int, None] = {}

@@ -24,13 +24,13 @@ def cuts_inside(layer: keras.Layer, plan: Plan) -> Cuts:
         plan: The plan.
 
     Returns:
-        One entry for each layer that changes: `"index"` among the layers inside, `"name"`, and
+        One entry for each layer that changes: `"index"` among the layers inside, `"class"`, and
         `"become"`: `"smaller"` (with `"config"` and `"input_width"`), `"constant"` (with `"shape"`)
         or `"nothing"`.
     """
     cuts: Cuts = []
     for index, inner in enumerate(layer._flatten_layers(include_self=False)):
-        cut: dict[str, Any] = {"index": index, "name": inner.name}
+        cut: dict[str, Any] = {"index": index, "class": type(inner).__name__}
         if id(inner) in plan.constants:
             cut |= {"become": "constant", "shape": list(plan.constants[id(inner)].shape)}
         elif id(inner) in plan.gone:
@@ -47,12 +47,15 @@ def cuts_inside(layer: keras.Layer, plan: Plan) -> Cuts:
     return cuts
 
 
-def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
+def cut_in_place(layer: keras.Layer, cuts: Cuts) -> list[keras.Layer]:
     """Makes the cuts inside a built layer; the weights of what is cut are fresh afterwards.
 
     Args:
         layer: A built layer of the class and configuration for which the cuts were written.
         cuts: What `cuts_inside` returned.
+
+    Returns:
+        The layers that were cut, in the order of `cuts`.
 
     Raises:
         ValueError: If the layers inside are not those for which the cuts were written.
@@ -61,16 +64,17 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
     targets = []
     for cut in cuts:
         target = inside[cut["index"]] if cut["index"] < len(inside) else None
-        if target is None or target.name != cut["name"]:
-            found = "nothing" if target is None else repr(target.name)
+        if target is None or type(target).__name__ != cut["class"]:
+            found = "nothing" if target is None else type(target).__name__
             raise ValueError(
-                f"The saved cuts do not fit {type(layer).__name__} {layer.name!r}: they expect "
-                f"layer {cut['name']!r} at place {cut['index']}, and found {found}. The class has "
-                "changed since the model was rebuilt; use the version it was saved with."
+                f"The saved cuts do not fit {type(layer).__name__} {layer.name!r}: they expect a "
+                f"{cut['class']} at place {cut['index']}, and found {found}. The class has changed "
+                "since the model was rebuilt; use the version it was saved with."
             )
         targets.append(target)
     for cut, target in zip(cuts, targets, strict=True):
         _become(target, _replacement(target, cut))
+    return targets
 
 
 def _replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
@@ -113,15 +117,10 @@ def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
         target.assign(plan.value(source))
         if target.trainable != source.trainable:
             target.trainable = source.trainable
-    by_index = {cut["index"]: cut for cut in getattr(new, "_cuts", [])}
     inside = old._flatten_layers(include_self=False)
-    constants = [x for x in new._flatten_layers() if isinstance(x, ConstantOutput)]
-    sources = [inside[i] for i, cut in sorted(by_index.items()) if cut["become"] == "constant"]
-    by_name = {x.name: [] for x in constants}
-    for x in constants:
-        by_name[x.name].append(x)
-    for source in sources:
-        by_name[source.name].pop(0).bias.assign(plan.constants[id(source)])
+    for cut, target in zip(new._cuts, new._cut_layers, strict=True):
+        if cut["become"] == "constant":
+            target.bias.assign(plan.constants[id(inside[cut["index"]])])
 
 
 def _pairs(old, new, plan):

@@ -17,11 +17,10 @@ from tfprune.structures.graph import Graph, graph_of
 
 def is_plain(model) -> bool:
     """Whether a model is a Functional or Sequential model with nothing of its own."""
-    return (
-        type(model).__name__ in ("Functional", "Sequential", "Model")
+    return type(model) is keras.Sequential or (
+        type(model).__name__ in ("Functional", "Model")
         and type(model).__module__.startswith("keras.")
-        and hasattr(model, "_flatten_layers")
-        and hasattr(model, "inputs")
+        and hasattr(model, "_nodes_by_depth")
     )
 
 
@@ -129,13 +128,12 @@ class _OneModel:
     def _run(self, node):
         operation = node.operation
         given = [self.values[id(t)] for t in node.input_tensors]
-        if id(operation) in self.plan.gone or any(isinstance(x, Unread) for x in given):
-            if id(operation) not in self.plan.constants:
-                self._set(node.outputs[0], Unread(_like(given[0])))
-                return
         if id(operation) in self.plan.constants:
             vector = self.plan.constants[id(operation)]
             self._set(node.outputs[0], Constant(vector, _like(given[0]), operation.name))
+            return
+        if id(operation) in self.plan.gone or any(isinstance(x, Unread) for x in given):
+            self._set(node.outputs[0], Unread(_like(given[0])))
             return
         constants = [x for x in given if isinstance(x, Constant)]
         if constants and self._without_call(node, given, constants):

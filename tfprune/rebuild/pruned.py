@@ -15,6 +15,7 @@ from keras.src.saving import object_registration
 
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.plan import Plan
+from tfprune.structures.graph import arguments_from_build
 
 _REGISTERED_NAME = "tfprune>Pruned"
 
@@ -35,11 +36,18 @@ class Pruned:
     """Mixed into the class of a layer or model that was cut in place."""
 
     _cuts = ()
+    _cut_layers = None
 
     def _cut(self):
-        if self._cuts and not self._is_cut:
-            cut_in_place(self, self._cuts)
-            self._is_cut = True
+        if self._cut_layers is None:
+            # Past Keras's tracking, which would count the layers a second time.
+            self.__dict__["_cut_layers"] = cut_in_place(self, self._cuts)
+
+    def build_from_config(self, config):
+        """Builds the whole model as its class does, then cuts it."""
+        super().build_from_config(config)
+        build_by_call(self)
+        self._cut()
 
     def get_config(self):
         """The base class's configuration and the cuts."""
@@ -61,6 +69,14 @@ class Pruned:
             return super().from_config(config)
         base = keras.saving.deserialize_keras_object(config["base"], custom_objects=custom_objects)
         return _pruned(base, config["base"]["config"], config["cuts"])
+
+
+def build_by_call(model) -> None:
+    """Lets a model without a `build()` make its weights, by a call on symbolic tensors."""
+    if not all(layer.built for layer in model._flatten_layers()):
+        args, kwargs = arguments_from_build(model)
+        model(*args, **kwargs)
+    model.built = True
 
 
 def keras_module(base) -> str | None:
@@ -94,7 +110,6 @@ def _pruned(base, config, cuts):
         # Keras binds `build` when an object is made, so it must be made as the subclass.
         pruned = pruned_class(type(base)).from_config(config)
     pruned.__dict__["_cuts"] = cuts
-    pruned.__dict__["_is_cut"] = False
     if pruned.built:
         pruned._cut()
     return pruned
@@ -123,6 +138,7 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
         base = original.from_config(config)
         copy = _pruned(base, config, cuts_inside(layer, plan))
         if not copy.built:
+            copy._build_shapes_dict = layer._build_shapes_dict
             copy.build_from_config(layer.get_build_config())
     except Exception as error:
         raise ValueError(
@@ -130,10 +146,5 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
             f"from its configuration: {error}. Write `get_config()` (and `build()`, if it makes "
             "its layers there), or write the model with the Functional API."
         ) from error
-    if not copy.built:
-        raise ValueError(
-            f"`rebuild` cannot build a copy of {layer.name!r}: {original.__name__} does not say "
-            "how. Give it a `build()` method or write the model with the Functional API."
-        )
     give_cut_weights(layer, copy, plan)
     return copy

@@ -25,9 +25,17 @@ _LAYERS = (
 )
 
 # Names of classes in keras.src.ops; Keras has no public list of its operations.
-_OPERATIONS = frozenset(
-    ["Relu", "Relu6", "Sigmoid", "SparseSigmoid", "Softplus", "Softsign", "SoftShrink", "SparsePlus", "Silu", "Squareplus", "LogSigmoid", "LeakyRelu", "HardSigmoid", "HardSilu", "Elu", "Selu", "Gelu", "Celu", "TanhShrink", "HardTanh", "HardShrink", "Threshold", "Absolute", "Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum", "Power", "Square", "Sqrt", "Rsqrt", "Exp", "Expm1", "Log", "Log1p", "Tanh", "Sin", "Cos", "Erf", "Negative", "Sign", "Clip", "Cast", "StopGradient", "Copy", "Reciprocal", "Arctan", "ReLU", "Divide", "Mish", "HardTanh", "Threshold"]
-)
+# fmt: off
+_OPERATIONS = frozenset([
+    "Relu", "Relu6", "Sigmoid", "SparseSigmoid", "Softplus", "Softsign", "SoftShrink",
+    "SparsePlus", "Silu", "Squareplus", "LogSigmoid", "LeakyRelu", "HardSigmoid", "HardSilu",
+    "Elu", "Selu", "Gelu", "Celu", "TanhShrink", "HardTanh", "HardShrink", "Threshold",
+    "Absolute", "Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum",
+    "Power", "Square", "Sqrt", "Rsqrt", "Exp", "Expm1", "Log", "Log1p", "Tanh", "Sin", "Cos",
+    "Erf", "Negative", "Sign", "Clip", "Cast", "StopGradient", "Copy", "Reciprocal", "Arctan",
+    "ReLU", "Mish",
+])
+# fmt: on
 
 
 def is_elementwise(operation) -> bool:

@@ -203,7 +203,7 @@ def _symbolic_arguments(layer, call):
         args, kwargs = call.arguments.args, call.arguments.kwargs
         replace = lambda x: fresh.get(id(x), x)  # noqa: E731
         return tree.map_structure(replace, args), tree.map_structure(replace, kwargs)
-    return _arguments_from_build(layer)
+    return arguments_from_build(layer)
 
 
 def _with_sizes(arguments, size=2):
@@ -215,7 +215,7 @@ def _with_sizes(arguments, size=2):
     return tree.map_structure(fill, arguments)
 
 
-def _arguments_from_build(layer):
+def arguments_from_build(layer):
     """Symbolic arguments from the shapes with which the layer was built."""
     shapes = getattr(layer, "_build_shapes_dict", None)
     if not shapes:

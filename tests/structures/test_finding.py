@@ -1,0 +1,196 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.models import transformer
+from tfprune.structures import Slices, Structure, find_structures, register_layer_kind
+
+
+def reasons(model):
+    return {s.name: s.reason for s in find_structures(model).skipped}
+
+
+def names(model):
+    return {s.name: (s.kind, s.groups) for s in find_structures(model)}
+
+
+def test_functional_transformer():
+    found = find_structures(transformer(width=8, heads=2, units=12))
+    assert [(s.name, s.kind, s.groups) for s in found] == [
+        ("attention", "heads", 2),
+        ("ffn_in", "ffn", 12),
+    ]
+    # A unit: a column of 8, its bias, a row of 8. A head: three 8x4 and their biases, one 4x8.
+    assert found["ffn_in"].group_size == 8 + 1 + 8
+    assert found["attention"].group_size == 3 * (8 * 4 + 4) + 4 * 8
+    assert reasons(transformer()) == {"out": "its output is an output of the model"}
+
+
+def test_table_shows_structures_and_reasons():
+    text = str(find_structures(transformer()))
+    for word in ("attention", "ffn_in", "heads", "12", "output of the model"):
+        assert word in text
+
+
+def test_sequential_with_activation_layer_and_dropout():
+    model = keras.Sequential([
+        keras.Input((4,)),
+        layers.Dense(6, name="a"),
+        layers.Activation("gelu"),
+        layers.Dropout(0.1),
+        layers.Dense(2, name="b"),
+    ])
+    assert names(model) == {"a": ("ffn", 6)}
+
+
+def test_gated_feed_forward_is_one_structure():
+    x = keras.Input((4,))
+    y = layers.Multiply()([layers.Dense(6, "silu", name="gate")(x), layers.Dense(6, name="up")(x)])
+    model = keras.Model(x, layers.Dense(4, name="down")(y))
+    (structure,) = find_structures(model)
+    assert [s.layer.name for s in structure.producers if s.attribute == "kernel"] == ["up", "gate"] or [
+        s.layer.name for s in structure.producers if s.attribute == "kernel"
+    ] == ["gate", "up"]
+    assert structure.groups == 6
+
+
+def test_nested_and_subclassed():
+    inner = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(5, "relu", name="a"), layers.Dense(4)], name="inner"
+    )
+    x = keras.Input((4,))
+    assert names(keras.Model(x, inner(x))) == {"inner/a": ("ffn", 5)}
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first = layers.Dense(7, name="first")
+            self.second = layers.Dense(2, name="second")
+
+        def call(self, x):
+            return self.second(keras.ops.relu(self.first(x)) * 2.0)
+
+    net = Net()
+    net(np.ones((1, 3), "float32"))
+    assert names(net) == {"first": ("ffn", 7)}
+    assert net.first._inbound_nodes == []  # looking leaves no trace
+
+
+def test_skipped_with_reasons():
+    x = keras.Input((4,))
+    soft = layers.Dense(5, "softmax", name="soft")(x)
+    normed = layers.LayerNormalization()(layers.Dense(5, name="normed")(x))
+    shared = layers.Dense(4, name="shared")
+    chain = shared(layers.ReLU()(shared(x)))
+    model = keras.Model(x, [layers.Dense(2)(soft), layers.Dense(2)(normed), layers.Dense(2)(chain)])
+    why = reasons(model)
+    assert "softmax mixes units" in why["soft"]
+    assert "LayerNormalization" in why["normed"]
+    assert "different neighbours" in why["shared"] or "elsewhere" in why["shared"]
+    assert not names(model)
+
+
+def test_attention_scores_keep_the_heads():
+    x = keras.Input((3, 4))
+    y, scores = layers.MultiHeadAttention(2, 2, name="shown")(x, x, return_attention_scores=True)
+    model = keras.Model(x, [y, scores])
+    assert "attention scores" in reasons(model)["shown"]
+
+
+def test_layer_called_in_two_places_alike_is_cut_once():
+    x = keras.Input((4,))
+    first, second = layers.Dense(6, "relu", name="in"), layers.Dense(4, name="out")
+    y = x + second(first(x))
+    model = keras.Model(x, layers.Dense(1)(layers.LayerNormalization()(y + second(first(y)))))
+    assert names(model) == {"in": ("ffn", 6)}
+
+
+def test_untraceable_layer_is_reported_not_raised():
+    class Odd(layers.Layer):
+        def __init__(self):
+            super().__init__(name="odd")
+            self.a, self.b = layers.Dense(4), layers.Dense(2)
+
+        def build(self, shape):
+            self.a.build(shape)
+            self.b.build((None, 4))
+
+        def call(self, x):
+            if not hasattr(x, "numpy") and isinstance(x, keras.KerasTensor):
+                raise TypeError("only numbers")
+            return self.b(self.a(x))
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor((None, 2))
+
+    x = keras.Input((3,))
+    assert "only numbers" in reasons(keras.Model(x, Odd()(x)))["odd"]
+
+
+def test_grouped_query_attention_counts_key_value_groups():
+    x = keras.Input((3, 8))
+    model = keras.Model(x, layers.GroupQueryAttention(4, 4, 2, name="gqa")(x, x))
+    assert names(model) == {"gqa": ("heads", 2)}
+
+
+def test_keras_hub():
+    keras_hub = pytest.importorskip("keras_hub")
+    x, y = keras.Input((3, 8)), keras.Input((4, 8))
+    encoded = keras_hub.layers.TransformerEncoder(12, 2, name="encoder")(y)
+    decoded = keras_hub.layers.TransformerDecoder(10, 2, name="decoder")(x, encoded)
+    assert names(keras.Model([x, y], decoded)) == {
+        "encoder/self_attention_layer": ("heads", 2),
+        "encoder/feedforward_intermediate_dense": ("ffn", 12),
+        "decoder/self_attention": ("heads", 2),
+        "decoder/cross_attention": ("heads", 2),
+        "decoder/feedforward_intermediate_dense": ("ffn", 10),
+    }
+
+
+def test_a_user_adds_a_layer_kind():
+    @keras.saving.register_keras_serializable("tests")
+    class Experts(layers.Layer):
+        def __init__(self, experts, **kwargs):
+            super().__init__(**kwargs)
+            self.experts = experts
+
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(self.experts, shape[-1]), name="kernel")
+            self.out_kernel = self.add_weight(shape=(self.experts, 2), name="out")
+
+        def call(self, x):
+            return keras.ops.relu(x @ keras.ops.transpose(self.kernel)) @ self.out_kernel
+
+    class ExpertGroups(Structure):
+        kind = "experts"
+
+    @register_layer_kind(Experts)
+    def describe(layer, name):
+        return ExpertGroups(name, layer.experts, (
+            Slices(layer, "kernel", 0, "producer"), Slices(layer, "out_kernel", 0, "consumer"),
+        ))
+
+    x = keras.Input((3,))
+    model = keras.Model(x, Experts(4, name="moe")(x))
+    assert names(model) == {"moe": ("experts", 4)}
+    with pytest.raises(ValueError, match="layer_class"):
+        register_layer_kind("Dense")
+
+
+def test_select():
+    found = find_structures(transformer())
+    assert [s.name for s in found.select("ffn")] == ["ffn_in"]
+    assert [s.name for s in found.select(["att.*"])] == ["attention"]
+    assert len(found.select(None)) == 2
+    with pytest.raises(ValueError, match=r"matches no structure.*'embedding'"):
+        found.select(["embedding"])
+    with pytest.raises(ValueError, match="no regular expression"):
+        found.select(["("])
+
+
+def test_bad_models():
+    with pytest.raises(ValueError, match="must be a Keras model"):
+        find_structures("model")
+    with pytest.raises(ValueError, match="must be built"):
+        find_structures(keras.Sequential([layers.Dense(2)]))
