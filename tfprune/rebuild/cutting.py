@@ -105,28 +105,32 @@ def _become(layer: keras.Layer, other: keras.Layer) -> None:
     layer.trainable = trainable
 
 
-def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
+def give_cut_weights(
+    old: keras.Layer, new: keras.Layer, plan: Plan, cuts: Cuts, cut_layers: list[keras.Layer]
+) -> None:
     """Copies the weights of `old` into the cut copy `new`, folded and cut as the plan says.
 
     Args:
         old: The layer as it was.
         new: Its copy after `cut_in_place`.
         plan: The plan.
+        cuts: The cuts that were made.
+        cut_layers: The layers in which they were made.
     """
     for source, target in _pairs(old, new, plan):
         target.assign(plan.value(source))
         if target.trainable != source.trainable:
             target.trainable = source.trainable
     inside = old._flatten_layers(include_self=False)
-    for cut, target in zip(new._cuts, new._cut_layers, strict=True):
+    for cut, target in zip(cuts, cut_layers, strict=True):
         if cut["become"] == "constant":
             target.bias.assign(plan.constants[id(inside[cut["index"]])])
 
 
 def _pairs(old, new, plan):
     """Variables that correspond, walking both trees of layers side by side."""
-    if isinstance(new, (ConstantOutput, Passed)):
-        return
+    if isinstance(new, (ConstantOutput, Passed)) and type(new) is not type(old):
+        return  # It has just become one; what it holds comes from the plan.
     own = [*old._trainable_variables, *old._non_trainable_variables]
     fresh = [*new._trainable_variables, *new._non_trainable_variables]
     yield from zip(own, fresh, strict=True)

@@ -155,6 +155,10 @@ class _OneModel:
                 self.dropped.add(id(node))
                 self._set(node.outputs[0], x)
                 return True
+            if same:
+                # Its positions are those of the residual; what computed its own can go.
+                old = next(t for t in node.input_tensors if self.values[id(t)] is constant)
+                self.values[id(old)] = Constant(constant.vector, x, constant.name)
         return False
 
     def _call(self, node):

@@ -35,13 +35,16 @@ def is_composite(layer) -> bool:
 class Pruned:
     """Mixed into the class of a layer or model that was cut in place."""
 
-    _cuts = ()
-    _cut_layers = None
+    _cuts = ()  # One list for each time the model was rebuilt.
+    _last_cut = None
 
     def _cut(self):
-        if self._cut_layers is None:
+        if self._last_cut is None:
+            targets = []
+            for cuts in self._cuts:
+                targets = cut_in_place(self, cuts)
             # Past Keras's tracking, which would count the layers a second time.
-            self.__dict__["_cut_layers"] = cut_in_place(self, self._cuts)
+            self.__dict__["_last_cut"] = targets
 
     def build_from_config(self, config):
         """Builds the whole model as its class does, then cuts it."""
@@ -59,7 +62,7 @@ class Pruned:
                 "registered_name": object_registration.get_registered_name(base),
                 "config": super().get_config(),
             },
-            "cuts": [dict(cut) for cut in self._cuts],
+            "cuts": [[dict(cut) for cut in cuts] for cuts in self._cuts],
         }
 
     @classmethod
@@ -136,7 +139,7 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
             else super(Pruned, layer).get_config()
         )
         base = original.from_config(config)
-        copy = _pruned(base, config, cuts_inside(layer, plan))
+        copy = _pruned(base, config, [*getattr(layer, "_cuts", ()), cuts_inside(layer, plan)])
         if not copy.built:
             copy._build_shapes_dict = layer._build_shapes_dict
             copy.build_from_config(layer.get_build_config())
@@ -146,5 +149,5 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
             f"from its configuration: {error}. Write `get_config()` (and `build()`, if it makes "
             "its layers there), or write the model with the Functional API."
         ) from error
-    give_cut_weights(layer, copy, plan)
+    give_cut_weights(layer, copy, plan, copy._cuts[-1], copy._last_cut)
     return copy

@@ -1,0 +1,105 @@
+"""Models that keep their class: KerasHub's and subclassed ones."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.models import assert_same, kill, noise, outputs, randomize
+from tfprune.rebuild import rebuild
+from tfprune.structures import find_structures
+
+IDS = {
+    "token_ids": np.array([[1, 2, 3, 0]]),
+    "segment_ids": np.zeros((1, 4), int),
+    "padding_mask": np.array([[1, 1, 1, 0]]),
+}
+
+
+def check(model, x, tmp_path, dead):
+    kill(model, dead, producers_only=True)
+    expected = outputs(model, x)
+    small = rebuild(model)
+    assert isinstance(small, type(model))
+    assert_same(expected, outputs(small, x))
+    assert small.count_params() < model.count_params()
+    small.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    assert isinstance(loaded, type(model))
+    assert_same(expected, outputs(loaded, x))
+    # A second rebuild of what was loaded finds nothing more to cut.
+    assert rebuild(loaded).count_params() == small.count_params()
+    return small
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_bert(tmp_path, share):
+    keras_hub = pytest.importorskip("keras_hub")
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=20, num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=12,
+        max_sequence_length=6,
+    )
+    draw = np.random.default_rng(1)
+    check(randomize(backbone), IDS, tmp_path, lambda s: draw.random(s.groups) < share)
+
+
+def test_bert_classifier(tmp_path):
+    keras_hub = pytest.importorskip("keras_hub")
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=12,
+        max_sequence_length=6,
+    )
+    model = randomize(keras_hub.models.BertTextClassifier(backbone, num_classes=2))
+    small = check(model, IDS, tmp_path, lambda s: np.arange(s.groups) % 2 == 0)
+    assert {s.groups for s in find_structures(small)} == {6, 1}
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_hub_layers_in_a_functional_model(tmp_path, share):
+    keras_hub = pytest.importorskip("keras_hub")
+    x, y = keras.Input((3, 8)), keras.Input((4, 8))
+    encoded = keras_hub.layers.TransformerEncoder(12, 2, name="encoder")(y)
+    decoded = keras_hub.layers.TransformerDecoder(10, 2, name="decoder")(x, encoded)
+    draw = np.random.default_rng(2)
+    check(
+        randomize(keras.Model([x, y], decoded)),
+        [noise(2, 3, 8), noise(2, 4, 8)],
+        tmp_path,
+        lambda s: draw.random(s.groups) < share,
+    )
+
+
+@keras.saving.register_keras_serializable("tests")
+class Net(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = layers.MultiHeadAttention(2, 3)
+        self.pair = [layers.Dense(10, "gelu"), layers.Dense(4)]
+
+    def call(self, x):
+        x = x + self.attention(x, x)
+        return x + self.pair[1](self.pair[0](x))
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_subclassed_without_build(tmp_path, share):
+    model = Net()
+    x = noise(2, 5, 4)
+    model(x)
+    draw = np.random.default_rng(3)
+    check(randomize(model), x, tmp_path, lambda s: draw.random(s.groups) < share)
+
+
+def test_a_class_that_cannot_be_copied_says_what_to_do():
+    class Stubborn(keras.Model):
+        def __init__(self, units):
+            super().__init__()
+            self.a, self.b = layers.Dense(units), layers.Dense(2)
+
+        def call(self, x):
+            return self.b(self.a(x))
+
+    model = Stubborn(4)
+    model(noise(1, 3))
+    with pytest.raises(ValueError, match=r"Write `get_config\(\)`"):
+        rebuild(model)

@@ -1,0 +1,173 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.models import assert_same, kill, noise, outputs, randomize, transformer
+from tfprune.rebuild import rebuild
+from tfprune.structures import find_structures
+
+
+def test_weights_really_leave():
+    model = randomize(transformer(width=8, heads=2, units=12))
+    kill(model, {"ffn_in": np.arange(12) >= 5, "attention": np.array([True, False])})
+    small = rebuild(model)
+    # Seven units of 17 weights, one head of 3 * (8 * 4 + 4) + 4 * 8.
+    assert model.count_params() - small.count_params() == 7 * 17 + 140
+    assert {s.name: s.groups for s in find_structures(small)} == {"attention": 1, "ffn_in": 5}
+    assert small.get_layer("ffn_in").units == 5
+    assert small.get_layer("attention").num_heads == 1
+
+
+def test_dead_unit_becomes_a_constant_in_the_bias():
+    model = randomize(keras.Sequential([
+        keras.Input((3,)), layers.Dense(4, "tanh", name="a"), layers.Dense(2, name="b"),
+    ]))
+    kill(model, {"a": np.array([False, True, False, True])}, producers_only=True)
+    a, b = model.get_layer("a"), model.get_layer("b")
+    kernel, bias = np.asarray(b.kernel), np.asarray(b.bias)
+    expected = bias + np.tanh(np.asarray(a.bias))[[1, 3]] @ kernel[[1, 3]]
+    small = rebuild(model)
+    assert isinstance(small, keras.Sequential)
+    np.testing.assert_allclose(small.get_layer("b").bias, expected, rtol=1e-6)
+    np.testing.assert_array_equal(small.get_layer("b").kernel, kernel[[0, 2]])
+
+
+def test_dead_head_leaves_its_value_bias():
+    model = randomize(transformer())
+    attention = model.get_layer("attention")
+    value, output = attention.value_dense, attention.output_dense
+    kill(model, {"attention": np.array([True, False])}, producers_only=True)
+    expected = np.asarray(output.bias) + np.tensordot(
+        np.asarray(value.bias)[0], np.asarray(output.kernel)[0], axes=1
+    )
+    small = rebuild(model).get_layer("attention")
+    np.testing.assert_allclose(small.output_dense.bias, expected, rtol=1e-5)
+
+
+def test_constant_without_a_bias_to_go_to_stays():
+    model = randomize(keras.Sequential([
+        keras.Input((3,)),
+        layers.Dense(4, "sigmoid", use_bias=False, name="a"),
+        layers.Dense(2, use_bias=False, name="b"),
+    ]))
+    kill(model, {"a": np.array([True, False, False, False])}, producers_only=True)
+    assert rebuild(model).get_layer("a").units == 4  # sigmoid(0) is 0.5
+
+
+def test_emptied_sublayers_are_gone():
+    model = randomize(transformer())
+    kill(model, lambda s: np.ones(s.groups, bool))
+    x = noise(2, 3, 8)
+    small = rebuild(model)
+    assert_same(outputs(model, x), outputs(small, x))
+    left = {layer.name for layer in small.layers}
+    assert not left & {"ffn_in", "ffn_out", "norm_2", "add_2", "norm_1"}
+    # The feed-forward constant moved into the bias that stands for the attention.
+    np.testing.assert_allclose(
+        small.get_layer("attention").bias,
+        np.asarray(model.get_layer("attention").output_dense.bias)
+        + np.asarray(model.get_layer("ffn_out").bias),
+        rtol=1e-5,
+    )
+
+
+def test_constant_moves_into_the_bias_before():
+    model = randomize(transformer())
+    kill(model, {"ffn_in": np.ones(12, bool)})
+    x = noise(2, 3, 8)
+    small = rebuild(model)
+    assert_same(outputs(model, x), outputs(small, x))
+    np.testing.assert_allclose(
+        small.get_layer("attention").output_dense.bias,
+        np.asarray(model.get_layer("attention").output_dense.bias)
+        + np.asarray(model.get_layer("ffn_out").bias),
+        rtol=1e-5,
+    )
+    assert "ffn_out" not in {layer.name for layer in small.layers}
+
+
+def test_keep():
+    model = randomize(transformer())
+    x = noise(2, 3, 8)
+    small = rebuild(model, keep={"ffn_in": np.arange(12) < 4})
+    kill(model, {"ffn_in": np.arange(12) >= 4})
+    assert_same(outputs(model, x), outputs(small, x))
+    with pytest.raises(ValueError, match=r"does not have.*'nothing'"):
+        rebuild(model, keep={"nothing": np.ones(2, bool)})
+    with pytest.raises(ValueError, match=r"boolean array of shape \(12,\)"):
+        rebuild(model, keep={"ffn_in": np.ones(3, bool)})
+
+
+def test_names_flags_and_structure_of_inputs_are_kept():
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    x = layers.Concatenate(name="both")([a, b])
+    h = layers.Dense(6, "relu", name="in", trainable=False)(x)
+    y = layers.Dense(3, name="out_1")(h)
+    z = layers.Dense(2, name="out_2")(layers.BatchNormalization(name="norm")(x))
+    model = randomize(keras.Model({"a": a, "b": b}, {"y": y, "z": z}, name="two"))
+    kill(model, {"in": np.arange(6) < 2})
+    small = rebuild(model)
+    assert small.name == "two"
+    given = {"a": noise(2, 4), "b": noise(2, 4, seed=2)}
+    expected, got = model(given), small(given)
+    assert set(got) == {"y", "z"}
+    for key in got:
+        np.testing.assert_allclose(got[key], expected[key], rtol=1e-5, atol=1e-6)
+    assert [t.name for t in small.inputs] == [t.name for t in model.inputs]
+    assert small.get_layer("in").trainable is False
+    assert small.get_layer("in").kernel.trainable is False
+
+
+def test_nested_and_shared_models():
+    inner = keras.Sequential([
+        keras.Input((4,)), layers.Dense(5, "relu", name="a"), layers.Dense(4, name="b"),
+    ], name="inner")
+    x = keras.Input((4,))
+    model = randomize(keras.Model(x, inner(inner(x)) + x))
+    kill(model, {"inner/a": np.arange(5) < 3})
+    small = rebuild(model)
+    assert small.get_layer("inner").get_layer("a").units == 2
+    assert_same(outputs(model, noise(3, 4)), outputs(small, noise(3, 4)))
+
+
+def test_training_goes_on():
+    model = randomize(transformer())
+    kill(model, {"ffn_in": np.arange(12) < 6})
+    small = rebuild(model)
+    assert not small.compiled
+    small.compile("adam", "mse")
+    losses = small.fit(noise(16, 3, 8), noise(16, 3, 3), epochs=4, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_loads_without_tfprune(tmp_path):
+    model = randomize(transformer())
+    kill(model, {"ffn_in": np.arange(12) < 6, "attention": np.array([True, True])})
+    x = noise(2, 3, 8)
+    np.save(tmp_path / "x.npy", x)
+    small = rebuild(model)
+    small.save(tmp_path / "small.keras")
+    code = (
+        "import sys, keras, numpy as np\n"
+        f"m = keras.saving.load_model({str(tmp_path / 'small.keras')!r})\n"
+        f"y = m(np.load({str(tmp_path / 'x.npy')!r}))\n"
+        f"np.save({str(tmp_path / 'y.npy')!r}, keras.ops.convert_to_numpy(y))\n"
+        "assert not any(n.startswith('tfprune') for n in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert_same(outputs(model, x), [np.load(tmp_path / "y.npy")])
+
+
+def test_bad_weights_and_unbuilt():
+    model = transformer()
+    bias = np.zeros(12, "float32")
+    bias[1] = np.nan
+    model.get_layer("ffn_in").bias.assign(bias)
+    with pytest.raises(ValueError, match="not finite in layer 'ffn_in'"):
+        rebuild(model)
+    with pytest.raises(ValueError, match="must be built"):
+        rebuild(keras.Sequential([layers.Dense(3)]))
