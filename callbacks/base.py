@@ -99,6 +99,7 @@ class PruningCallback(keras.callbacks.Callback):
         self._epoch = epoch
         iterations = int(self.model.optimizer.iterations)
         if self._fit_start is None:
+            self._moments = self.load_moments()
             per_epoch = self._clock.steps_per_epoch or 0
             self._fit_start = iterations - epoch * per_epoch
             self._last_step = iterations - self._fit_start
@@ -108,14 +109,15 @@ class PruningCallback(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Looks at the weights every `check_every` steps."""
         step = self._epoch_start + batch + 1
-        if step - self._last_step >= self.check_every:
+        due = step - self._last_step >= self.check_every
+        if due or self._phase(step) != self._phase(self._last_step):
             self._look(step)
 
     def on_epoch_end(self, epoch, logs=None):
         """Looks at the weights, and writes into the logs how many groups are left."""
-        iterations = int(self.model.optimizer.iterations)
-        self._look(iterations - self._fit_start)
-        self._watch(epoch, logs or {})
+        step = int(self.model.optimizer.iterations) - self._fit_start
+        self._watch(step, logs or {})
+        self._look(step)
         left = {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}
         self.history.append(left)
         if logs is not None:
@@ -135,35 +137,40 @@ class PruningCallback(keras.callbacks.Callback):
 
     # -- time ----------------------------------------------------------------------------------
 
-    def moments(self) -> dict[str, Any]:
-        """Where the steps at which a `Plateau` was reached are kept; a subclass may save them."""
-        return self.__dict__.setdefault("_moments", {})
+    def load_moments(self) -> dict[str, float]:
+        """What `save_moment` kept before this fit was interrupted."""
+        return {}
+
+    def save_moment(self, name: str, value: float) -> None:
+        """Keeps a number that a `Plateau` needs, where `BackupAndRestore` saves it."""
 
     def _reached(self, name: str, step: int) -> bool:
         moment = getattr(self, name)
         if moment is None:
             return False
         if isinstance(moment, Plateau):
-            reached = self.moments().get(name)
-            return reached is not None and step >= reached
+            return name in self._moments and step >= self._moments[name]
         return step >= moment.at(self._clock, name)
 
+    def _phase(self, step: int) -> tuple[bool, bool]:
+        return self._reached("start", step), self._reached("stop", step)
+
     def _look(self, step: int) -> None:
+        self.model  # noqa: B018  # On JAX this brings the weights up to date, for read and write.
         steps = step - self._last_step
         self._last_step = step
-        if self._reached("start", step) and not self._reached("stop", step):
+        if self._phase(step) == (True, False):
             self.act(step, steps)
         else:
             self.rest()
 
-    def _watch(self, epoch: int, logs: dict[str, Any]) -> None:
+    def _watch(self, step: int, logs: dict[str, Any]) -> None:
         """Notes when a monitored metric has stopped gaining."""
-        kept = self.moments()
         for name in ("start", "stop"):
             moment = getattr(self, name)
-            if not isinstance(moment, Plateau) or kept.get(name) is not None:
+            if not isinstance(moment, Plateau) or name in self._moments:
                 continue
-            if name == "stop" and not self._reached("start", self._last_step):
+            if name == "stop" and not self._reached("start", step):
                 continue
             if moment.monitor not in logs:
                 raise ValueError(
@@ -171,10 +178,14 @@ class PruningCallback(keras.callbacks.Callback):
                     f"the callback that writes it before this one. The logs hold: {', '.join(logs)}"
                 )
             now = float(logs[moment.monitor])
-            before = kept.get(f"{name}_metric")
+            before = self._moments.get(f"{name}_metric")
             if before is not None and moment.gain(before, now) < moment.min_delta:
-                kept[name] = self._last_step
-            kept[f"{name}_metric"] = now
+                self._keep(name, step)
+            self._keep(f"{name}_metric", now)
+
+    def _keep(self, name, value):
+        self._moments[name] = value
+        self.save_moment(name, value)
 
     # -- report --------------------------------------------------------------------------------
 

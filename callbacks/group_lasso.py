@@ -115,25 +115,21 @@ class GroupLasso(PruningCallback):
         self._schedules = self._strength_of_each()
         self._pressure = attach(self.model, len(self.structures))
         self._fallen = {s.name: np.zeros(s.groups, bool) for s in self.structures}
-        self._replaced = []
         if self.step == "gradient":
             for index, structure in enumerate(self.structures):
-                variable = structure.slices[0].variable
-                self._replaced.append((variable, variable.regularizer))
                 pressure = regularizers.StructurePenalty(
                     structure, self._pressure.strengths, index, self._mode(structure)
                 )
-                variable.regularizer = _both(variable.regularizer, pressure)
+                self._pressure.press(structure.slices[0].variable, pressure)
 
     def on_train_begin(self, logs=None):
         """Makes Keras compile the step again, in case an earlier fit left one."""
+        self._pressure.in_use = True
         super().on_train_begin(logs)
         self.model.make_train_function(force=True)
 
     def finish(self):
         """Takes everything off the model again."""
-        for variable, regularizer in self._replaced:
-            variable.regularizer = regularizer
         detach(self.model)
         self.model.train_function = None  # It reads variables that are gone.
         empty = [s.name for s in self.structures if not np.any(s.norms())]
@@ -179,13 +175,12 @@ class GroupLasso(PruningCallback):
             for structure, strength in zip(self.structures, strengths, strict=True):
                 if strength and steps:
                     regularizers.shrink(structure, rate * strength * steps)
-        if since_start or steps:
-            for structure, reference in zip(self.structures, notes, strict=False):
-                threshold = max(self.threshold, self.relative_threshold * float(reference))
-                self._drop(
-                    structure,
-                    regularizers.dead_groups(structure, threshold, self._mode(structure)),
-                )
+        for structure, reference in zip(self.structures, notes, strict=False):
+            threshold = max(self.threshold, self.relative_threshold * float(reference))
+            # At the first look pressure has not worked yet: only what is zero has fallen.
+            threshold = threshold if since_start or steps else 0.0
+            dead = regularizers.dead_groups(structure, threshold, self._mode(structure))
+            self._drop(structure, dead)
 
     def rest(self):
         """No pressure; what has fallen stays at zero."""
@@ -207,35 +202,21 @@ class GroupLasso(PruningCallback):
             structure.scale(alive)
             clear_slots(self.model.optimizer, structure, alive)
 
-    def moments(self):
-        """Phases that a metric decides are kept where `BackupAndRestore` saves them."""
-        return _Notes(self._pressure.notes, len(self.structures) + 1)
+    # Phases that a metric decides are kept where `BackupAndRestore` saves them.
+
+    def load_moments(self):
+        """Reads what was kept."""
+        notes = keras.ops.convert_to_numpy(self._pressure.notes)[len(self.structures) + 1 :]
+        return {k: float(v) for k, v in zip(_MOMENTS, notes, strict=True) if not np.isnan(v)}
+
+    def save_moment(self, name, value):
+        """Writes one number."""
+        notes = keras.ops.convert_to_numpy(self._pressure.notes).copy()
+        notes[len(self.structures) + 1 + _MOMENTS.index(name)] = value
+        self._pressure.notes.assign(notes)
 
 
-class _Notes:
-    """Reads and writes named numbers at the end of a variable."""
-
-    _PLACES = {"stop": 1, "start": 0, "start_metric": 2, "stop_metric": 2}
-
-    def __init__(self, variable, offset):
-        self.variable = variable
-        self.offset = offset
-
-    def get(self, name):
-        value = float(keras.ops.convert_to_numpy(self.variable)[self.offset + self._PLACES[name]])
-        return None if np.isnan(value) else value
-
-    def __setitem__(self, name, value):
-        notes = keras.ops.convert_to_numpy(self.variable).copy()
-        notes[self.offset + self._PLACES[name]] = value
-        self.variable.assign(notes)
-
-
-def _both(first, second):
-    """The sum of two regularizers, either of which may be missing."""
-    if first is None:
-        return second
-    return lambda x: first(x) + second(x)
+_MOMENTS = ("start", "start_metric", "stop", "stop_metric")
 
 
 def _one_of(name, value, allowed):

@@ -28,14 +28,32 @@ class Pressure(keras.Layer):
         )
         # Reference size of each structure's weights, then the steps of the phases; NaN is unset.
         self.notes = self.add_weight(
-            name="notes", shape=(structures + 4,), initializer="zeros", trainable=False
+            name="notes", shape=(structures + 5,), initializer="zeros", trainable=False
         )
-        self.notes.assign(np.full(structures + 4, np.nan, "float32"))
+        self.notes.assign(np.full(structures + 5, np.nan, "float32"))
         self.built = True
+        self.in_use = False
+        self.replaced = _Replaced()
+
+    def press(self, variable: keras.Variable, regularizer) -> None:
+        """Lays a regularizer on a variable, on top of the one it has, until `detach`."""
+        own = variable.regularizer
+        self.replaced.append((variable, own))
+        variable.regularizer = regularizer if own is None else lambda x: own(x) + regularizer(x)
 
     def call(self, inputs):
         """Passes its input on; it is never called."""
         return inputs
+
+
+class _Replaced:
+    """A list that Keras does not look into: what is in it is tracked elsewhere."""
+
+    def __init__(self):
+        self.items = []
+
+    def append(self, item):
+        self.items.append(item)
 
 
 @contextmanager
@@ -53,7 +71,10 @@ def attach(model: keras.Model, structures: int) -> Pressure:
     Raises:
         ValueError: If the model has one already.
     """
-    if getattr(model, _ATTRIBUTE, None) is not None:
+    left_behind = getattr(model, _ATTRIBUTE, None)
+    if left_behind is not None and left_behind.in_use:
+        detach(model)  # An earlier fit was interrupted.
+    elif left_behind is not None:
         raise ValueError(
             "The model is already being pruned by a callback of this kind; give `fit` one of them, "
             "with a dictionary as `strength` if structures differ."
@@ -67,9 +88,11 @@ def attach(model: keras.Model, structures: int) -> Pressure:
 
 
 def detach(model: keras.Model) -> None:
-    """Takes the `Pressure` layer away again."""
+    """Takes the `Pressure` layer and its regularizers away again."""
     pressure = getattr(model, _ATTRIBUTE, None)
     if pressure is not None:
+        for variable, regularizer in pressure.replaced.items:
+            variable.regularizer = regularizer
         with _open(model):
             delattr(model, _ATTRIBUTE)
             model._tracker.untrack(pressure)

@@ -141,10 +141,14 @@ def scheduled(schedule: Any) -> Callable[[int], float]:
         return lambda step: float(schedule)
 
     def value(step: int) -> float:
-        result = schedule(step)
-        if isinstance(result, tuple):
+        for earlier in range(step, -1, -1):
+            result = schedule(earlier)
+            if not isinstance(result, tuple):
+                return float(result)
+            # False means "leave it as it is", so the last step that acted counts.
             act, amount = result
-            return float(amount) if bool(act) else 0.0
-        return float(result)
+            if bool(act):
+                return float(amount)
+        return 0.0
 
     return value

@@ -163,8 +163,9 @@ class Structure:
         for share in self.slices:
             variable = share.variable
             factor = ops.cast(self.spread(per_group, share), variable.dtype)
+            value = ops.convert_to_tensor(variable)
             # Where, not only a product: a NaN or an infinity in a dead group must go too.
-            variable.assign(ops.where(factor == 0, ops.zeros_like(variable), variable * factor))
+            variable.assign(ops.where(factor == 0, ops.zeros_like(value), value * factor))
 
     def positions(self, groups: np.ndarray, share: Slices) -> np.ndarray:
         """The positions along `share.axis` that belong to the groups with the given numbers."""

@@ -1,0 +1,107 @@
+import keras
+import numpy as np
+import pytest
+
+import tfprune
+from tests.models import noise, outputs, randomize, transformer
+from tfprune.measure import Runner
+
+pytestmark = pytest.mark.tensorflow_only
+
+
+def test_float_file_computes_the_same(tmp_path):
+    model = randomize(transformer())
+    path = tfprune.export(model, tmp_path / "m.tflite")
+    x = noise(2, 5, 8)
+    (got,) = Runner(path).run([x])
+    np.testing.assert_allclose(got, outputs(model, x)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_saved_model_computes_the_same(tmp_path):
+    import tensorflow as tf
+
+    model = randomize(transformer())
+    tfprune.export(model, tmp_path / "saved")
+    tfprune.export(model, tmp_path / "saved")  # Again: the old one is replaced.
+    x = noise(2, 5, 8)
+    got = tf.saved_model.load(str(tmp_path / "saved")).serve(x)
+    np.testing.assert_allclose(got, outputs(model, x)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_int8_files_are_smaller_and_close(tmp_path):
+    x = keras.Input((16, 64))
+    y = keras.layers.Dense(256, "relu")(x)
+    model = randomize(keras.Model(x, keras.layers.Dense(64)(y)), scale=0.1)
+    sizes = {}
+    data = noise(20, 16, 64)
+    for quantize in (None, "dynamic_int8", "int8"):
+        path = tmp_path / f"{quantize}.tflite"
+        tfprune.export(model, path, quantize, representative_data=data)
+        sizes[quantize] = path.stat().st_size
+        (got,) = Runner(path).run([data[:1]])
+        want = outputs(model, data[:1])[0]
+        assert np.abs(got - want).max() < 0.05 * np.abs(want).max()
+    assert sizes["dynamic_int8"] < 0.4 * sizes[None]
+    assert sizes["int8"] < 0.4 * sizes[None]
+
+
+def test_several_inputs_and_outputs(tmp_path):
+    ids, x = keras.Input((4,), dtype="int32", name="ids"), keras.Input((4, 3), name="x")
+    y = keras.layers.Embedding(9, 3)(ids) + x
+    model = randomize(keras.Model({"x": x, "ids": ids}, [y, keras.layers.Dense(2)(y)]))
+    path = tfprune.export(model, tmp_path / "m.tflite")
+    runner = Runner(path, [t.name for t in model.inputs])
+    given = {"ids": np.array([[1, 2, 3, 8]]), "x": noise(1, 4, 3)}
+    got = runner.run([given[n] for n in runner.names])
+    want = {a.shape: a for a in outputs(model, given)}
+    for array in got:
+        np.testing.assert_allclose(array, want[array.shape], rtol=1e-4, atol=1e-5)
+
+
+def test_bad_arguments_write_nothing(tmp_path):
+    model = transformer()
+    path = tmp_path / "m.tflite"
+    for options, message in (
+        ({"quantize": "int4"}, "`quantize` must be one of"),
+        ({"quantize": "int8"}, "`representative_data` is needed"),
+        ({"quantize": "int8", "representative_data": noise(2, 3, 5)}, r"shape \(None, None, 8\)"),
+        ({"quantize": "int8", "representative_data": np.zeros((0, 3, 8))}, "at least one example"),
+        ({"quantize": "int8", "representative_data": np.array([[["a"] * 8]])}, "dtype"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tfprune.export(model, path, **options)
+    with pytest.raises(ValueError, match="end `path` in '.tflite'"):
+        tfprune.export(model, tmp_path / "saved", "dynamic_int8")
+    with pytest.raises(ValueError, match="built Keras model"):
+        tfprune.export("model", path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="which is a file"):
+        tfprune.export(model, tmp_path / "file")
+    with pytest.raises(ValueError, match="must be writable"):
+        tfprune.export(model, tmp_path / "file" / "m.tflite")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "m.tflite"
+    path.write_text("old")
+    broken = randomize(transformer())
+    broken.get_layer("out").bias.assign([np.nan] * 3)
+    with pytest.raises(ValueError, match="not finite"):
+        tfprune.export(broken, path)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["m.tflite"]
+
+
+def test_flex_operations_are_refused(tmp_path):
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.ops.linalg.inv(keras.ops.reshape(x, (-1, 2, 2))))
+    with pytest.raises(ValueError, match="Flex"):
+        tfprune.export(model, tmp_path / "m.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_backends_are_told_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow"):
+        tfprune.export(transformer(), tmp_path / "m.tflite")

@@ -1,0 +1,38 @@
+import pytest
+
+from tfprune import plots
+
+
+def test_survivors_show_each_layer(tmp_path):
+    figure = plots.survivors(
+        {"a": (3, 4), "b": (0, 8)}, tmp_path / "s.png", {"a": "heads", "b": "ffn"}
+    )
+    (axes,) = figure.axes
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]
+    assert [t.get_text() for t in axes.texts] == ["3 of 4", "0 of 8"]
+    assert [round(bar.get_width()) for bar in axes.patches] == [100, 75, 100, 0]
+    assert (tmp_path / "s.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="`counts`"):
+        plots.survivors({})
+
+
+def test_pareto_front_is_what_nothing_beats(tmp_path):
+    points = {"slow": (1, 9), "middle": (2, 5), "beaten": (1.5, 4), "fast": (3, 1)}
+    figure = plots.pareto(points, tmp_path / "p.png")
+    (axes,) = figure.axes
+    assert list(zip(*axes.lines[0].get_data(), strict=True)) == [(1, 9), (2, 5), (3, 1)]
+    with pytest.raises(ValueError, match="`points`"):
+        plots.pareto({})
+
+
+def test_a_failed_picture_leaves_the_old_one(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    (tmp_path / "s.png").write_text("old")
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        plots.survivors({"a": (1, 2)}, tmp_path / "s.png")
+    assert (tmp_path / "s.png").read_text() == "old"
