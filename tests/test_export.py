@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.models import noise, outputs, randomize, transformer
+from tests.models import kill, noise, outputs, randomize, transformer
 from tfprune.measure import Runner
 
 pytestmark = pytest.mark.tensorflow_only
@@ -24,7 +24,8 @@ def test_saved_model_computes_the_same(tmp_path):
     tfprune.export(model, tmp_path / "saved")
     tfprune.export(model, tmp_path / "saved")  # Again: the old one is replaced.
     x = noise(2, 5, 8)
-    got = tf.saved_model.load(str(tmp_path / "saved")).serve(x)
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
+    got = loaded.serve(x)
     np.testing.assert_allclose(got, outputs(model, x)[0], rtol=1e-3, atol=1e-4)
 
 
@@ -43,6 +44,16 @@ def test_int8_files_are_smaller_and_close(tmp_path):
         assert np.abs(got - want).max() < 0.05 * np.abs(want).max()
     assert sizes["dynamic_int8"] < 0.4 * sizes[None]
     assert sizes["int8"] < 0.4 * sizes[None]
+
+
+def test_emptied_sublayers_export_with_open_lengths(tmp_path):
+    model = randomize(transformer())
+    kill(model, lambda s: np.ones(s.groups, bool))
+    small = tfprune.rebuild(model)
+    runner = Runner(tfprune.export(small, tmp_path / "m.tflite"))
+    for length in (5, 9, 3):
+        x = noise(1, length, 8)
+        np.testing.assert_allclose(runner.run([x])[0], outputs(model, x)[0], rtol=1e-3, atol=1e-4)
 
 
 def test_several_inputs_and_outputs(tmp_path):

@@ -17,8 +17,16 @@ def test_import_brings_in_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(json.loads(out.stdout.strip().splitlines()[-1]))
-    heavy = {"tensorflow_model_optimization", "tensorflow_text", "matplotlib", "sacrebleu",
-             "ai_edge_litert", "keras_hub", "sentencepiece", "tf_keras"}
+    heavy = {
+        "tensorflow_model_optimization",
+        "tensorflow_text",
+        "matplotlib",
+        "sacrebleu",
+        "ai_edge_litert",
+        "keras_hub",
+        "sentencepiece",
+        "tf_keras",
+    }
     assert "tfprune" in loaded and not loaded & heavy
 
 

@@ -185,7 +185,8 @@ def compare_latency(
             for i, (runner, arrays) in enumerate(zip(runners, given, strict=True)):
                 start = time.perf_counter()
                 runner.run(arrays)
-                times[turn, i] = 1000 * (time.perf_counter() - start)
+                if turn >= 0:
+                    times[turn, i] = 1000 * (time.perf_counter() - start)
     latencies = [
         Latency(
             float(np.median(column)),

@@ -4,10 +4,10 @@ import sys
 import keras
 import numpy as np
 import pytest
+from tfprune.callbacks import GroupLasso
 
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune import regularizers
-from tfprune.callbacks import GroupLasso
 from tfprune.rebuild import rebuild
 from tfprune.schedules import Epoch, Plateau
 from tfprune.structures import find_structures
@@ -23,7 +23,13 @@ def compiled(optimizer=None, seed=0, **options):
 
 def fit(model, *callbacks, epochs=3, **options):
     return model.fit(
-        X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks),
+        X,
+        Y,
+        batch_size=8,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=list(callbacks),
         **options,
     )
 
@@ -50,7 +56,10 @@ def test_penalty_is_in_the_loss(groups):
         for s in find_structures(model)
     )
     lasso = GroupLasso(
-        strength=0.6, words_per_batch=10, verbose=0, groups=groups,
+        strength=0.6,
+        words_per_batch=10,
+        verbose=0,
+        groups=groups,
         heads="rowcol" if groups == "rowcol" else "head",
     )
     history = fit(model, lasso, epochs=1).history
@@ -145,8 +154,18 @@ def test_strength_follows_the_schedule_and_the_phases():
             seen.append((None, keras.ops.convert_to_numpy(self._pressure.strengths)[0]))
 
     # Four steps an epoch; on from step 4 until step 8.
-    fit(model, Spy(["ffn"], strength=lambda step: 0.25 + step, start=Epoch(1), stop=0.5,
-                   check_every=1, verbose=0), epochs=4)
+    fit(
+        model,
+        Spy(
+            ["ffn"],
+            strength=lambda step: 0.25 + step,
+            start=Epoch(1),
+            stop=0.5,
+            check_every=1,
+            verbose=0,
+        ),
+        epochs=4,
+    )
     active = dict((s, v) for s, v in seen if s is not None)
     assert active == {4: 0.25, 5: 1.25, 6: 2.25, 7: 3.25}
     assert {v for s, v in seen if s is None} == {0.0}
@@ -275,8 +294,11 @@ def test_killed_and_resumed_is_not_killed(tmp_path, start):
 def test_everything_gone_is_said_and_sane():
     model = compiled()
     with pytest.warns(UserWarning, match="removed every group"):
-        fit(model, GroupLasso(strength=50.0, check_every=1, relative_threshold=0.9, verbose=0),
-            epochs=30)
+        fit(
+            model,
+            GroupLasso(strength=50.0, check_every=1, relative_threshold=0.9, verbose=0),
+            epochs=30,
+        )
     small = rebuild(model)
     assert_same(outputs(model, X), outputs(small, X))
     assert len(find_structures(small)) == 0

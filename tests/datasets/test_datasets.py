@@ -4,7 +4,10 @@ import pytest
 
 from tfprune.datasets import cache, libreoffice_help, number_words
 
-PAGE = '<html><body><h1 id="hd_1" dir="auto">{0} one</h1><p id="par_{1}" class="x">{0} <b>two</b> {1}</p></body></html>'
+PAGE = (
+    '<html><body><h1 id="hd_1" dir="auto">{0} one</h1>'
+    '<p id="par_{1}" class="x">{0} <b>two</b> {1}</p></body></html>'
+)
 
 
 @pytest.fixture
@@ -56,7 +59,8 @@ def test_number_words():
     assert not splits[0] & splits[1] and not splits[0] & splits[2] and not splits[1] & splits[2]
     assert text == number_words("en", "de", count=200, seed=1)
     assert dict(number_words("en", "de", count=500, limit=1000).train).get("forty-two") in (
-        None, "zweiundvierzig",
+        None,
+        "zweiundvierzig",
     )
     with pytest.raises(ValueError, match="`target` must be one of"):
         number_words("en", "tlh")

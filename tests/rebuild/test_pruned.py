@@ -36,7 +36,11 @@ def check(model, x, tmp_path, dead):
 def test_bert(tmp_path, share):
     keras_hub = pytest.importorskip("keras_hub")
     backbone = keras_hub.models.BertBackbone(
-        vocabulary_size=20, num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=12,
+        vocabulary_size=20,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=8,
+        intermediate_dim=12,
         max_sequence_length=6,
     )
     draw = np.random.default_rng(1)
@@ -46,7 +50,11 @@ def test_bert(tmp_path, share):
 def test_bert_classifier(tmp_path):
     keras_hub = pytest.importorskip("keras_hub")
     backbone = keras_hub.models.BertBackbone(
-        vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=12,
+        vocabulary_size=20,
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=8,
+        intermediate_dim=12,
         max_sequence_length=6,
     )
     model = randomize(keras_hub.models.BertTextClassifier(backbone, num_classes=2))

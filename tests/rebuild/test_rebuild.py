@@ -23,9 +23,15 @@ def test_weights_really_leave():
 
 
 def test_dead_unit_becomes_a_constant_in_the_bias():
-    model = randomize(keras.Sequential([
-        keras.Input((3,)), layers.Dense(4, "tanh", name="a"), layers.Dense(2, name="b"),
-    ]))
+    model = randomize(
+        keras.Sequential(
+            [
+                keras.Input((3,)),
+                layers.Dense(4, "tanh", name="a"),
+                layers.Dense(2, name="b"),
+            ]
+        )
+    )
     kill(model, {"a": np.array([False, True, False, True])}, producers_only=True)
     a, b = model.get_layer("a"), model.get_layer("b")
     kernel, bias = np.asarray(b.kernel), np.asarray(b.bias)
@@ -49,11 +55,15 @@ def test_dead_head_leaves_its_value_bias():
 
 
 def test_constant_without_a_bias_to_go_to_stays():
-    model = randomize(keras.Sequential([
-        keras.Input((3,)),
-        layers.Dense(4, "sigmoid", use_bias=False, name="a"),
-        layers.Dense(2, use_bias=False, name="b"),
-    ]))
+    model = randomize(
+        keras.Sequential(
+            [
+                keras.Input((3,)),
+                layers.Dense(4, "sigmoid", use_bias=False, name="a"),
+                layers.Dense(2, use_bias=False, name="b"),
+            ]
+        )
+    )
     kill(model, {"a": np.array([True, False, False, False])}, producers_only=True)
     assert rebuild(model).get_layer("a").units == 4  # sigmoid(0) is 0.5
 
@@ -123,9 +133,14 @@ def test_names_flags_and_structure_of_inputs_are_kept():
 
 
 def test_nested_and_shared_models():
-    inner = keras.Sequential([
-        keras.Input((4,)), layers.Dense(5, "relu", name="a"), layers.Dense(4, name="b"),
-    ], name="inner")
+    inner = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(5, "relu", name="a"),
+            layers.Dense(4, name="b"),
+        ],
+        name="inner",
+    )
     x = keras.Input((4,))
     model = randomize(keras.Model(x, inner(inner(x)) + x))
     kill(model, {"inner/a": np.arange(5) < 3})

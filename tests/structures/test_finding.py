@@ -34,13 +34,15 @@ def test_table_shows_structures_and_reasons():
 
 
 def test_sequential_with_activation_layer_and_dropout():
-    model = keras.Sequential([
-        keras.Input((4,)),
-        layers.Dense(6, name="a"),
-        layers.Activation("gelu"),
-        layers.Dropout(0.1),
-        layers.Dense(2, name="b"),
-    ])
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(6, name="a"),
+            layers.Activation("gelu"),
+            layers.Dropout(0.1),
+            layers.Dense(2, name="b"),
+        ]
+    )
     assert names(model) == {"a": ("ffn", 6)}
 
 
@@ -49,9 +51,10 @@ def test_gated_feed_forward_is_one_structure():
     y = layers.Multiply()([layers.Dense(6, "silu", name="gate")(x), layers.Dense(6, name="up")(x)])
     model = keras.Model(x, layers.Dense(4, name="down")(y))
     (structure,) = find_structures(model)
-    assert [s.layer.name for s in structure.producers if s.attribute == "kernel"] == ["up", "gate"] or [
-        s.layer.name for s in structure.producers if s.attribute == "kernel"
-    ] == ["gate", "up"]
+    assert [s.layer.name for s in structure.producers if s.attribute == "kernel"] == [
+        "up",
+        "gate",
+    ] or [s.layer.name for s in structure.producers if s.attribute == "kernel"] == ["gate", "up"]
     assert structure.groups == 6
 
 
@@ -167,9 +170,14 @@ def test_a_user_adds_a_layer_kind():
 
     @register_layer_kind(Experts)
     def describe(layer, name):
-        return ExpertGroups(name, layer.experts, (
-            Slices(layer, "kernel", 0, "producer"), Slices(layer, "out_kernel", 0, "consumer"),
-        ))
+        return ExpertGroups(
+            name,
+            layer.experts,
+            (
+                Slices(layer, "kernel", 0, "producer"),
+                Slices(layer, "out_kernel", 0, "consumer"),
+            ),
+        )
 
     x = keras.Input((3,))
     model = keras.Model(x, Experts(4, name="moe")(x))

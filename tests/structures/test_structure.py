@@ -9,10 +9,14 @@ def test_norms_are_those_of_all_weights_of_a_group():
     structure = find_structures(model)["attention"]
     layer = model.get_layer("attention")
     for head in range(2):
-        parts = [np.asarray(d.kernel)[:, head] for d in
-                 (layer.query_dense, layer.key_dense, layer.value_dense)]
-        parts += [np.asarray(d.bias)[head] for d in
-                  (layer.query_dense, layer.key_dense, layer.value_dense)]
+        parts = [
+            np.asarray(d.kernel)[:, head]
+            for d in (layer.query_dense, layer.key_dense, layer.value_dense)
+        ]
+        parts += [
+            np.asarray(d.bias)[head]
+            for d in (layer.query_dense, layer.key_dense, layer.value_dense)
+        ]
         parts.append(np.asarray(layer.output_dense.kernel)[head])
         expected = np.sqrt(sum((p**2).sum() for p in parts))
         np.testing.assert_allclose(structure.norms()[head], expected, rtol=1e-6)

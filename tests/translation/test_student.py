@@ -32,17 +32,27 @@ def test_ssru_steps_give_the_same():
 
 
 def small(**options):
-    sizes = {"encoder_layers": 2, "decoder_layers": 2, "model_dim": 8, "feed_forward_dim": 12,
-             "num_heads": 2, "max_length": 16}
+    sizes = {
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "model_dim": 8,
+        "feed_forward_dim": 12,
+        "num_heads": 2,
+        "max_length": 16,
+    }
     return student(30, **{**sizes, **options})
 
 
 def test_structures_of_a_student():
     assert [(s.name, s.groups) for s in find_structures(small())] == [
-        ("encoder_0_attention", 2), ("encoder_0_ffn_in", 12),
-        ("encoder_1_attention", 2), ("encoder_1_ffn_in", 12),
-        ("decoder_0_cross_attention", 2), ("decoder_0_ffn_in", 12),
-        ("decoder_1_cross_attention", 2), ("decoder_1_ffn_in", 12),
+        ("encoder_0_attention", 2),
+        ("encoder_0_ffn_in", 12),
+        ("encoder_1_attention", 2),
+        ("encoder_1_ffn_in", 12),
+        ("decoder_0_cross_attention", 2),
+        ("decoder_0_ffn_in", 12),
+        ("decoder_1_cross_attention", 2),
+        ("decoder_1_ffn_in", 12),
     ]
 
 
@@ -68,7 +78,8 @@ def test_padding_changes_nothing_and_the_future_is_not_seen():
 
 def test_bad_sizes():
     for options, name in (
-        ({"num_heads": 3}, "model_dim"), ({"decoder": "rnn"}, "decoder"),
+        ({"num_heads": 3}, "model_dim"),
+        ({"decoder": "rnn"}, "decoder"),
         ({"encoder_layers": 0}, "encoder_layers"),
     ):
         with pytest.raises(ValueError, match=f"`{name}`"):

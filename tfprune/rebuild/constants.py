@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -20,11 +20,13 @@ class Constant:
         vector: Array `(width,)`.
         like: A symbolic tensor with the same positions.
         name: The name of the layer that became constant.
+        masked: Whether the tensor carried a Keras mask.
     """
 
     vector: np.ndarray
     like: Any
     name: str
+    masked: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Unread:
     """The output of a layer that nothing reads any more; `like` has the same positions."""
 
     like: Any
+
+
+def is_masked(tensor) -> bool:
+    """Whether a symbolic tensor carries a Keras mask."""
+    return getattr(tensor, "_keras_mask", None) is not None
 
 
 def is_add(operation) -> bool:
@@ -52,26 +59,17 @@ def through(operation, constant: Constant) -> Constant | None:
     else:
         return None
     value = ops.convert_to_numpy(function(ops.cast(constant.vector[None], "float32")))[0]
-    return Constant(value, constant.like, constant.name)
+    return replace(constant, vector=value)
 
 
 def as_layer(constant: Constant):
     """A tensor that holds the constant at every position, made by a layer with a trainable bias."""
     like, width = constant.like, len(constant.vector)
-    if getattr(like, "_keras_mask", None) is not None or like.shape[-1] != width:
-        # Dense passes the mask on, and takes any width.
-        layer = keras.layers.Dense(width, kernel_initializer="zeros", name=constant.name)
-        output = layer(like)
-    else:
-        # An EinsumDense without a sum is the cheapest Keras layer that is only a bias.
-        axes = "abcdefgh"[: len(like.shape)]
-        layer = keras.layers.EinsumDense(
-            f"{axes},{axes[-1]}->{axes}",
-            output_shape=tuple(like.shape[1:]),
-            bias_axes=axes[-1],
-            kernel_initializer="zeros",
-            name=constant.name,
-        )
-        output = layer(like)
+    if not (constant.masked and is_masked(like)):
+        # One unit is enough to say where the positions are; its kernel is zero. A mask would be
+        # lost on the way, so with one the whole tensor goes through.
+        like = like[..., :1]
+    layer = keras.layers.Dense(width, kernel_initializer="zeros", name=constant.name)
+    output = layer(like)
     layer.bias.assign(constant.vector)
     return output

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 from keras import tree
 
-from tfprune.rebuild.constants import Constant, Unread, as_layer, is_add, through
+from tfprune.rebuild.constants import (
+    Constant,
+    Unread,
+    as_layer,
+    is_add,
+    is_masked,
+    through,
+)
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import is_composite, pruned_copy
 from tfprune.structures.biases import output_bias
@@ -130,7 +138,8 @@ class _OneModel:
         given = [self.values[id(t)] for t in node.input_tensors]
         if id(operation) in self.plan.constants:
             vector = self.plan.constants[id(operation)]
-            self._set(node.outputs[0], Constant(vector, _like(given[0]), operation.name))
+            masked = is_masked(node.outputs[0])
+            self._set(node.outputs[0], Constant(vector, _like(given[0]), operation.name, masked))
             return
         if id(operation) in self.plan.gone or any(isinstance(x, Unread) for x in given):
             self._set(node.outputs[0], Unread(_like(given[0])))
@@ -150,23 +159,26 @@ class _OneModel:
         if is_add(node.operation) and len(given) == 2 and len(constants) == 1:
             constant = constants[0]
             x = next(g for g in given if g is not constant)
-            same = tuple(x.shape) == tuple(node.outputs[0].shape)
+            # Without the addition `x` goes on with its own mask, so that must be the same too.
+            same = tuple(x.shape) == tuple(node.outputs[0].shape) and is_masked(x) == is_masked(
+                node.outputs[0]
+            )
             if same and (not np.any(constant.vector) or self._absorb(node, x, constant.vector)):
                 self.dropped.add(id(node))
                 self._set(node.outputs[0], x)
                 return True
-            if same:
+            if same and is_masked(x) == constant.masked:
                 # Its positions are those of the residual; what computed its own can go.
                 old = next(t for t in node.input_tensors if self.values[id(t)] is constant)
-                self.values[id(old)] = Constant(constant.vector, x, constant.name)
+                self.values[id(old)] = replace(constant, like=x)
         return False
 
     def _call(self, node):
-        def replace(x):
+        def new(x):
             return self._tensor(x) if id(x) in self.values else x
 
-        args = tree.map_structure(replace, node.arguments.args)
-        kwargs = tree.map_structure(replace, node.arguments.kwargs)
+        args = tree.map_structure(new, node.arguments.args)
+        kwargs = tree.map_structure(new, node.arguments.kwargs)
         copy = self.rebuilder.copy(node.operation)
         fresh = isinstance(copy, keras.Layer) and not copy._inbound_nodes
         outputs = copy(*args, **kwargs)
