@@ -1,0 +1,213 @@
+"""What group lasso costs and what rebuilding brings.
+
+    python benchmarks/group_lasso.py
+
+Step time with and without the callback, in turn; rebuild time and peak memory of a BERT-base-sized
+encoder, in a process of its own; LiteRT time against FLOPs. Writes benchmarks/results/group_lasso.*
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from keras import layers
+
+import tfprune
+from tfprune.callbacks import GroupLasso
+
+HERE = Path(__file__).parent
+
+
+def encoder(depth, width, units, heads, length=None, final=8):
+    x = inputs = keras.Input((length, width))
+    for i in range(depth):
+        y = layers.LayerNormalization()(x)
+        y = layers.MultiHeadAttention(heads, width // heads, name=f"attention_{i}")(y, y)
+        x = layers.Add()([x, y])
+        y = layers.LayerNormalization()(x)
+        y = layers.Dense(units, "relu", name=f"ffn_{i}_in")(y)
+        x = layers.Add()([x, layers.Dense(width, name=f"ffn_{i}_out")(y)])
+    return keras.Model(inputs, layers.Dense(final)(x))
+
+
+def step_time(width, units, heads, batch, length, rounds=8, steps=20):
+    """Median over rounds of epoch time with the callback by epoch time without."""
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(batch * steps, length, width)).astype("float32")
+    y = draw.normal(size=(batch * steps, length, 8)).astype("float32")
+
+    class Watch(keras.callbacks.Callback):
+        """Seconds of each epoch; the first compiles and does not count."""
+
+        def __init__(self):
+            super().__init__()
+            self.seconds = []
+
+        def on_epoch_begin(self, epoch, logs=None):
+            """Starts the clock."""
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            """Stops it."""
+            self.seconds.append(time.perf_counter() - self.start)
+
+    def run(with_lasso):
+        model = encoder(2, width, units, heads, length)
+        model.compile("adam", "mse")
+        watch = Watch()
+        extra = [GroupLasso(strength=1e-6, verbose=0)] if with_lasso else []
+        # The watch stands last, so that the callback's own epoch end is timed too.
+        model.fit(x, y, batch_size=batch, epochs=4, verbose=0, callbacks=[*extra, watch])
+        return min(watch.seconds[1:])
+
+    times = [(run(False), run(True)) for _ in range(rounds)]
+    ratios = [b / a for a, b in times]
+    return {
+        "width": width,
+        "units": units,
+        "heads": heads,
+        "batch": batch,
+        "length": length,
+        "ratio_median": float(np.median(ratios)),
+        "ratios": ratios,
+        "plain_ms_per_step": 1000 * float(np.median([a for a, _ in times])) / steps,
+    }
+
+
+def rebuild_large():
+    """Rebuilds a BERT-base-sized encoder; prints seconds and peak memory."""
+    # 12 layers of 7.1 million weights; embeddings of 30,522 x 768 as one dense layer's worth.
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(30_522, 768)(ids)
+    model = keras.Model(ids, encoder(12, 768, 3072, 12)(x))
+    for s in tfprune.find_structures(model):
+        s.scale((np.arange(s.groups) % 2).astype("float32"))
+    size = 4 * model.count_params()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    start = time.perf_counter()
+    small = tfprune.rebuild(model)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(
+        json.dumps(
+            {
+                "parameters": model.count_params(),
+                "parameters_after": small.count_params(),
+                "seconds": seconds,
+                "peak_growth_bytes": peak - before,
+                # The model itself and what came on top, by the model's bytes.
+                "memory_ratio": (size + peak - before) / size,
+            }
+        )
+    )
+
+
+def speed():
+    """LiteRT time ratio against FLOP ratio for several cuts."""
+    model = encoder(4, 256, 1024, 8)
+    rows = []
+    cuts = {
+        "half the units": (0.5, 1.0),
+        "half the heads": (1.0, 0.5),
+        "a third of both": (1 / 3, 1 / 3),
+        "a quarter of both": (0.25, 0.25),
+    }
+    models = [model]
+    for ffn, heads in cuts.values():
+        keep = {}
+        for s in tfprune.find_structures(model):
+            share = ffn if s.kind == "ffn" else heads
+            keep[s.name] = np.arange(s.groups) < max(1, round(share * s.groups))
+        models.append(tfprune.rebuild(model, keep=keep))
+    timed = tfprune.compare_latency(models, sequence_length=128, runs=40)
+    flops = [tfprune.count_flops(m, sequence_length=128) for m in models]
+    for name, ratio, count in zip(cuts, timed.ratios[1:], flops[1:], strict=True):
+        ideal = count / flops[0]
+        rows.append({"cut": name, "flops": ideal, "time": ratio, "share_of_ideal": ideal / ratio})
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rebuild-only", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.rebuild_only:
+        rebuild_large()
+        return
+    command = [sys.executable, __file__, "--rebuild-only"]
+    large = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    results = {
+        "script": "benchmarks/group_lasso.py",
+        "versions": {p: version(p) for p in ("keras", "tensorflow", "ai-edge-litert")},
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        },
+        "step_time": [step_time(128, 512, 8, 32, 24), step_time(256, 1024, 8, 32, 32, rounds=5)],
+        "rebuild": json.loads(large.strip().splitlines()[-1]),
+        "litert": speed(),
+    }
+    out = HERE / "results"
+    out.mkdir(exist_ok=True)
+    (out / "group_lasso.json").write_text(json.dumps(results, indent=1) + "\n")
+    (out / "group_lasso.md").write_text(table(results))
+    print(table(results))
+
+
+def table(r):
+    lines = [
+        "# Group lasso: cost and effect",
+        "",
+        f"{r['machine']['processor']}, {r['machine']['cores']} cores; "
+        + ", ".join(f"{k} {v}" for k, v in r["versions"].items())
+        + ".",
+        "",
+        "| what | measured | target |",
+        "|---|---|---|",
+    ]
+    for s in r["step_time"]:
+        lines.append(
+            f"| step time with / without the callback, d {s['width']}, batch {s['batch']} x "
+            f"{s['length']} ({s['plain_ms_per_step']:.0f} ms) | {s['ratio_median']:.3f} | 1.05 |"
+        )
+    b = r["rebuild"]
+    lines += [
+        f"| rebuild of {b['parameters'] / 1e6:.0f}M parameters | {b['seconds']:.1f} s | 15 s |",
+        f"| peak memory, of the model's bytes | {b['memory_ratio']:.2f} | 2.5 |",
+        "",
+        "LiteRT, one thread, batch 1, 128 positions; encoder of 4 layers, d 256, F 1024, 8 heads:",
+        "",
+        "| left | FLOPs | time | share of the ideal speed-up |",
+        "|---|---|---|---|",
+    ]
+    for s in r["litert"]:
+        lines.append(
+            f"| {s['cut']} | {s['flops']:.2f} | {s['time']:.2f} | {s['share_of_ideal']:.0%} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def processor():
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+        return next(
+            line.split(":")[1].strip() for line in info.splitlines() if "model name" in line
+        )
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
