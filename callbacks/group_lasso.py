@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
+
+from tfprune import regularizers
 from tfprune.callbacks.base import PruningCallback
 from tfprune.callbacks.optimizer_slots import clear_slots
 from tfprune.callbacks.pressure import attach, detach
-
-from tfprune import regularizers
 from tfprune.schedules import scheduled
 
 

@@ -4,10 +4,10 @@ import sys
 import keras
 import numpy as np
 import pytest
-from tfprune.callbacks import GroupLasso
 
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune import regularizers
+from tfprune.callbacks import GroupLasso
 from tfprune.rebuild import rebuild
 from tfprune.schedules import Epoch, Plateau
 from tfprune.structures import find_structures
