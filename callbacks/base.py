@@ -97,7 +97,7 @@ class PruningCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Finds its place in time, also in a fit that was resumed."""
         self._epoch = epoch
-        iterations = int(self.model.optimizer.iterations)
+        iterations = self._iterations()
         if self._fit_start is None:
             self._moments = self.load_moments()
             per_epoch = self._clock.steps_per_epoch or 0
@@ -115,7 +115,7 @@ class PruningCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Looks at the weights, and writes into the logs how many groups are left."""
-        step = int(self.model.optimizer.iterations) - self._fit_start
+        step = self._iterations() - self._fit_start
         self._watch(step, logs or {})
         self._look(step)
         left = {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}
@@ -130,10 +130,13 @@ class PruningCallback(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Finishes, and prints what is left."""
         if self._fit_start is not None:
-            self._look(int(self.model.optimizer.iterations) - self._fit_start)
+            self._look(self._iterations() - self._fit_start)
         self.finish()
         if self.verbose:
             self._print_summary()
+
+    def _iterations(self) -> int:
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     # -- time ----------------------------------------------------------------------------------
 

@@ -1,0 +1,72 @@
+"""Several devices give the same numbers as one; each case in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+
+TRAIN = """
+import contextlib, json, sys
+import keras, numpy as np
+from tests.models import noise, randomize, transformer
+from tfprune.callbacks import GroupLasso
+from tfprune.structures import find_structures
+
+def run(scope):
+    keras.utils.set_random_seed(0)
+    with scope:
+        model = randomize(transformer())
+        model.compile(keras.optimizers.Adam(1e-2), "mse")
+    lasso = GroupLasso(strength=0.05, check_every=2, verbose=0)
+    model.fit(noise(32, 3, 8), noise(32, 3, 3, seed=2), batch_size=8, epochs=25, shuffle=False,
+              verbose=0, callbacks=[lasso])
+    return {
+        "left": {s.name: int(np.count_nonzero(s.norms())) for s in find_structures(model)},
+        "total": float(sum(np.abs(w).sum() for w in model.get_weights())),
+    }
+"""
+
+MIRRORED = """
+import tensorflow as tf
+device = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+print(json.dumps([run(contextlib.nullcontext()), run(strategy.scope())]))
+"""
+
+PARALLEL = """
+import jax
+assert len(jax.devices()) == 2
+alone = run(contextlib.nullcontext())
+keras.distribution.set_distribution(keras.distribution.DataParallel(devices=jax.devices()))
+print(json.dumps([alone, run(contextlib.nullcontext())]))
+"""
+
+
+def both(code):
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    out = subprocess.run(
+        [sys.executable, "-c", TRAIN + code], capture_output=True, text=True, env=environment
+    )
+    assert out.returncode == 0, out.stderr[-2000:]
+    return json.loads(out.stdout.strip().splitlines()[-1])
+
+
+def check(alone, together):
+    assert alone["left"] == together["left"]
+    assert 0 < alone["left"]["ffn_in"] < 12
+    assert together["total"] == pytest.approx(alone["total"], rel=1e-3)
+
+
+@pytest.mark.tensorflow_only
+def test_mirrored_strategy():
+    check(*both(MIRRORED))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="DataParallel is tested on JAX")
+def test_data_parallel():
+    check(*both(PARALLEL))
