@@ -99,7 +99,7 @@ def _recipe(folder, fast, tick):
             text,
             folder,
             shape,
-            vocabulary_size=400,
+            vocabulary_size=350,
             pretrain_epochs=4,
             prune_epochs=6,
             converge_epochs=2,

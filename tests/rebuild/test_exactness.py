@@ -18,7 +18,9 @@ def models(draw):
     """A model of one to three sublayers of random kinds, with ids or vectors as input."""
     width = draw(st.sampled_from([4, 8]))
     ids = draw(st.booleans())
-    masked = ids and draw(st.booleans())
+    # Keras on JAX keeps the masks of eager arrays by their `id`, which may be taken by another
+    # array; which mask a layer sees is then a matter of luck.
+    masked = keras.backend.backend() != "jax" and ids and draw(st.booleans())
     if ids:
         inputs = keras.Input((5,), dtype="int32")
         x = layers.Embedding(9, width, mask_zero=masked)(inputs)

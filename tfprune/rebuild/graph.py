@@ -114,7 +114,8 @@ class _OneModel:
         if isinstance(self.model, keras.Sequential):
             return self._sequential(inputs, outputs)
         rebuilt = keras.Model(inputs, outputs, name=self.model.name)
-        rebuilt.trainable = self.model.trainable
+        if not self.model.trainable:  # Setting it would undo the flags of single layers.
+            rebuilt.trainable = False
         return rebuilt
 
     def _sequential(self, inputs, outputs):
@@ -128,7 +129,8 @@ class _OneModel:
         source = self.functional.inputs[0]
         first = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
         rebuilt = keras.Sequential([first, *reversed(layers)], name=self.model.name)
-        rebuilt.trainable = self.model.trainable
+        if not self.model.trainable:  # Setting it would undo the flags of single layers.
+            rebuilt.trainable = False
         return rebuilt
 
     # -- one call ----------------------------------------------------------------------------
