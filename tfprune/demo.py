@@ -126,7 +126,7 @@ def _recipe(folder, fast, tick):
         converge_epochs=4,
         callbacks=callbacks,
     )
-    return recipe, {"structures": ["ffn", "heads"], "strength": 1.0, "words_per_batch": 2300}
+    return recipe, {"structures": ["ffn", "heads"], "strength": 0.5, "words_per_batch": 2300}
 
 
 class _Tick(keras.callbacks.Callback):

@@ -6,10 +6,11 @@ import gzip
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
+
+from tfprune.files import whole
 
 
 def cache_folder(cache: str | os.PathLike | None = None) -> Path:
@@ -36,14 +37,7 @@ def read(path: Path) -> Any:
 
 def write(path: Path, data: Any) -> None:
     """Stores JSON-able data, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(data, ensure_ascii=False)
     checksum = hashlib.sha256(text.encode()).hexdigest()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as raw, gzip.open(raw, "wt", encoding="utf-8") as file:
-            file.write(f"{checksum}\n{text}")
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole(path) as fresh, gzip.open(fresh, "wt", encoding="utf-8") as file:
+        file.write(f"{checksum}\n{text}")

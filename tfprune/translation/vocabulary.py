@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from tfprune.files import whole
 
 
 class Vocabulary:
@@ -89,11 +90,8 @@ class Vocabulary:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the SentencePiece model, whole or not at all."""
-        path = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(self.model_bytes)
-        os.replace(temporary, path)
+        with whole(path) as fresh:
+            fresh.write_bytes(self.model_bytes)
 
     def __len__(self) -> int:
         return self._processor.get_piece_size()
