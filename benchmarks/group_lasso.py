@@ -22,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from keras import layers
+from machine import processor
 
 import tfprune
 from tfprune.callbacks import GroupLasso
@@ -197,16 +198,6 @@ def table(r):
             f"| {s['cut']} | {s['flops']:.2f} | {s['time']:.2f} | {s['share_of_ideal']:.0%} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def processor():
-    try:
-        info = Path("/proc/cpuinfo").read_text()
-        return next(
-            line.split(":")[1].strip() for line in info.splitlines() if "model name" in line
-        )
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 if __name__ == "__main__":

@@ -96,7 +96,6 @@ class PruningCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Finds its place in time, also in a fit that was resumed."""
-        self._epoch = epoch
         iterations = self._iterations()
         if self._fit_start is None:
             self._moments = self.load_moments()

@@ -29,10 +29,10 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
     Raises:
         ValueError: If the folder cannot be written or Keras does not run on TensorFlow.
     """
-    from tfprune.export import _require_tensorflow
+    from tfprune.export import require_tensorflow
     from tfprune.translation.speed import words_per_second
 
-    _require_tensorflow()
+    require_tensorflow()
     name = "numbers_en_es" if fast else "help_en_de"
     folder = Path(folder)
     with _progress() as tick:

@@ -51,7 +51,7 @@ def export(
     ```
     """
     path = Path(path)
-    _require_tensorflow()
+    require_tensorflow()
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError(f"`model` must be a built Keras model. Received: model={model!r}")
     if quantize not in _QUANTIZE:
@@ -85,17 +85,15 @@ def convert(model: keras.Model, quantize: str | None = None, examples=None) -> b
         quantize: As in `export`.
         examples: For `"int8"`: inputs of one example each, flat lists of arrays.
     """
-    import tensorflow as tf
-
     with tempfile.TemporaryDirectory() as folder:
         model.export(folder, format="tf_saved_model", verbose=False)
-        return convert_saved_model(folder, "serve", quantize, examples, tf)
+        return convert_saved_model(folder, "serve", quantize, examples)
 
 
-def convert_saved_model(folder, signature, quantize=None, examples=None, tf=None) -> bytes:
+def convert_saved_model(folder, signature, quantize=None, examples=None) -> bytes:
     """The LiteRT file of one signature of a SavedModel; builtin operations only."""
-    if tf is None:
-        import tensorflow as tf
+    import tensorflow as tf
+
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[signature])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantize:
@@ -118,7 +116,8 @@ def convert_saved_model(folder, signature, quantize=None, examples=None, tf=None
         ) from error
 
 
-def _require_tensorflow():
+def require_tensorflow() -> None:
+    """Says what to do when Keras runs on another backend."""
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Export needs the TensorFlow backend. Received: Keras on "

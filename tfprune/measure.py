@@ -65,12 +65,7 @@ class Runner:
         self._signature = self._interpreter.get_signature_runner(key)
         self.details = self._signature.get_input_details()
         inputs = list(self.details)
-        if names is not None and set(names) == set(inputs):
-            self.names = list(names)
-        elif names is not None and len(names) == 1:
-            self.names = inputs
-        else:
-            self.names = inputs
+        self.names = list(names) if set(names or ()) == set(inputs) else inputs
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Outputs for a list of input arrays."""

@@ -189,6 +189,16 @@ def test_files_translate_alike(tmp_path):
         export_translator(made, tmp_path / "x.tflite", "int4")
 
 
+@pytest.mark.tensorflow_only
+def test_int8_files_hold_a_tied_embedding_once(tmp_path, monkeypatch):
+    model = student(len(VOCABULARY), 1, 1, 64, 64, 2, max_length=16)
+    made = Translator(randomize(model, scale=0.1), VOCABULARY, 12)
+    once = export_translator(made, tmp_path / "once.tflite", "dynamic_int8").stat().st_size
+    monkeypatch.setattr("tfprune.translation.exporting._lookup", lambda: None)
+    twice = export_translator(made, tmp_path / "twice.tflite", "dynamic_int8").stat().st_size
+    assert twice - once > 0.9 * 64 * len(VOCABULARY)
+
+
 def test_vocabulary(tmp_path):
     VOCABULARY.save(tmp_path / "v")
     again = Vocabulary.load(tmp_path / "v")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.structures.elementwise import is_elementwise
+from tfprune.structures.elementwise import is_add, is_elementwise
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,6 @@ class Unread:
 def is_masked(tensor) -> bool:
     """Whether a symbolic tensor carries a Keras mask."""
     return getattr(tensor, "_keras_mask", None) is not None
-
-
-def is_add(operation) -> bool:
-    """Whether an operation adds its inputs."""
-    return isinstance(operation, keras.layers.Add) or (
-        type(operation).__name__ == "Add" and type(operation).__module__.startswith("keras.src.ops")
-    )
 
 
 def through(operation, constant: Constant) -> Constant | None:

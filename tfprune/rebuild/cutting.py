@@ -118,9 +118,7 @@ def give_cut_weights(
         cut_layers: The layers in which they were made.
     """
     for source, target in _pairs(old, new, plan):
-        target.assign(plan.value(source))
-        if target.trainable != source.trainable:
-            target.trainable = source.trainable
+        plan.hand_over(source, target)
     inside = old._flatten_layers(include_self=False)
     for cut, target in zip(cuts, cut_layers, strict=True):
         if cut["become"] == "constant":

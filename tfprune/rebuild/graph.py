@@ -13,13 +13,13 @@ from tfprune.rebuild.constants import (
     Constant,
     Unread,
     as_layer,
-    is_add,
     is_masked,
     through,
 )
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import is_composite, pruned_copy
 from tfprune.structures.biases import output_bias
+from tfprune.structures.elementwise import is_add
 from tfprune.structures.graph import Graph, graph_of
 
 
@@ -81,9 +81,7 @@ def give_weights(old, new, plan: Plan) -> None:
             f"{type(old).__name__}."
         )
     for source, target in zip(before, after, strict=True):
-        target.assign(plan.value(source))
-        if target.trainable != source.trainable:
-            target.trainable = source.trainable
+        plan.hand_over(source, target)
 
 
 class _OneModel:
@@ -112,13 +110,10 @@ class _OneModel:
                 self._run(node)
         outputs = tree.map_structure(self._tensor, self.functional._outputs_struct)
         if isinstance(self.model, keras.Sequential):
-            return self._sequential(inputs, outputs)
-        rebuilt = keras.Model(inputs, outputs, name=self.model.name)
-        if not self.model.trainable:  # Setting it would undo the flags of single layers.
-            rebuilt.trainable = False
-        return rebuilt
+            return self._sequential(outputs)
+        return self._flagged(keras.Model(inputs, outputs, name=self.model.name))
 
-    def _sequential(self, inputs, outputs):
+    def _sequential(self, outputs):
         layers = []
         tensor = outputs
         while not isinstance(tensor._keras_history.operation, keras.layers.InputLayer):
@@ -128,8 +123,10 @@ class _OneModel:
             tensor = node.input_tensors[0]
         source = self.functional.inputs[0]
         first = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
-        rebuilt = keras.Sequential([first, *reversed(layers)], name=self.model.name)
-        if not self.model.trainable:  # Setting it would undo the flags of single layers.
+        return self._flagged(keras.Sequential([first, *reversed(layers)], name=self.model.name))
+
+    def _flagged(self, rebuilt):
+        if not self.model.trainable:  # Setting it to true would undo the flags of single layers.
             rebuilt.trainable = False
         return rebuilt
 

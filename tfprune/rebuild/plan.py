@@ -60,6 +60,12 @@ class Plan:
             value = np.take(value, positions, axis=axis)
         return value
 
+    def hand_over(self, source, target) -> None:
+        """Gives a variable of the rebuilt model its value and its trainable flag."""
+        target.assign(self.value(source))
+        if target.trainable != source.trainable:
+            target.trainable = source.trainable
+
     def touches(self, layer) -> bool:
         """Whether anything in a layer or in the layers inside it changes its shape."""
         return any(
@@ -99,7 +105,7 @@ class Plan:
             emitted = structure.emitted(consumer, self.read)
             if emitted is None or not np.all(np.isfinite(emitted)):
                 constant[:] = False
-            elif _bias_behind(structure, consumer) is None:
+            elif _bias_behind(consumer) is None:
                 silent = np.reshape(emitted == 0, (structure.groups, -1)).all(axis=1)
                 constant &= silent
         return ~(read_by_none | constant)
@@ -115,7 +121,7 @@ class Plan:
             return
         for consumer in structure.consumers:
             emitted = structure.emitted(consumer, self.read)
-            bias = _bias_behind(structure, consumer)
+            bias = _bias_behind(consumer)
             if emitted is None or bias is None:
                 continue
             at = structure.positions(removed, consumer)
@@ -144,7 +150,7 @@ class Plan:
         self.gone.update(id(x) for x in structure.layers() if id(x) not in read)
 
 
-def _bias_behind(structure: Structure, consumer):
+def _bias_behind(consumer):
     """The bias that is added right after a consumer kernel, or `None`."""
     return getattr(consumer.layer, "bias", None)
 

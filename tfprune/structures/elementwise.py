@@ -51,8 +51,17 @@ def is_elementwise(operation) -> bool:
         return is_elementwise_function(operation.activation)
     if isinstance(operation, keras.Layer):
         return type(operation) in _LAYERS
+    return _is_operation(operation, _OPERATIONS)
+
+
+def is_add(operation) -> bool:
+    """Whether an operation adds its inputs."""
+    return isinstance(operation, layers.Add) or _is_operation(operation, ("Add",))
+
+
+def _is_operation(operation, names) -> bool:
     cls = type(operation)
-    return cls.__name__ in _OPERATIONS and cls.__module__.startswith(
+    return cls.__name__ in names and cls.__module__.startswith(
         ("keras.src.ops.", "keras.src.activations.")
     )
 

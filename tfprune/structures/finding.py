@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from tfprune.structures.collection import Structures
-from tfprune.structures.feed_forward import describe, find_feed_forward, is_dense
+from tfprune.structures.feed_forward import find_feed_forward, is_dense
 from tfprune.structures.graph import Graph, Untraceable, graph_of
 from tfprune.structures.registry import describe_of
 from tfprune.structures.structure import Skipped, Structure
@@ -162,6 +162,3 @@ def _unique(structures):
 
 def _has_layers(layer) -> bool:
     return len(layer._flatten_layers(include_self=False)) > 0
-
-
-__all__ = ["describe", "find_structures"]

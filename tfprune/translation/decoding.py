@@ -9,6 +9,7 @@ and a rebuilt student, whose layers are smaller or gone, is decoded by the same 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +27,19 @@ class StepDecoder:
     Args:
         model: A student, or what `tfprune.rebuild` made of one.
         max_length: The longest translation, in tokens.
+        lookup: Function of an embedding's table `(vocabulary, width)` and ids to its rows; by
+            default the embedding looks them up itself. An export may know a better operation.
 
     Raises:
         ValueError: If the model has no inputs called `source` and `target`.
     """
 
-    def __init__(self, model: keras.Model, max_length: int):
+    def __init__(
+        self,
+        model: keras.Model,
+        max_length: int,
+        lookup: Callable[[Any, Any], Any] | None = None,
+    ):
         inputs = {t.name: t for t in model.inputs}
         if set(inputs) != {"source", "target"}:
             raise ValueError(
@@ -39,6 +47,7 @@ class StepDecoder:
                 f"Received: inputs {', '.join(sorted(inputs))}"
             )
         self.max_length = max_length
+        self._lookup = lookup
         self.source, self.target = inputs["source"], inputs["target"]
         self.output = model.outputs[0]
         graph = graph_of(model)
@@ -86,7 +95,7 @@ class StepDecoder:
         """
         values = {id(self.source): source}
         for node in self._encoder:
-            _run(node, values)
+            self._run(node, values)
         memory = [values[i] for i in self._fixed]
         for node in self._decoder:
             mixer = self._mixers.get(id(node))
@@ -122,11 +131,22 @@ class StepDecoder:
         for node in self._decoder:
             mixer = self._mixers.get(id(node))
             if mixer is None:
-                _run(node, values)
+                self._run(node, values)
                 continue
             context = _Context(_bound(node, values), position, old, new, keys_and_values)
             values[id(node.outputs[0])] = mixer.step(context)
         return values[id(self.output)][:, 0], new
+
+    def _run(self, node, values):
+        args, kwargs = _filled(node, values)
+        layer = node.operation
+        # A tied embedding is in the graph once more, reversed, as the output layer.
+        if self._lookup and isinstance(layer, keras.layers.Embedding) and not kwargs.get("reverse"):
+            outputs = ops.cast(self._lookup(layer.embeddings, args[0]), layer.compute_dtype)
+        else:
+            outputs = layer(*args, **kwargs)
+        for tensor, value in zip(node.outputs, tree.flatten(outputs), strict=True):
+            values[id(tensor)] = value
 
 
 @dataclass
@@ -224,10 +244,3 @@ def _filled(node, values):
         tree.map_structure(replace, node.arguments.args),
         tree.map_structure(replace, node.arguments.kwargs),
     )
-
-
-def _run(node, values):
-    args, kwargs = _filled(node, values)
-    outputs = node.operation(*args, **kwargs)
-    for tensor, value in zip(node.outputs, tree.flatten(outputs), strict=True):
-        values[id(tensor)] = value

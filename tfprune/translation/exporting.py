@@ -6,10 +6,12 @@ import os
 import tempfile
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from tfprune.files import whole
 from tfprune.measure import Runner
+from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.searching import greedy
 from tfprune.translation.translator import Translator, encode_sources, padded, vocabulary_path
 from tfprune.translation.vocabulary import Vocabulary
@@ -33,9 +35,9 @@ def export_translator(
     Raises:
         ValueError: If an argument is out of place.
     """
-    from tfprune.export import _require_tensorflow, convert_saved_model
+    from tfprune.export import convert_saved_model, require_tensorflow
 
-    _require_tensorflow()
+    require_tensorflow()
     path = Path(path)
     if quantize not in (None, "dynamic_int8"):
         raise ValueError(
@@ -59,21 +61,39 @@ def export_translator(
 
 def _save_id_model(translator, folder):
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
 
-    signature = [tf.TensorSpec((1, None), tf.int32, name="source")]
-    search = tf.function(lambda source: greedy(translator.decoder, source, batch=1), signature)
-    # The converter leaves variables inside a loop as they are, and LiteRT cannot find them there.
-    frozen = convert_variables_to_constants_v2(search.get_concrete_function())
-    module = tf.Module()
+    decoder = StepDecoder(translator.model, translator.max_length, lookup=_lookup())
+    values = [(v, keras.ops.convert_to_numpy(v)) for v in translator.model.variables]
 
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=[tf.TensorSpec((1, None), tf.int32, name="source")])
     def translate(source):
-        return {"words": frozen(source)[0]}
+        # The converter leaves variables inside a loop as they are, and LiteRT cannot find them
+        # there, so the graph is made of constants.
+        constants = [(variable, tf.constant(value)) for variable, value in values]
+        with keras.StatelessScope(constants):
+            return {"words": greedy(decoder, source, batch=1)}
 
-    tf.saved_model.save(module, str(folder), signatures={"translate": translate})
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"translate": translate})
+
+
+def _lookup():
+    """LiteRT's own operation for rows of an embedding.
+
+    It reads the int8 table that the output layer of a tied model reads too; a plain gather would
+    bring a second one into the file.
+    """
+    import tensorflow as tf
+
+    # The converter knows the operation by this name.
+    @tf.function(experimental_implements="embedding_matmul")
+    def rows(table, ids):
+        return tf.gather(table, ids)
+
+    def lookup(table, ids):
+        flat = rows(tf.convert_to_tensor(table), tf.reshape(ids, [-1]))
+        return tf.reshape(flat, tf.concat([tf.shape(ids), tf.shape(flat)[1:]], axis=0))
+
+    return lookup
 
 
 def _save_text_model(translator, folder):
@@ -179,8 +199,6 @@ def load_translator(path: str | os.PathLike, max_length: int = 64):
     Raises:
         ValueError: If there is nothing of the kind at `path`.
     """
-    import keras
-
     path = Path(path)
     if path.suffix == ".keras" and path.is_file():
         return Translator(

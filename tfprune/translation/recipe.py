@@ -6,9 +6,8 @@ The demo and the benchmark are two sizes of it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,9 @@ class Recipe:
         later_learning_rate: Of what follows.
         seed: Seed of weights and order.
         callbacks: More callbacks for each `fit`, made anew each time, such as a progress display.
+
+    Raises:
+        ValueError: If `folder` holds an experiment of other sizes or on other text.
     """
 
     text: ParallelText
@@ -68,6 +70,25 @@ class Recipe:
     def __post_init__(self):
         self.folder = Path(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._check_folder()
+
+    def _check_folder(self):
+        """Going on with checkpoints of another experiment would mix the two without a word."""
+        sizes = {f.name: getattr(self, f.name) for f in fields(self)}
+        sizes = {k: v for k, v in sizes.items() if k not in ("text", "folder", "callbacks")}
+        sizes = json.loads(json.dumps({"text": repr(self.text), **sizes}))
+        path = self.folder / "recipe.json"
+        if not path.exists():
+            with whole(path) as fresh:
+                fresh.write_text(json.dumps(sizes, indent=1) + "\n")
+        before = json.loads(path.read_text())
+        if before != sizes:
+            names = sorted(k for k in {*before, *sizes} if before.get(k) != sizes.get(k))
+            raise ValueError(
+                f"`folder` holds an experiment with another {', '.join(names)}; delete it or give "
+                f"another folder. Received: folder={str(self.folder)!r}, "
+                + ", ".join(f"{k}={sizes.get(k)!r} (there: {before.get(k)!r})" for k in names)
+            )
 
     # -- data ----------------------------------------------------------------------------------
 
@@ -78,7 +99,7 @@ class Recipe:
 
     def held_out(self, split: str, count: int):
         """The first `count` pairs of a split that are of a sentence's length."""
-        pairs = [p for p in getattr(self.text, split) if 3 <= len(p[0].split()) <= self.max_words]
+        pairs = [p for p in getattr(self.text, split) if 2 <= len(p[0].split()) <= self.max_words]
         return pairs[:count]
 
     def vocabulary(self) -> Vocabulary:
@@ -189,7 +210,6 @@ class Recipe:
         result = evaluate(self.translator(model), pairs)
         result["groups"] = {s.name: s.groups for s in find_structures(model)}
         result["parameters"] = model.count_params()
-        handle = path.with_suffix(".part")
-        handle.write_text(json.dumps(result, ensure_ascii=False))
-        os.replace(handle, path)
+        with whole(path) as fresh:
+            fresh.write_text(json.dumps(result, ensure_ascii=False))
         return result

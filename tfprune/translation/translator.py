@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.files import whole
 from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.searching import beam_search, greedy
 from tfprune.translation.vocabulary import Vocabulary
@@ -91,11 +92,9 @@ class Translator:
         path = Path(path)
         if path.suffix != ".keras":
             raise ValueError(f"`path` must end in '.keras'. Received: path={str(path)!r}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.stem}.part.keras")
-        self.model.save(temporary)
-        self.vocabulary.save(vocabulary_path(path))
-        os.replace(temporary, path)
+        with whole(path) as fresh:
+            self.model.save(fresh)
+            self.vocabulary.save(vocabulary_path(path))
 
 
 def vocabulary_path(path: str | os.PathLike) -> Path:
