@@ -60,6 +60,14 @@ def test_bert_classifier(tmp_path):
     model = randomize(keras_hub.models.BertTextClassifier(backbone, num_classes=2))
     small = check(model, IDS, tmp_path, lambda s: np.arange(s.groups) % 2 == 0)
     assert {s.groups for s in find_structures(small)} == {6, 1}
+    # Taken out of the task, the backbone is a model of its own; and can be cut once more.
+    smaller = check(small, IDS, tmp_path, lambda s: np.arange(s.groups) % 6 > 1)
+    smallest = check(smaller, IDS, tmp_path, lambda s: np.ones(s.groups, bool))
+    for backbone in (small.backbone, smaller.backbone, smallest.backbone):
+        backbone.save(tmp_path / "backbone.keras")
+        loaded = keras.saving.load_model(tmp_path / "backbone.keras")
+        assert type(loaded).__name__ == "BertBackbone"
+        assert_same(outputs(backbone, IDS), outputs(loaded, IDS))
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])

@@ -94,6 +94,19 @@ def test_skipped_with_reasons():
     assert not names(model)
 
 
+def test_the_second_layer_of_a_pair_is_listed_unless_it_ends_in_a_residual_stream():
+    x = keras.Input((4,))
+    y = layers.Dense(4, name="out")(layers.Dense(6, "relu", name="in")(x))
+    y = layers.LayerNormalization()(layers.Add()([x, y]))
+    y = layers.Dense(5, name="second")(layers.Dense(6, "relu", name="first")(y))
+    y = layers.Dense(3, name="last")(layers.BatchNormalization()(y))
+    model = keras.Model(x, y)
+    assert names(model) == {"in": ("ffn", 6), "first": ("ffn", 6)}
+    why = reasons(model)
+    assert set(why) == {"second", "last"}
+    assert "BatchNormalization" in why["second"] and "output of the model" in why["last"]
+
+
 def test_attention_scores_keep_the_heads():
     x = keras.Input((3, 4))
     y, scores = layers.MultiHeadAttention(2, 2, name="shown")(x, x, return_attention_scores=True)

@@ -6,6 +6,7 @@ its weights.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import keras
@@ -16,12 +17,29 @@ from tfprune.rebuild.plan import Plan
 Cuts = list[dict[str, Any]]
 
 
-def cuts_inside(layer: keras.Layer, plan: Plan) -> Cuts:
+def layers_inside(layer: keras.Layer, apart: Collection[int] = ()) -> Iterator[keras.Layer]:
+    """The layers inside a layer, but not those inside one that keeps its own cuts.
+
+    Args:
+        layer: A layer made of layers.
+        apart: Ids of layers that are going to keep their own cuts.
+
+    Yields:
+        Layers, in an order that does not depend on what is cut inside the ones left out.
+    """
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        yield inner
+        if id(inner) not in apart and not hasattr(inner, "_cuts"):
+            yield from layers_inside(inner, apart)
+
+
+def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> Cuts:
     """The cuts that a plan makes inside a layer.
 
     Args:
         layer: A built layer made of layers.
         plan: The plan.
+        apart: As in `layers_inside`.
 
     Returns:
         One entry for each layer that changes: `"index"` among the layers inside, `"class"`, and
@@ -29,7 +47,7 @@ def cuts_inside(layer: keras.Layer, plan: Plan) -> Cuts:
         or `"nothing"`.
     """
     cuts: Cuts = []
-    for index, inner in enumerate(layer._flatten_layers(include_self=False)):
+    for index, inner in enumerate(layers_inside(layer, apart)):
         cut: dict[str, Any] = {"index": index, "class": type(inner).__name__}
         if id(inner) in plan.constants:
             cut |= {"become": "constant", "shape": list(plan.constants[id(inner)].shape)}
@@ -47,20 +65,17 @@ def cuts_inside(layer: keras.Layer, plan: Plan) -> Cuts:
     return cuts
 
 
-def cut_in_place(layer: keras.Layer, cuts: Cuts) -> list[keras.Layer]:
+def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
     """Makes the cuts inside a built layer; the weights of what is cut are fresh afterwards.
 
     Args:
         layer: A built layer of the class and configuration for which the cuts were written.
         cuts: What `cuts_inside` returned.
 
-    Returns:
-        The layers that were cut, in the order of `cuts`.
-
     Raises:
         ValueError: If the layers inside are not those for which the cuts were written.
     """
-    inside = layer._flatten_layers(include_self=False)
+    inside = list(layers_inside(layer))
     targets = []
     for cut in cuts:
         target = inside[cut["index"]] if cut["index"] < len(inside) else None
@@ -74,7 +89,6 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> list[keras.Layer]:
         targets.append(target)
     for cut, target in zip(cuts, targets, strict=True):
         _become(target, _replacement(target, cut))
-    return targets
 
 
 def _replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
@@ -105,40 +119,29 @@ def _become(layer: keras.Layer, other: keras.Layer) -> None:
     layer.trainable = trainable
 
 
-def give_cut_weights(
-    old: keras.Layer, new: keras.Layer, plan: Plan, cuts: Cuts, cut_layers: list[keras.Layer]
-) -> None:
+def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
     """Copies the weights of `old` into the cut copy `new`, folded and cut as the plan says.
 
     Args:
         old: The layer as it was.
         new: Its copy after `cut_in_place`.
         plan: The plan.
-        cuts: The cuts that were made.
-        cut_layers: The layers in which they were made.
     """
-    for source, target in _pairs(old, new, plan):
-        plan.hand_over(source, target)
-    inside = old._flatten_layers(include_self=False)
-    for cut, target in zip(cuts, cut_layers, strict=True):
-        if cut["become"] == "constant":
-            target.bias.assign(plan.constants[id(inside[cut["index"]])])
-
-
-def _pairs(old, new, plan):
-    """Variables that correspond, walking both trees of layers side by side."""
     if isinstance(new, (ConstantOutput, Passed)) and type(new) is not type(old):
-        return  # It has just become one; what it holds comes from the plan.
+        if isinstance(new, ConstantOutput):
+            new.bias.assign(plan.constants[id(old)])
+        return
     own = [*old._trainable_variables, *old._non_trainable_variables]
     fresh = [*new._trainable_variables, *new._non_trainable_variables]
-    yield from zip(own, fresh, strict=True)
+    for source, target in zip(own, fresh, strict=True):
+        plan.hand_over(source, target)
     children = zip(
         old._flatten_layers(include_self=False, recursive=False),
         new._flatten_layers(include_self=False, recursive=False),
         strict=True,
     )
     for before, after in children:
-        yield from _pairs(before, after, plan)
+        give_cut_weights(before, after, plan)
 
 
 @keras.saving.register_keras_serializable("tfprune")

@@ -36,15 +36,13 @@ class Pruned:
     """Mixed into the class of a layer or model that was cut in place."""
 
     _cuts = ()  # One list for each time the model was rebuilt.
-    _last_cut = None
+    _is_cut = False
 
     def _cut(self):
-        if self._last_cut is None:
-            targets = []
+        if not self._is_cut:
             for cuts in self._cuts:
-                targets = cut_in_place(self, cuts)
-            # Past Keras's tracking, which would count the layers a second time.
-            self.__dict__["_last_cut"] = targets
+                cut_in_place(self, cuts)
+            self._is_cut = True
 
     def build_from_config(self, config):
         """Builds the whole model as its class does, then cuts it."""
@@ -138,8 +136,10 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
             if not isinstance(layer, Pruned)
             else super(Pruned, layer).get_config()
         )
-        base = original.from_config(config)
-        copy = _pruned(base, config, [*getattr(layer, "_cuts", ()), cuts_inside(layer, plan)])
+        apart: set[int] = set()
+        config = _with_cuts(config, layer, plan, apart)
+        cuts = [*getattr(layer, "_cuts", ()), cuts_inside(layer, plan, apart)]
+        copy = _pruned(original.from_config(config), config, cuts)
         if not copy.built:
             copy._build_shapes_dict = layer._build_shapes_dict
             copy.build_from_config(layer.get_build_config())
@@ -149,5 +149,47 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
             f"from its configuration: {error}. Write `get_config()` (and `build()`, if it makes "
             "its layers there), or write the model with the Functional API."
         ) from error
-    give_cut_weights(layer, copy, plan, copy._cuts[-1], copy._last_cut)
+    give_cut_weights(layer, copy, plan)
     return copy
+
+
+def _with_cuts(config, layer, plan, apart):
+    """A configuration in which the models that it spells out keep their own cuts.
+
+    So a backbone that is taken out of a rebuilt KerasHub task can be saved alone.
+
+    Args:
+        config: The configuration of `layer`, or a part of it.
+        layer: The layer.
+        plan: The plan.
+        apart: Takes the ids of the layers that keep their own cuts.
+    """
+    if isinstance(config, (list, tuple)):
+        return type(config)(_with_cuts(part, layer, plan, apart) for part in config)
+    if not isinstance(config, dict):
+        return config
+    inner = _spelled_out(config, layer)
+    if inner is None or not is_composite(inner) or not plan.touches(inner):
+        return {key: _with_cuts(part, layer, plan, apart) for key, part in config.items()}
+    apart.add(id(inner))
+    before = isinstance(inner, Pruned)
+    base = config["config"]["base"] if before else config
+    inside: set[int] = set()
+    base = {**base, "config": _with_cuts(base["config"], inner, plan, inside)}
+    cuts = [*(config["config"]["cuts"] if before else ()), cuts_inside(inner, plan, inside)]
+    return {**config, "registered_name": _REGISTERED_NAME, "config": {"base": base, "cuts": cuts}}
+
+
+def _spelled_out(config, layer):
+    """The layer inside `layer` that a serialized object stands for, or `None`."""
+    inner_config = config.get("config")
+    if "class_name" not in config or not isinstance(inner_config, dict):
+        return None
+    if config.get("registered_name") == _REGISTERED_NAME:
+        inner_config = inner_config["base"]["config"]
+    found = [
+        inner
+        for inner in layer._flatten_layers(include_self=False)
+        if inner.name == inner_config.get("name") and type(inner).__name__ == config["class_name"]
+    ]
+    return found[0] if len(found) == 1 else None

@@ -10,6 +10,7 @@ from keras import ops, tree
 
 from tfprune.structures.elementwise import (
     has_array_arguments,
+    is_add,
     is_elementwise,
     is_elementwise_function,
 )
@@ -74,7 +75,14 @@ class FeedForwardUnits(Structure):
 
 
 class LeftWhole(Exception):
-    """The units cannot be removed; the message says why."""
+    """The units cannot be removed; the message says why.
+
+    Attributes:
+        residual: Whether the units are added to others, as those of the second layer of each pair
+            in a transformer are.
+    """
+
+    residual = False
 
 
 class Region:
@@ -95,7 +103,14 @@ class Region:
         self.producers: list[Any] = []
         self.operations: list[Any] = []
         self.consumers: list[Any] = []
-        pending = [start.outputs[0]]
+        try:
+            self._grow(start.outputs[0])
+        except LeftWhole as reason:
+            reason.residual = any(is_add(node.operation) for node in self.operations)
+            raise
+
+    def _grow(self, start):
+        pending = [start]
         while pending:
             tensor = pending.pop()
             if id(tensor) not in self.tensors:
@@ -186,15 +201,16 @@ def find_feed_forward(graph: Graph, name_of):
         name_of: Gives a layer's path.
 
     Yields:
-        `FeedForwardUnits`, or `(layer, reason)` for a dense layer whose units must stay.
+        `FeedForwardUnits`, or `(layer, reason, residual)` for a dense layer whose units must stay;
+        `residual` as in `LeftWhole`.
     """
-    regions: dict[int, Region | str] = {}
+    regions: dict[int, Region | LeftWhole] = {}
     for node in graph.nodes:
         if is_dense(node.operation):
             try:
                 regions[id(node)] = Region(graph, node)
             except LeftWhole as reason:
-                regions[id(node)] = str(reason)
+                regions[id(node)] = reason
 
     done: set[int] = set()
     for node in graph.nodes:
@@ -205,7 +221,7 @@ def find_feed_forward(graph: Graph, name_of):
         calls = [regions[id(call)] for call in graph.calls(layer)]
         reason = _reason(calls, graph)
         if reason:
-            yield layer, reason
+            yield layer, reason, all(getattr(call, "residual", False) for call in calls)
             continue
         producers = _layers(calls[0].producers)
         done.update(id(p) for p in producers)
@@ -220,9 +236,9 @@ def _layers(nodes):
 def _reason(calls, graph) -> str | None:
     """Why the calls of one dense layer do not make one structure, if they do not."""
     for call in calls:
-        if isinstance(call, str):
+        if isinstance(call, LeftWhole):
             where = f" (in one of the {len(calls)} places where it is called)" * (len(calls) > 1)
-            return call + where
+            return str(call) + where
     partners = {
         (
             frozenset(id(n.operation) for n in call.producers),

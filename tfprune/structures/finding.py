@@ -53,7 +53,7 @@ def find_structures(model: keras.Layer) -> Structures:
 class _Search:
     def __init__(self):
         self.found: list[Structure] = []
-        self.skipped: list[tuple[keras.Layer, Skipped]] = []
+        self.skipped: list[tuple[keras.Layer | None, Skipped]] = []
         self.seen: set[int] = set()
         self.places: dict[int, set[str]] = {}  # dense layer -> graphs that call it
         self.owners: dict[int, set[int]] = {}  # variable -> layers that hold it
@@ -90,8 +90,9 @@ class _Search:
             if isinstance(result, Structure):
                 pairs[id(next(result.layers()))] = result
             else:
-                layer, reason = result
-                self.skipped.append((layer, Skipped(f"{prefix}{layer.name}", reason)))
+                layer, reason, residual = result
+                end = layer if residual else None
+                self.skipped.append((end, Skipped(f"{prefix}{layer.name}", reason)))
         return pairs
 
     def _describe(self, layer: keras.Layer, graph: Graph, prefix: str) -> None:
@@ -136,7 +137,7 @@ class _Search:
             else:
                 kept.append(structure)
         partners = {id(share.layer) for s in kept for share in s.consumers}
-        # The second layer of a pair ends in the residual stream; that goes without saying.
+        # That the second layer of a pair ends in the residual stream goes without saying.
         skipped = [skip for layer, skip in self.skipped if id(layer) not in partners]
         return Structures(_unique(kept), skipped)
 
