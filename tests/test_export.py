@@ -69,6 +69,35 @@ def test_several_inputs_and_outputs(tmp_path):
         np.testing.assert_allclose(array, want[array.shape], rtol=1e-4, atol=1e-5)
 
 
+class Doubled(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(4, "relu")
+        self.out = keras.layers.Dense(2)
+
+    def call(self, x, scale=2.0):
+        return scale * self.out(self.dense(x))
+
+
+def test_subclassed_models(tmp_path):
+    model = Doubled()
+    x = noise(2, 5, 3)
+    want = outputs(model, x)[0]
+    (got,) = Runner(tfprune.export(model, tmp_path / "m.tflite")).run([x])
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    assert tfprune.measure_latency(model, runs=2).median > 0
+    assert tfprune.count_flops(model, batch_size=1) == 2 * 5 * (3 * 4 + 4 * 2)
+
+    class Two(Doubled):
+        def call(self, x, y):
+            return super().call(x) + super().call(y)
+
+    two = Two()
+    two(x, x)
+    with pytest.raises(ValueError, match=r"Wrap it: inputs = keras.Input"):
+        tfprune.export(two, tmp_path / "two.tflite")
+
+
 def test_bad_arguments_write_nothing(tmp_path):
     model = transformer()
     path = tmp_path / "m.tflite"

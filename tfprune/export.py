@@ -12,6 +12,7 @@ import numpy as np
 from keras import tree
 
 from tfprune.files import whole
+from tfprune.structures.graph import arguments_from_build
 
 _QUANTIZE = (None, "dynamic_int8", "int8")
 
@@ -65,6 +66,8 @@ def export(
             f"Received: path={str(path)!r}, quantize={quantize!r}"
         )
     examples = None
+    if path.suffix == ".tflite":
+        model = with_inputs(model)
     if quantize == "int8":
         examples = _examples(model, representative_data)
     if path.suffix == ".tflite":
@@ -124,6 +127,27 @@ def require_tensorflow() -> None:
             f"{keras.backend.backend()!r}. Save the model with `model.save`, start Python again "
             "with KERAS_BACKEND=tensorflow, load it and export."
         )
+
+
+def with_inputs(model: keras.Model) -> keras.Model:
+    """The model itself, or around a subclassed one a Functional model, whose inputs are known.
+
+    The batch size is left open; other sizes are those with which the model was first called.
+
+    Raises:
+        ValueError: If what the model takes cannot be told.
+    """
+    if getattr(model, "inputs", None):
+        return model
+    try:
+        (given,), _ = arguments_from_build(model)
+        inputs = tree.map_structure(lambda t: keras.Input(t.shape[1:], dtype=t.dtype), given)
+        return keras.Model(inputs, model(inputs), name=model.name)
+    except Exception as error:
+        raise ValueError(
+            f"What {type(model).__name__} {model.name!r} takes cannot be told: {error}. Wrap it: "
+            "inputs = keras.Input(...); model = keras.Model(inputs, your_model(inputs))."
+        ) from error
 
 
 def _examples(model, data) -> list[list[np.ndarray]]:

@@ -160,12 +160,13 @@ def compare_latency(
     for name, value in (("threads", threads), ("runs", runs), ("batch_size", batch_size)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-    from tfprune.export import export
+    from tfprune.export import export, with_inputs
 
     with tempfile.TemporaryDirectory() as folder:
         runners = []
         for i, model in enumerate(models):
             if isinstance(model, keras.Model):
+                model = with_inputs(model)
                 path = export(model, Path(folder) / f"{i}.tflite")
                 runners.append(Runner(path, [t.name for t in model.inputs], threads))
             else:
@@ -215,8 +216,9 @@ def count_flops(model: keras.Model, batch_size: int = 1, sequence_length: int = 
     Returns:
         Operations.
     """
-    from tfprune.export import example_inputs
+    from tfprune.export import example_inputs, with_inputs
 
+    model = with_inputs(model)
     arrays = example_inputs(model, batch_size, sequence_length)
     given = keras.tree.pack_sequence_as(model._inputs_struct, arrays)
     if keras.backend.backend() == "tensorflow":

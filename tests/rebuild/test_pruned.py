@@ -27,6 +27,8 @@ def check(model, x, tmp_path, dead):
     loaded = keras.saving.load_model(tmp_path / "small.keras")
     assert isinstance(loaded, type(model))
     assert_same(expected, outputs(loaded, x))
+    names = [{s.name: s.groups for s in find_structures(m)} for m in (model, small, loaded)]
+    assert set(names[1]) <= set(names[0]) and names[2] == names[1]
     # A second rebuild of what was loaded finds nothing more to cut.
     assert rebuild(loaded).count_params() == small.count_params()
     return small

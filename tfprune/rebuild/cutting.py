@@ -42,13 +42,17 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
         apart: As in `layers_inside`.
 
     Returns:
-        One entry for each layer that changes: `"index"` among the layers inside, `"class"`, and
-        `"become"`: `"smaller"` (with `"config"` and `"input_width"`), `"constant"` (with `"shape"`)
-        or `"nothing"`.
+        One entry for each layer that changes: `"index"` among the layers inside, `"class"`,
+        `"name"`, and `"become"`: `"smaller"` (with `"config"` and `"input_width"`), `"constant"`
+        (with `"shape"`) or `"nothing"`.
     """
     cuts: Cuts = []
     for index, inner in enumerate(layers_inside(layer, apart)):
-        cut: dict[str, Any] = {"index": index, "class": type(inner).__name__}
+        cut: dict[str, Any] = {
+            "index": index,
+            "class": type(inner).__name__,
+            "name": inner.name,  # Where a class gives none, Keras would number the copy's anew.
+        }
         if id(inner) in plan.constants:
             cut |= {"become": "constant", "shape": list(plan.constants[id(inner)].shape)}
         elif id(inner) in plan.gone:
@@ -92,14 +96,14 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
 
 
 def _replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
-    common = {"name": layer.name, "dtype": layer.dtype_policy}
+    common = {"name": cut["name"], "dtype": layer.dtype_policy}
     if cut["become"] == "constant":
         constant = ConstantOutput(cut["shape"], **common)
         constant.build()
         return constant
     if cut["become"] == "nothing":
         return Passed(**common)
-    smaller = type(layer).from_config({**layer.get_config(), **cut["config"]})
+    smaller = type(layer).from_config({**layer.get_config(), "name": cut["name"], **cut["config"]})
     shapes = layer.get_build_config()
     if cut["input_width"] is not None:
         shape = shapes["input_shape"]
@@ -131,6 +135,7 @@ def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
         if isinstance(new, ConstantOutput):
             new.bias.assign(plan.constants[id(old)])
         return
+    new.name = old.name
     own = [*old._trainable_variables, *old._non_trainable_variables]
     fresh = [*new._trainable_variables, *new._non_trainable_variables]
     for source, target in zip(own, fresh, strict=True):
