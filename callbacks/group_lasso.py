@@ -58,11 +58,20 @@ class GroupLasso(PruningCallback):
 
     Example:
 
-    ```python
-    lasso = GroupLasso(["ffn", "heads"], strength=0.3, words_per_batch=2500, start=0.25, stop=0.75)
-    model.fit(data, epochs=20, callbacks=[lasso])
-    small = tfprune.rebuild(model)
-    ```
+    >>> import keras, numpy as np, tfprune
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)),
+    ...     keras.layers.Dense(8, "relu", name="hidden"),
+    ...     keras.layers.Dense(1, name="out"),
+    ... ])
+    >>> model.compile(keras.optimizers.Adam(0.01), "mse")
+    >>> x = np.random.default_rng(0).normal(size=(256, 4))
+    >>> lasso = GroupLasso(["ffn"], strength=0.03, start=0.25, stop=0.75, verbose=0)
+    >>> history = model.fit(x, x[:, :1], epochs=40, verbose=0, callbacks=[lasso]).history
+    >>> bool(history["groups/ffn"][-1] < 8)
+    True
+    >>> tfprune.rebuild(model).count_params() < model.count_params()
+    True
     """
 
     def __init__(

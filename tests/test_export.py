@@ -69,6 +69,14 @@ def test_several_inputs_and_outputs(tmp_path):
         np.testing.assert_allclose(array, want[array.shape], rtol=1e-4, atol=1e-5)
 
 
+def test_sequential_models(tmp_path):
+    model = keras.Sequential([keras.Input((None, 3)), keras.layers.Dense(2)])
+    x = noise(1, 5, 3)
+    (got,) = Runner(tfprune.export(model, tmp_path / "m.tflite")).run([x])
+    np.testing.assert_allclose(got, outputs(model, x)[0], rtol=1e-4, atol=1e-5)
+    assert tfprune.count_flops(model, sequence_length=4) == 2 * 4 * 3 * 2
+
+
 class Doubled(keras.Model):
     def __init__(self):
         super().__init__()

@@ -107,6 +107,19 @@ def compare(
 
     Raises:
         ValueError: If either is no built Keras model.
+
+    Example:
+
+    >>> import keras, numpy as np, tfprune
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)),
+    ...     keras.layers.Dense(8, "relu", name="hidden"),
+    ...     keras.layers.Dense(2, name="out"),
+    ... ])
+    >>> small = tfprune.rebuild(model, keep={"hidden": np.arange(8) < 3})
+    >>> result = tfprune.compare(model, small, latency=False)
+    >>> result.figures["FLOPs"], result.survivors
+    ((96, 36), {'hidden': (3, 8)})
     """
     for name, model in (("before", before), ("after", after)):
         if not isinstance(model, keras.Model) or not model.built:

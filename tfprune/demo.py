@@ -109,24 +109,25 @@ def _recipe(folder, fast, tick):
         return recipe, {"structures": ["ffn", "heads"], "strength": 5e-4, "check_every": 5}
     text = libreoffice_help("en", "de", interface_strings=True)
     shape = {
-        "encoder_layers": 3,
+        "encoder_layers": 4,
         "decoder_layers": 1,
-        "model_dim": 96,
-        "feed_forward_dim": 384,
-        "num_heads": 6,
+        "model_dim": 128,
+        "feed_forward_dim": 768,
+        "num_heads": 8,
+        "dropout": 0.1,
     }
     recipe = Recipe(
         text,
         folder,
         shape,
-        vocabulary_size=4000,
-        max_words=12,
-        pretrain_epochs=10,
+        vocabulary_size=2000,
+        max_words=15,
+        pretrain_epochs=9,
         prune_epochs=7,
         converge_epochs=4,
         callbacks=callbacks,
     )
-    return recipe, {"structures": ["ffn", "heads"], "strength": 0.5, "words_per_batch": 2300}
+    return recipe, {"structures": ["ffn", "heads"], "strength": 0.5, "words_per_batch": 2400}
 
 
 class _Tick(keras.callbacks.Callback):

@@ -115,6 +115,13 @@ def measure_latency(
 
     Raises:
         ValueError: If there is no such file or a number is not positive.
+
+    Example:
+
+    >>> import keras, tfprune
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    >>> tfprune.measure_latency(model, runs=3).median > 0
+    True
     """
     return compare_latency(
         [model], inputs, batch_size, sequence_length, threads, warmup, runs

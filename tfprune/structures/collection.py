@@ -18,10 +18,15 @@ class Structures(Sequence):
 
     Example:
 
-    >>> structures = tfprune.find_structures(model)
-    >>> print(structures)                        # the table
-    >>> structures.select(["ffn"])               # by kind
-    >>> structures.select([r"encoder_[01]_.*"])  # by regular expression over names
+    >>> from tfprune import find_structures
+    >>> from tfprune.translation import student
+    >>> structures = find_structures(student(300, 2, 1, model_dim=16, feed_forward_dim=24))
+    >>> len(structures), structures.kinds
+    (6, ('heads', 'ffn'))
+    >>> [s.name for s in structures.select(["ffn"])]
+    ['encoder_0_ffn_in', 'encoder_1_ffn_in', 'decoder_0_ffn_in']
+    >>> structures.select([r"encoder_[01]_attention"])["encoder_0_attention"].groups
+    8
     """
 
     def __init__(self, found: Sequence[Structure], skipped: Sequence[Skipped] = ()):

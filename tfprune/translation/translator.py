@@ -27,10 +27,11 @@ class Translator:
 
     Example:
 
-    ```python
-    translator = Translator(model, vocabulary)
-    translator.translate(["Select the cells."])
-    ```
+    >>> from tfprune.translation import Vocabulary, student
+    >>> vocabulary = Vocabulary.train(["one two three"] * 10, size=270)
+    >>> untrained = student(len(vocabulary), 1, 1, model_dim=16, feed_forward_dim=24)
+    >>> len(Translator(untrained, vocabulary, max_length=8).translate(["one two", "three"]))
+    2
     """
 
     def __init__(self, model: keras.Model, vocabulary: Vocabulary, max_length: int = 64):

@@ -17,7 +17,7 @@ class Vocabulary:
 
     Example:
 
-    >>> vocabulary = Vocabulary.train(["one two three"] * 10, size=280)
+    >>> vocabulary = Vocabulary.train(["one two three"] * 10, size=270)
     >>> vocabulary.decode(vocabulary.encode("two"))
     'two'
     """
