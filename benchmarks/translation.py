@@ -28,7 +28,7 @@ WORDS_PER_BATCH = 2400
 LASSO = {
     f"{kind}-{strength}": (structures, strength)
     for kind, structures in (("ffn", ["ffn"]), ("ffn+heads", ["ffn", "heads"]))
-    for strength in (0.3, 0.5, 0.8)
+    for strength in (0.2, 0.3, 0.5)
 }
 
 
@@ -178,7 +178,7 @@ def table(results):
 
 
 def main():
-    everything = ["dense", *LASSO, "reinit-ffn-0.5", "reinit-ffn+heads-0.5"]
+    everything = ["dense", *LASSO, "reinit-ffn-0.3", "reinit-ffn+heads-0.3"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", nargs="+", choices=everything, default=everything)
     parser.add_argument("--folder", default=HERE / "work", help="checkpoints")
@@ -186,7 +186,8 @@ def main():
     work = recipe(options.folder)
     pairs = work.held_out("test", 2000)
     made = {}
-    for name in dict.fromkeys(["dense", *options.runs]):
+    finished = [name for name in everything if (work.folder / f"{name}.keras").exists()]
+    for name in dict.fromkeys(["dense", *finished, *options.runs]):
         made[name] = run(name, made, work)
         report(made, work, pairs)
 

@@ -34,32 +34,27 @@ def check(model, x, tmp_path, dead):
     return small
 
 
-@pytest.mark.parametrize("share", [0.5, 1.0])
-def test_bert(tmp_path, share):
+def bert(layers):
     keras_hub = pytest.importorskip("keras_hub")
-    backbone = keras_hub.models.BertBackbone(
+    return keras_hub.models.BertBackbone(
         vocabulary_size=20,
-        num_layers=2,
+        num_layers=layers,
         num_heads=2,
         hidden_dim=8,
         intermediate_dim=12,
         max_sequence_length=6,
     )
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_bert(tmp_path, share):
     draw = np.random.default_rng(1)
-    check(randomize(backbone), IDS, tmp_path, lambda s: draw.random(s.groups) < share)
+    check(randomize(bert(2)), IDS, tmp_path, lambda s: draw.random(s.groups) < share)
 
 
 def test_bert_classifier(tmp_path):
     keras_hub = pytest.importorskip("keras_hub")
-    backbone = keras_hub.models.BertBackbone(
-        vocabulary_size=20,
-        num_layers=1,
-        num_heads=2,
-        hidden_dim=8,
-        intermediate_dim=12,
-        max_sequence_length=6,
-    )
-    model = randomize(keras_hub.models.BertTextClassifier(backbone, num_classes=2))
+    model = randomize(keras_hub.models.BertTextClassifier(bert(1), num_classes=2))
     small = check(model, IDS, tmp_path, lambda s: np.arange(s.groups) % 2 == 0)
     assert {s.groups for s in find_structures(small)} == {6, 1}
     # Taken out of the task, the backbone is a model of its own; and can be cut once more.
