@@ -28,7 +28,7 @@ WORDS_PER_BATCH = 2400
 LASSO = {
     f"{kind}-{strength}": (structures, strength)
     for kind, structures in (("ffn", ["ffn"]), ("ffn+heads", ["ffn", "heads"]))
-    for strength in (0.2, 0.3, 0.5)
+    for strength in (0.1, 0.2, 0.3, 0.5)
 }
 
 
@@ -178,7 +178,7 @@ def table(results):
 
 
 def main():
-    everything = ["dense", *LASSO, "reinit-ffn-0.3", "reinit-ffn+heads-0.3"]
+    everything = ["dense", *LASSO, "reinit-ffn-0.2", "reinit-ffn+heads-0.2"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", nargs="+", choices=everything, default=everything)
     parser.add_argument("--folder", default=HERE / "work", help="checkpoints")

@@ -127,7 +127,7 @@ def _recipe(folder, fast, tick):
         converge_epochs=4,
         callbacks=callbacks,
     )
-    return recipe, {"structures": ["ffn", "heads"], "strength": 0.3, "words_per_batch": 2400}
+    return recipe, {"structures": ["ffn", "heads"], "strength": 0.2, "words_per_batch": 2400}
 
 
 class _Tick(keras.callbacks.Callback):
