@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -35,6 +36,22 @@ def test_functions_are_functions_whatever_is_imported_first():
         "assert all(callable(f) for f in (tfprune.rebuild, tfprune.export, tfprune.compare))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_native_notes_go_to_a_file(tmp_path, capfd, monkeypatch):
+    def run(_):
+        os.write(2, b"a native note\n")
+        raise ValueError("what was wrong")
+
+    monkeypatch.setattr(cli, "_demo", run)
+    for cache in ("cache", "file/cache"):  # The second cannot be made.
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("TFPRUNE_CACHE", str(tmp_path / cache))
+        assert cli.main(["demo"]) == 1
+        assert capfd.readouterr().err == "tfprune: what was wrong\n"
+    assert (tmp_path / "cache" / "tensorflow.log").read_text() == "a native note\n"
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "afterwards\n"
 
 
 def test_command_line(tmp_path, capsys):

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import contextmanager
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,11 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0, or 1 if the input was bad; the reason goes to standard error.
     """
-    # TensorFlow's start-up notes would hide what the user asked for.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        with _native_notes_in_a_file():
+            options.run(options)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"tfprune: {error}", file=sys.stderr)
         return 1
@@ -31,9 +31,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+@contextmanager
+def _native_notes_in_a_file():
+    """Keeps what TensorFlow's native code writes to standard error out of the progress display.
+
+    Python's own standard error, with warnings and tracebacks, stays where it is.
+    """
+    from tfprune.datasets.cache import cache_folder
+
+    log = cache_folder() / "tensorflow.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    except OSError:
+        file = os.open(os.devnull, os.O_WRONLY)
+    python_stream, terminal = sys.stderr, os.dup(2)
+    os.dup2(file, 2)
+    os.close(file)
+    try:
+        with os.fdopen(os.dup(terminal), "w", buffering=1) as stream:
+            if python_stream is sys.__stderr__:
+                sys.stderr = stream
+            yield
+    finally:
+        sys.stderr = python_stream
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="tfprune", description="Make Keras 3 models physically smaller."
+        prog="tfprune",
+        description="Make Keras 3 models physically smaller.",
+        epilog="TensorFlow's own notes go to tensorflow.log in ~/.cache/tfprune or $TFPRUNE_CACHE.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 

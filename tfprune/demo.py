@@ -146,9 +146,9 @@ class _Tick(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        steps = self.params["steps"]
+        share = (batch + 1) / self.params["steps"]
         detail = f"epoch {self.epoch + 1} of {self.epochs}, loss {float(logs['loss']):.2f}"
-        self.tick(self.stage, (self.epoch + (batch + 1) / steps) / self.epochs, detail)
+        self.tick(self.stage, (self.epoch + share) / self.epochs, detail, note=share == 1)
 
 
 _STAGES = {
@@ -162,7 +162,11 @@ _STAGES = {
 
 @contextmanager
 def _progress():
-    """Yields a function `(stage, done, detail)` that draws one bar for each stage."""
+    """Yields a function `(stage, done, detail, note)` that draws one bar for each stage.
+
+    Where nobody looks at a terminal, it prints a line for what is worth a `note` instead.
+    """
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -171,10 +175,12 @@ def _progress():
         TimeElapsedColumn(),
         TextColumn("{task.fields[detail]}"),
     )
-    with Progress(*columns) as progress:
+    with Progress(*columns, disable=not Console().is_terminal) as progress:
         tasks: dict[str, Any] = {}
 
-        def tick(stage, done=None, detail=""):
+        def tick(stage, done=None, detail="", note=True):
+            if note and not progress.console.is_terminal:
+                print(f"{stage:<30} {detail}".rstrip(), flush=True)
             if stage not in tasks:
                 tasks[stage] = progress.add_task(
                     stage, total=None if done is None else 1.0, detail=detail
