@@ -153,8 +153,8 @@ class _Tick(keras.callbacks.Callback):
 
 _STAGES = {
     "pretrained": "Training",
-    "dense_1": "Training on, dense",
-    "dense": "Training on, dense",
+    "dense_1": "Dense, as long as pruning",
+    "dense": "Dense, as long as converging",
     "pruned_1": "Pruning",
     "pruned": "Converging after the rebuild",
 }

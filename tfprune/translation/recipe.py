@@ -5,6 +5,7 @@ The demo and the benchmark are two sizes of it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -100,7 +101,10 @@ class Recipe:
     def held_out(self, split: str, count: int):
         """The first `count` pairs of a split that are of a sentence's length."""
         pairs = [p for p in getattr(self.text, split) if 2 <= len(p[0].split()) <= self.max_words]
-        return pairs[:count]
+        tokens = self.vocabulary().encode_all([source for source, _ in pairs])
+        return [p for p, ids in zip(pairs, tokens, strict=True) if len(ids) < self.max_length][
+            :count
+        ]
 
     def vocabulary(self) -> Vocabulary:
         """The vocabulary, trained at the first call."""
@@ -203,11 +207,13 @@ class Recipe:
     def scores(self, name: str, model: keras.Model, pairs) -> dict[str, Any]:
         """BLEU, chrF and translations of a test set, kept beside the model."""
         path = self.folder / f"{name}.scores.json"
+        test_set = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
         if path.exists():
             kept = json.loads(path.read_text())
-            if len(kept["hypotheses"]) == len(pairs):
+            if kept["test_set"] == test_set:
                 return kept
         result = evaluate(self.translator(model), pairs)
+        result["test_set"] = test_set
         result["groups"] = {s.name: s.groups for s in find_structures(model)}
         result["parameters"] = model.count_params()
         with whole(path) as fresh:
