@@ -115,8 +115,10 @@ class PruningCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Looks at the weights, and writes into the logs how many groups are left."""
         step = self._iterations() - self._fit_start
+        phase = self._phase(step)
         self._watch(step, logs or {})
-        self._look(step)
+        if step != self._last_step or self._phase(step) != phase:
+            self._look(step)
         left = {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}
         self.history.append(left)
         if logs is not None:

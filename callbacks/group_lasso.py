@@ -188,25 +188,27 @@ class GroupLasso(PruningCallback):
             threshold = max(self.threshold, self.relative_threshold * float(reference))
             # At the first look pressure has not worked yet: only what is zero has fallen.
             threshold = threshold if since_start or steps else 0.0
-            dead = regularizers.dead_groups(structure, threshold, self._mode(structure))
-            self._drop(structure, dead)
+            norms = structure.norms()
+            dead = regularizers.dead_groups(structure, threshold, self._mode(structure), norms)
+            self._drop(structure, dead, norms)
 
     def rest(self):
         """No pressure; what has fallen stays at zero."""
         self._pressure.strengths.assign(np.zeros(len(self.structures), "float32"))
         for structure in self.structures:
-            self._drop(structure, structure.norms() == 0)
+            norms = structure.norms()
+            self._drop(structure, norms == 0, norms)
 
-    def _drop(self, structure, dead):
-        norms = structure.norms()
+    def _drop(self, structure, dead, norms):
         if not np.all(np.isfinite(norms)):
             raise ValueError(
                 f"The weights of {structure.name!r} are no longer finite. Lower the learning rate, "
                 "or clip gradients; groups are left as they are."
             )
         fallen = self._fallen[structure.name]
+        newly = np.any(dead & ~fallen)
         fallen |= dead
-        if np.any(norms[fallen]) or np.any(dead):
+        if newly or np.any(norms[fallen]):
             alive = (~fallen).astype("float32")
             structure.scale(alive)
             clear_slots(self.model.optimizer, structure, alive)

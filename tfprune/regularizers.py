@@ -200,7 +200,12 @@ def root_mean_squares(structure: Structure) -> np.ndarray:
     return structure.norms() / math.sqrt(structure.group_size)
 
 
-def dead_groups(structure: Structure, threshold: float, groups: str = "joint") -> np.ndarray:
+def dead_groups(
+    structure: Structure,
+    threshold: float,
+    groups: str = "joint",
+    norms: np.ndarray | None = None,
+) -> np.ndarray:
     """Which groups have shrunk to nothing.
 
     Args:
@@ -209,6 +214,7 @@ def dead_groups(structure: Structure, threshold: float, groups: str = "joint") -
         groups: `"joint"`: a group is dead when all its weights together are below. `"rowcol"`: a
             unit is dead when its row or its column is, a head when at least half of its
             connections are.
+        norms: `structure.norms()`, if they are at hand.
 
     Returns:
         Boolean array `(groups,)`.
@@ -216,7 +222,8 @@ def dead_groups(structure: Structure, threshold: float, groups: str = "joint") -
     Source: Behnke & Heafield, WMT 2021, section 5.3.
     """
     if groups == "joint":
-        return root_mean_squares(structure) <= threshold
+        norms = structure.norms() if norms is None else norms
+        return norms / math.sqrt(structure.group_size) <= threshold
     dead = [
         ops.convert_to_numpy(norms) / math.sqrt(size) <= threshold
         for norms, size in connection_norms(structure)
