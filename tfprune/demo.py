@@ -127,7 +127,12 @@ def _recipe(folder, fast, tick):
         converge_epochs=4,
         callbacks=callbacks,
     )
-    return recipe, {"structures": ["ffn", "heads"], "strength": 0.2, "words_per_batch": 2400}
+    return recipe, {
+        "structures": ["ffn", "heads"],
+        "strength": 0.25,
+        "words_per_batch": 2400,
+        "stop": 0.6,  # What is left recovers.
+    }
 
 
 class _Tick(keras.callbacks.Callback):
