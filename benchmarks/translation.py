@@ -4,7 +4,8 @@
     python benchmarks/translation.py --runs dense ffn-0.3
 
 Runs that are finished are not made again; a killed run goes on from its last epoch. Results are
-written to benchmarks/results/translation.{json,md,png} after each run.
+written to benchmarks/results/translation.{json,md,png} after each run; those of another student,
+such as `--student 12-1`, to translation_12-1.*
 """
 
 import argparse
@@ -24,6 +25,14 @@ from tfprune.translation.recipe import Recipe
 
 HERE = Path(__file__).parent
 WORDS_PER_BATCH = 2400
+SHOWN = "ffn+heads-0.2"  # The run whose survivors are drawn.
+# Encoder layers, decoder layers and whether these are one layer used again, as in the paper.
+STUDENTS = {
+    "4-1": (4, 1, False),
+    "6-2": (6, 2, False),
+    "6-2tied": (6, 2, True),
+    "12-1": (12, 1, False),
+}
 # Name to (structures, the paper's λ). Under one λ for all, the encoder empties before the decoder
 # loses anything, though a unit of the decoder is read at every step: so one run gives each its own.
 LASSO = {
@@ -46,11 +55,13 @@ class Log(keras.callbacks.Callback):
         print(self.stage, epoch + 1, figures, flush=True)
 
 
-def recipe(folder):
+def recipe(student, folder):
     text = libreoffice_help("en", "de", interface_strings=True)
+    encoder_layers, decoder_layers, tied = STUDENTS[student]
     shape = {
-        "encoder_layers": 4,
-        "decoder_layers": 1,
+        "encoder_layers": encoder_layers,
+        "decoder_layers": decoder_layers,
+        "tied_decoder_layers": tied,
         "model_dim": 128,
         "feed_forward_dim": 768,  # Six times the width, as in the paper.
         "num_heads": 8,
@@ -69,27 +80,31 @@ def recipe(folder):
     )
 
 
-def run(name, made, work):
+def train(name, work):
+    """Makes one run, or loads what is finished of it."""
     if name == "dense":
         return work.dense()
     if name.startswith("reinit-"):
-        return work.from_scratch(name, run(name.removeprefix("reinit-"), made, work))
+        return work.from_scratch(name, train(name.removeprefix("reinit-"), work))
     structures, strength = LASSO[name]
     # Most groups that fall do so early; what is left recovers in the rest of the epochs.
     return work.pruned(name, structures, strength, words_per_batch=WORDS_PER_BATCH, stop=0.5)
 
 
-def report(made, work, pairs):
+def export(name, model, work):
+    """The float and the int8 file of a run."""
+    translator = work.translator(model)
+    return {
+        name: export_translator(translator, work.folder / f"{name}.tflite"),
+        f"{name} int8": export_translator(
+            translator, work.folder / f"{name}.int8.tflite", "dynamic_int8"
+        ),
+    }
+
+
+def report(made, files, work, pairs, name):
     """Scores, sizes and speeds of everything that is finished."""
-    files, rows = {}, {}
-    for name, model in made.items():
-        translator = work.translator(model)
-        for label, quantize in ((name, None), (f"{name} int8", "dynamic_int8")):
-            path = work.folder / f"{label.replace(' ', '.')}.tflite"
-            if not path.exists():
-                export_translator(translator, path, quantize)
-            files[label] = str(path)
-        rows[name] = work.scores(name, model, pairs)
+    rows = {run: work.scores(run, model, pairs) for run, model in made.items()}
     speeds = words_per_second(files, [s for s, _ in pairs[:200]])
     differences = (
         paired_bootstrap(
@@ -113,33 +128,31 @@ def report(made, work, pairs):
         },
         "signatures": [rows["dense"]["bleu_signature"], rows["dense"]["chrf_signature"]],
         "models": {
-            name: {
+            run: {
                 "bleu": row["bleu"],
                 "chrf": row["chrf"],
                 "parameters": row["parameters"],
                 "groups": row["groups"],
-                "p_bleu": differences.get(name, {}).get("bleu_p"),
-                "bytes": Path(files[name]).stat().st_size,
-                "bytes_int8": Path(files[f"{name} int8"]).stat().st_size,
-                "speed": speeds[name],
-                "speed_int8": speeds[f"{name} int8"],
+                "p_bleu": differences.get(run, {}).get("bleu_p"),
+                "bytes": files[run].stat().st_size,
+                "bytes_int8": files[f"{run} int8"].stat().st_size,
+                "speed": speeds[run],
+                "speed_int8": speeds[f"{run} int8"],
             }
-            for name, row in rows.items()
+            for run, row in rows.items()
         },
     }
     out = HERE / "results"
     out.mkdir(exist_ok=True)
-    (out / "translation.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / "translation.md").write_text(table(results))
+    (out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    (out / f"{name}.md").write_text(table(results))
     points = {n: (m["speed"]["words_per_second"], m["bleu"]) for n, m in results["models"].items()}
-    pareto(points, out / "translation.png", x="words per second (LiteRT, one thread)")
-    last = next((n for n in reversed(made) if n != "dense"), None)
-    if last:
+    pareto(points, out / f"{name}.png", x="words per second (LiteRT, one thread)")
+    for run in sorted(set(rows) & {SHOWN}):
         dense = rows["dense"]["groups"]
-        left = {k: (rows[last]["groups"].get(k, 0), total) for k, total in dense.items()}
+        left = {k: (rows[run]["groups"].get(k, 0), total) for k, total in dense.items()}
         kinds = {s.name: s.kind for s in tfprune.find_structures(made["dense"])}
-        survivors(left, out / "translation_survivors.png", kinds, f"Groups left: {last}")
-    return results
+        survivors(left, out / f"{name}_survivors.png", kinds, f"Groups left: {run}")
 
 
 def table(results):
@@ -183,15 +196,19 @@ def main():
     everything = ["dense", *LASSO, "reinit-ffn-0.2", "reinit-ffn+heads-0.2"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", nargs="+", choices=everything, default=everything)
-    parser.add_argument("--folder", default=HERE / "work", help="checkpoints")
+    parser.add_argument("--student", choices=STUDENTS, default="4-1", help="default: %(default)s")
+    parser.add_argument("--folder", help="checkpoints; by default a folder beside this script")
     options = parser.parse_args()
-    work = recipe(options.folder)
+    work = recipe(options.student, options.folder or HERE / "work" / options.student)
+    name = "translation" if options.student == "4-1" else f"translation_{options.student}"
     pairs = work.held_out("test", 2000)
-    made = {}
-    finished = [name for name in everything if (work.folder / f"{name}.keras").exists()]
-    for name in dict.fromkeys(["dense", *finished, *options.runs]):
-        made[name] = run(name, made, work)
-        report(made, work, pairs)
+    made, files = {}, {}
+    finished = [run for run in everything if (work.folder / f"{run}.keras").exists()]
+    for run in dict.fromkeys(["dense", *finished, *options.runs]):
+        made[run] = train(run, work)
+        files |= export(run, made[run], work)
+        if run not in finished or run == finished[-1]:
+            report(made, files, work, pairs, name)
 
 
 if __name__ == "__main__":
