@@ -146,8 +146,8 @@ def report(made, files, work, pairs, name):
     out.mkdir(exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / f"{name}.md").write_text(table(results))
-    points = {n: (m["speed"]["words_per_second"], m["bleu"]) for n, m in results["models"].items()}
-    pareto(points, out / f"{name}.png", x="words per second (LiteRT, one thread)")
+    points = {n: (1 / m["speed"]["time_ratio"], m["bleu"]) for n, m in results["models"].items()}
+    pareto(points, out / f"{name}.png", x="speed against dense (LiteRT, one thread)")
     for run in sorted(set(rows) & {SHOWN}):
         dense = rows["dense"]["groups"]
         left = {k: (rows[run]["groups"].get(k, 0), total) for k, total in dense.items()}

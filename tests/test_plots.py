@@ -21,6 +21,8 @@ def test_pareto_front_is_what_nothing_beats(tmp_path):
     figure = plots.pareto(points, tmp_path / "p.png")
     (axes,) = figure.axes
     assert list(zip(*axes.lines[0].get_data(), strict=True)) == [(1, 9), (2, 5), (3, 1)]
+    (axes,) = plots.pareto({"a": (1, 18.9), "b": (2, 19.0)}).axes
+    assert axes.get_ylim() == pytest.approx((17.95, 19.95))
     with pytest.raises(ValueError, match="`points`"):
         plots.pareto({})
 

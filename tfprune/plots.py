@@ -70,6 +70,7 @@ def pareto(
     x: str = "words per second",
     y: str = "BLEU",
     title: str = "Quality against speed",
+    least_range: float = 2.0,
 ):
     """Draws models by speed and quality, and the front that no model beats on both.
 
@@ -79,6 +80,7 @@ def pareto(
         x: What speed is called.
         y: What quality is called.
         title: The title.
+        least_range: The shortest range of the quality axis, so that noise looks like noise.
 
     Returns:
         The matplotlib `Figure`.
@@ -107,6 +109,9 @@ def pareto(
             fontsize=9,
         )
     axes.margins(0.18, 0.2)
+    low, high = axes.get_ylim()
+    missing = max(0.0, least_range - (high - low)) / 2
+    axes.set_ylim(low - missing, high + missing)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_title(title, loc="left", fontsize=11)
