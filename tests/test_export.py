@@ -77,6 +77,15 @@ def test_sequential_models(tmp_path):
     assert tfprune.count_flops(model, sequence_length=4) == 2 * 4 * 3 * 2
 
 
+def test_models_with_few_positions(tmp_path):
+    keras_hub = pytest.importorskip("keras_hub")
+    ids = keras.Input((None,), dtype="int32")
+    x = keras_hub.layers.TokenAndPositionEmbedding(9, 6, 4)(ids)
+    model = randomize(keras.Model(ids, keras.layers.Dense(2)(x)))
+    (got,) = Runner(tfprune.export(model, tmp_path / "m.tflite")).run([np.array([[1, 2, 8]])])
+    np.testing.assert_allclose(got, outputs(model, np.array([[1, 2, 8]]))[0], rtol=1e-4, atol=1e-5)
+
+
 class Doubled(keras.Model):
     def __init__(self):
         super().__init__()

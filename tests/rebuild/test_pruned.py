@@ -67,6 +67,25 @@ def test_bert_classifier(tmp_path):
         assert_same(outputs(backbone, IDS), outputs(loaded, IDS))
 
 
+@pytest.mark.tensorflow_only  # Tokenizers are TensorFlow's.
+def test_a_task_with_its_preprocessor(tmp_path):
+    keras_hub = pytest.importorskip("keras_hub")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
+    tokenizer = keras_hub.tokenizers.BertTokenizer(vocabulary=words)
+    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=6)
+    model = randomize(
+        keras_hub.models.BertTextClassifier(bert(1), num_classes=2, preprocessor=preprocessor)
+    )
+    kill(model, lambda s: np.arange(s.groups) % 2 == 0, producers_only=True)
+    text = np.array(["good film", "bad film"])
+    expected = model.predict(text, verbose=0)
+    small = rebuild(model)
+    np.testing.assert_allclose(small.predict(text, verbose=0), expected, rtol=1e-4, atol=1e-5)
+    small.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    np.testing.assert_allclose(loaded.predict(text, verbose=0), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_hub_layers_in_a_functional_model(tmp_path, share):
     keras_hub = pytest.importorskip("keras_hub")

@@ -186,3 +186,22 @@ def test_bad_weights_and_unbuilt():
         rebuild(model)
     with pytest.raises(ValueError, match="must be built"):
         rebuild(keras.Sequential([layers.Dense(3)]))
+
+
+@pytest.mark.tensorflow_only  # Text is.
+def test_vocabularies_and_adapted_statistics_are_kept(tmp_path):
+    words = layers.TextVectorization(output_sequence_length=3)
+    words.adapt(["good film", "bad film"])
+    scaled = layers.Normalization()
+    scaled.adapt(noise(20, 4) + 3)
+    text, x = keras.Input((), dtype="string"), keras.Input((4,))
+    mean = layers.GlobalAveragePooling1D()(layers.Embedding(6, 4)(words(text)))
+    y = layers.Dense(6, "relu", name="hidden")(layers.Concatenate()([mean, scaled(x)]))
+    model = randomize(keras.Model([text, x], layers.Dense(2)(y)))
+    given = [keras.ops.convert_to_tensor(["good", "film bad"]), keras.ops.ones((2, 4))]
+    small = rebuild(model, keep={"hidden": np.arange(6) < 6})
+    assert_same(outputs(model, given), outputs(small, given))
+    small.save(tmp_path / "small.keras")
+    assert_same(
+        outputs(model, given), outputs(keras.saving.load_model(tmp_path / "small.keras"), given)
+    )

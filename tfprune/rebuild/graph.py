@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.constants import (
     Constant,
     Unread,
@@ -82,6 +83,8 @@ def give_weights(old, new, plan: Plan) -> None:
         )
     for source, target in zip(before, after, strict=True):
         plan.hand_over(source, target)
+    for inner, copy in zip(old._flatten_layers(), new._flatten_layers(), strict=False):
+        give_assets(inner, copy)
 
 
 class _OneModel:
