@@ -105,6 +105,8 @@ def test_the_second_layer_of_a_pair_is_listed_unless_it_ends_in_a_residual_strea
     why = reasons(model)
     assert set(why) == {"second", "last"}
     assert "BatchNormalization" in why["second"] and "output of the model" in why["last"]
+    inner = keras.Sequential([layers.Dense(6, "relu"), layers.Dense(4)], name="inner")
+    assert set(reasons(keras.Model(x, layers.Dense(2, name="head")(inner(x))))) == {"head"}
 
 
 def test_attention_scores_keep_the_heads():

@@ -78,11 +78,11 @@ class LeftWhole(Exception):
     """The units cannot be removed; the message says why.
 
     Attributes:
-        residual: Whether the units are added to others, as those of the second layer of each pair
-            in a transformer are.
+        end: Where the units end, if it is a place where those of a pair's second layer usually do:
+            `"residual"` if they are added to others, `"output"` if they leave the graph.
     """
 
-    residual = False
+    end = ""
 
 
 class Region:
@@ -106,7 +106,10 @@ class Region:
         try:
             self._grow(start.outputs[0])
         except LeftWhole as reason:
-            reason.residual = any(is_add(node.operation) for node in self.operations)
+            if any(is_add(node.operation) for node in self.operations):
+                reason.end = "residual"
+            elif any(graph.leaves(tensor) for tensor in self.tensors.values()):
+                reason.end = "output"
             raise
 
     def _grow(self, start):
@@ -201,8 +204,8 @@ def find_feed_forward(graph: Graph, name_of):
         name_of: Gives a layer's path.
 
     Yields:
-        `FeedForwardUnits`, or `(layer, reason, residual)` for a dense layer whose units must stay;
-        `residual` as in `LeftWhole`.
+        `FeedForwardUnits`, or `(layer, reason, end)` for a dense layer whose units must stay; `end`
+        as in `LeftWhole`.
     """
     regions: dict[int, Region | LeftWhole] = {}
     for node in graph.nodes:
@@ -221,7 +224,8 @@ def find_feed_forward(graph: Graph, name_of):
         calls = [regions[id(call)] for call in graph.calls(layer)]
         reason = _reason(calls, graph)
         if reason:
-            yield layer, reason, all(getattr(call, "residual", False) for call in calls)
+            ends = {getattr(call, "end", "") for call in calls}
+            yield layer, reason, ends.pop() if len(ends) == 1 else ""
             continue
         producers = _layers(calls[0].producers)
         done.update(id(p) for p in producers)

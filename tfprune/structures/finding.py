@@ -90,9 +90,11 @@ class _Search:
             if isinstance(result, Structure):
                 pairs[id(next(result.layers()))] = result
             else:
-                layer, reason, residual = result
-                end = layer if residual else None
-                self.skipped.append((end, Skipped(f"{prefix}{layer.name}", reason)))
+                layer, reason, end = result
+                # Inside a layer, that the last of a pair makes its output goes without saying.
+                usual = end == "residual" or (end == "output" and prefix)
+                skipped = Skipped(f"{prefix}{layer.name}", reason)
+                self.skipped.append((layer if usual else None, skipped))
         return pairs
 
     def _describe(self, layer: keras.Layer, graph: Graph, prefix: str) -> None:
@@ -137,7 +139,7 @@ class _Search:
             else:
                 kept.append(structure)
         partners = {id(share.layer) for s in kept for share in s.consumers}
-        # That the second layer of a pair ends in the residual stream goes without saying.
+        # Nor need it be said that the second layer of a pair ends in the residual stream.
         skipped = [skip for layer, skip in self.skipped if id(layer) not in partners]
         return Structures(_unique(kept), skipped)
 

@@ -1,0 +1,63 @@
+"""Rebuilding across KerasHub's architectures: what is found is cut exactly, the rest stays."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.models import assert_same, kill, outputs, randomize
+from tfprune.rebuild import rebuild
+from tfprune.structures import find_structures
+
+keras_hub = pytest.importorskip("keras_hub")
+
+IDS, MASK = np.array([[1, 2, 3, 4, 5]]), np.array([[1, 1, 1, 1, 0]])
+TEXT = {"token_ids": IDS, "padding_mask": MASK}
+PAIR = {
+    "encoder_token_ids": IDS,
+    "encoder_padding_mask": MASK,
+    "decoder_token_ids": IDS,
+    "decoder_padding_mask": MASK,
+}
+SIZES = {"num_layers": 2, "hidden_dim": 8, "intermediate_dim": 12, "vocabulary_size": 20}
+# Name to arguments, inputs and the kinds of structures in it.
+MODELS = {
+    "GPT2": ({**SIZES, "num_heads": 2, "max_sequence_length": 8}, TEXT, {"heads", "ffn"}),
+    "Bart": ({**SIZES, "num_heads": 2, "max_sequence_length": 8}, PAIR, {"heads", "ffn"}),
+    "DistilBert": ({**SIZES, "num_heads": 2, "max_sequence_length": 8}, TEXT, {"heads", "ffn"}),
+    "Llama": ({**SIZES, "num_query_heads": 4, "num_key_value_heads": 2}, TEXT, {"ffn"}),
+    "Gemma": (
+        {**SIZES, "num_query_heads": 4, "num_key_value_heads": 2, "head_dim": 4},
+        TEXT,
+        {"ffn"},
+    ),
+    "T5": ({**SIZES, "num_heads": 2}, PAIR, set()),
+    "ViT": (
+        {
+            "image_shape": (16, 16, 3),
+            "patch_size": 8,
+            "num_layers": 2,
+            "num_heads": 2,
+            "hidden_dim": 8,
+            "mlp_dim": 12,
+        },
+        np.ones((1, 16, 16, 3), "float32"),
+        {"heads", "ffn"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rebuilt_equals_masked(name, tmp_path):
+    arguments, given, kinds = MODELS[name]
+    model = randomize(getattr(keras_hub.models, f"{name}Backbone")(**arguments), scale=0.2)
+    structures = find_structures(model)
+    assert set(structures.kinds) == kinds
+    assert kinds == {"heads", "ffn"} or structures.skipped  # What stays is said.
+    kill(model, lambda s: np.arange(s.groups) % 2 == 0, producers_only=True)
+    expected = outputs(model, given)
+    small = rebuild(model)
+    assert type(small).__name__ == f"{name}Backbone"
+    assert_same(expected, outputs(small, given))
+    assert (small.count_params() < model.count_params()) == bool(kinds)
+    small.save(tmp_path / "small.keras")
+    assert_same(expected, outputs(keras.saving.load_model(tmp_path / "small.keras"), given))
