@@ -62,7 +62,7 @@ def models(draw):
     return keras.Model(inputs, outputs), ids, width
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_rebuilt_equals_masked(data, tmp_path_factory):
     model, ids, width = data.draw(models())

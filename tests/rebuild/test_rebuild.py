@@ -54,6 +54,39 @@ def test_dead_head_leaves_its_value_bias():
     np.testing.assert_allclose(small.output_dense.bias, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_value_bias_that_a_mask_keeps_back_is_not_folded(masked):
+    # At a padded position Keras's attention weights are all zero, so the bias is not emitted there.
+    ids = keras.Input((4,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=masked)(ids)
+    model = randomize(keras.Model(ids, layers.MultiHeadAttention(3, 2, name="attention")(x, x)))
+    kill(model, {"attention": np.array([True, True, False])}, producers_only=True)
+    bias = model.get_layer("attention")._value_dense.bias
+    bias.assign(bias * np.array([[0.0], [1.0], [1.0]]))
+    small = rebuild(model)
+    assert find_structures(small)["attention"].groups == (2 if masked else 1)
+    given = np.array([[3, 0, 5, 0]])
+    assert_same(outputs(model, given), outputs(small, given))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_product_that_looks_at_a_mask_is_not_folded(masked):
+    # Keras's `Multiply` takes masked factors for ones, so a dead unit is not dead there.
+    ids = keras.Input((4,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=masked)(ids)
+    gated = layers.Multiply()([layers.Dense(6, "relu", name="gate")(x), layers.Dense(6)(x)])
+    model = randomize(keras.Model(ids, layers.Dense(3, name="out")(gated)))
+    kill(model, {"gate": np.arange(6) < 3}, producers_only=True)
+    given = np.array([[3, 0, 5, 0]])
+    small = rebuild(model)
+    assert find_structures(small)["gate"].groups == (6 if masked else 3)
+    assert_same(outputs(model, given), outputs(small, given))
+    kill(model, {"gate": np.arange(6) < 3})  # Nothing reads them any more.
+    small = rebuild(model)
+    assert find_structures(small)["gate"].groups == 3
+    assert_same(outputs(model, given), outputs(small, given))
+
+
 def test_constant_without_a_bias_to_go_to_stays():
     model = randomize(
         keras.Sequential(

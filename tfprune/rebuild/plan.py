@@ -103,9 +103,11 @@ class Plan:
         constant = np.logical_and.reduce([self._zero(structure, s) for s in structure.silencers])
         for consumer in structure.consumers:
             emitted = structure.emitted(consumer, self.read)
-            if emitted is None or not np.all(np.isfinite(emitted)):
+            if emitted is None:
                 constant[:] = False
-            elif _bias_behind(consumer) is None:
+                continue
+            constant &= structure.is_constant(emitted)
+            if _bias_behind(consumer) is None:
                 silent = np.reshape(emitted == 0, (structure.groups, -1)).all(axis=1)
                 constant &= silent
         return ~(read_by_none | constant)

@@ -14,7 +14,8 @@ class AttentionHeads(Structure):
 
     A group is what must leave together: one key and value head with all the query heads that
     share it. Attention weights sum to one, so a head whose value kernel is zero emits its value
-    bias whatever it attends to.
+    bias whatever it attends to. But a padded position of a sequence with a Keras mask attends to
+    nothing: there all weights are zero, and a value bias does not come through.
     """
 
     kind = "heads"
@@ -45,6 +46,13 @@ class AttentionHeads(Structure):
         if getattr(self.layer, "_gate_dense", None) is not None and np.any(bias):
             return None
         return np.repeat(bias, heads // len(bias), axis=0)
+
+    def is_constant(self, emitted):
+        """All groups, or under a mask those without a value bias."""
+        constant = super().is_constant(emitted)
+        if self.masked:
+            constant &= (emitted == 0).reshape(self.groups, -1).all(axis=1)
+        return constant
 
     def resized_config(self, layer, groups):
         """Fewer heads; the size of a head stays."""

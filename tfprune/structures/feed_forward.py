@@ -57,6 +57,11 @@ class FeedForwardUnits(Structure):
             return None
         return values[0]
 
+    def is_constant(self, emitted):
+        """All units; or none, where a padded position gets another value than the rest."""
+        constant = super().is_constant(emitted)
+        return constant & (not any(region.looks_at_masks for region in self.regions))
+
     def resized_config(self, layer, groups):
         """Fewer units; a consumer's width of input follows by itself."""
         if id(layer) not in self._producer_ids:
@@ -111,6 +116,15 @@ class Region:
             elif any(graph.leaves(tensor) for tensor in self.tensors.values()):
                 reason.end = "output"
             raise
+
+    @property
+    def looks_at_masks(self) -> bool:
+        """Whether a product counts masked factors as one, as Keras's `Multiply` layer does."""
+        return any(
+            isinstance(node.operation, keras.layers.Multiply)
+            and any(getattr(t, "_keras_mask", None) is not None for t in node.input_tensors)
+            for node in self.operations
+        )
 
     def _grow(self, start):
         pending = [start]

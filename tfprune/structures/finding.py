@@ -109,7 +109,12 @@ class _Search:
             self._skip(layer, name, "it has LoRA weights; merge them first")
             return
         try:
-            self.found.append(describe_of(layer)(layer, name))
+            structure = describe_of(layer)(layer, name)
+            structure.masked = any(
+                getattr(node.input_tensors[0], "_keras_mask", None) is not None
+                for node in graph.calls(layer)
+            )
+            self.found.append(structure)
         except (ValueError, AttributeError) as reason:
             self._skip(layer, name, str(reason))
 

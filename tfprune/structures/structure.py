@@ -62,9 +62,11 @@ class Structure:
 
     Attributes:
         kind: The kind's name, as callbacks and tables use it: `"ffn"`, `"heads"`.
+        masked: Whether the first layer is called on a tensor that carries a Keras mask.
     """
 
     kind: ClassVar[str] = ""
+    masked = False
 
     def __init__(self, name: str, groups: int, slices: tuple[Slices, ...]):
         self.name = name
@@ -88,6 +90,17 @@ class Structure:
             not a constant even then.
         """
         raise NotImplementedError
+
+    def is_constant(self, emitted: np.ndarray) -> np.ndarray:
+        """Which groups emit the same at every position, once their silencers are zero.
+
+        Args:
+            emitted: What `emitted` returned.
+
+        Returns:
+            Boolean array `(groups,)`.
+        """
+        return np.isfinite(emitted).reshape(self.groups, -1).all(axis=1)
 
     def resized_config(self, layer: keras.Layer, groups: int) -> dict[str, Any]:
         """The entries of `layer.get_config()` that change when `groups` groups are left."""
