@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 
@@ -85,6 +86,23 @@ def test_a_product_that_looks_at_a_mask_is_not_folded(masked):
     small = rebuild(model)
     assert find_structures(small)["gate"].groups == 3
     assert_same(outputs(model, given), outputs(small, given))
+
+
+@pytest.mark.parametrize("dead", itertools.product([0.0, 0.5, 1.0], repeat=3))
+def test_pairs_that_feed_one_another(dead):
+    def gated(x, bias):
+        gate = layers.Dense(6, "relu", use_bias=bias)(x)
+        return layers.Dense(4)(layers.Multiply()([gate, layers.Dense(6, use_bias=bias)(x)]))
+
+    x = keras.Input((5, 4))
+    model = randomize(keras.Model(x, gated(gated(x, False), True)))
+    # The two gated pairs, and between them the four units that one makes and the other reads.
+    structures = find_structures(model)
+    assert [s.groups for s in structures] == [6, 4, 6]
+    masks = zip(structures, dead, strict=True)
+    kill(model, {s.name: np.arange(s.groups) < share * s.groups for s, share in masks})
+    given = noise(2, 5, 4)
+    assert_same(outputs(model, given), outputs(rebuild(model), given))
 
 
 def test_constant_without_a_bias_to_go_to_stays():

@@ -147,7 +147,10 @@ class Plan:
             if end.activation is not None:
                 activated = end.activation(ops.cast(constant[None], "float32"))
                 constant = ops.convert_to_numpy(activated)[0]
-            self.constants[id(end.layer)] = constant
+            if constant.size:
+                self.constants[id(end.layer)] = constant
+            else:  # The units that it would make are gone as well.
+                self.gone.add(id(end.layer))
         read = {id(end.layer) for end in ends}
         self.gone.update(id(x) for x in structure.layers() if id(x) not in read)
 
