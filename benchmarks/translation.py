@@ -199,7 +199,7 @@ def main():
     parser.add_argument("--student", choices=STUDENTS, default="4-1", help="default: %(default)s")
     parser.add_argument("--folder", help="checkpoints; by default a folder beside this script")
     options = parser.parse_args()
-    work = recipe(options.student, options.folder or HERE / "work" / options.student)
+    work = recipe(options.student, options.folder or HERE / "checkpoints" / options.student)
     name = "translation" if options.student == "4-1" else f"translation_{options.student}"
     pairs = work.held_out("test", 2000)
     made, files = {}, {}

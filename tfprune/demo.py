@@ -181,11 +181,12 @@ def _progress():
         TimeElapsedColumn(),
         TextColumn("{task.fields[detail]}"),
     )
-    with Progress(*columns, disable=not Console().is_terminal) as progress:
+    console = Console()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         tasks: dict[str, Any] = {}
 
         def tick(stage, done=None, detail="", note=True):
-            if note and not progress.console.is_terminal:
+            if note and not console.is_terminal:
                 print(f"{stage:<30} {detail}".rstrip(), flush=True)
             if stage not in tasks:
                 tasks[stage] = progress.add_task(

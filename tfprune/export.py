@@ -69,18 +69,15 @@ def export(
             "`quantize` applies to LiteRT files; end `path` in '.tflite'. "
             f"Received: path={str(path)!r}, quantize={quantize!r}"
         )
-    examples = None
-    if path.suffix == ".tflite":
-        model = with_inputs(model)
-    if quantize == "int8":
-        examples = _examples(model, representative_data)
-    if path.suffix == ".tflite":
-        with whole(path) as fresh:
-            fresh.write_bytes(convert(model, quantize, examples))
-            _check(model, fresh, exact=quantize is None, example=examples and examples[0])
-    else:
+    if path.suffix != ".tflite":
         with whole(path, folder=True) as fresh:
             model.export(str(fresh), format="tf_saved_model", verbose=False)
+        return path
+    model = with_inputs(model)
+    examples = _examples(model, representative_data) if quantize == "int8" else None
+    with whole(path) as fresh:
+        fresh.write_bytes(convert(model, quantize, examples))
+        _check(model, fresh, exact=quantize is None, example=examples and examples[0])
     return path
 
 

@@ -195,9 +195,15 @@ def shrink(structure: Structure, amount: float) -> None:
     structure.scale(factor.astype("float32"))
 
 
-def root_mean_squares(structure: Structure) -> np.ndarray:
-    """Root mean square of the weights of each group, an array `(groups,)`."""
-    return structure.norms() / math.sqrt(structure.group_size)
+def root_mean_squares(structure: Structure, norms: np.ndarray | None = None) -> np.ndarray:
+    """Root mean square of the weights of each group, an array `(groups,)`.
+
+    Args:
+        structure: A structure.
+        norms: `structure.norms()`, if they are at hand.
+    """
+    norms = structure.norms() if norms is None else norms
+    return norms / math.sqrt(structure.group_size)
 
 
 def dead_groups(
@@ -222,8 +228,7 @@ def dead_groups(
     Source: Behnke & Heafield, WMT 2021, section 5.3.
     """
     if groups == "joint":
-        norms = structure.norms() if norms is None else norms
-        return norms / math.sqrt(structure.group_size) <= threshold
+        return root_mean_squares(structure, norms) <= threshold
     dead = [
         ops.convert_to_numpy(norms) / math.sqrt(size) <= threshold
         for norms, size in connection_norms(structure)

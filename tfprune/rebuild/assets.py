@@ -9,9 +9,10 @@ import keras
 
 
 def give_assets(old: keras.Layer, new: keras.Layer) -> None:
-    """Copies a layer's vocabulary or statistics to its copy, once the variables are copied.
+    """Copies vocabularies and statistics to a copy, once the variables are copied.
 
-    A configuration holds neither; Keras saves them as assets, which is how they travel here.
+    It does so for the layer and those inside. A configuration holds neither; Keras saves them as
+    assets, which is how they travel here.
 
     Args:
         old: A layer.
@@ -24,3 +25,11 @@ def give_assets(old: keras.Layer, new: keras.Layer) -> None:
                 new.load_assets(folder)
     if hasattr(new, "finalize_state"):  # Adapted statistics are read from the variables here.
         new.finalize_state()
+    children = zip(
+        old._flatten_layers(include_self=False, recursive=False),
+        new._flatten_layers(include_self=False, recursive=False),
+        # A preprocessor makes the last of the layers inside when it is called.
+        strict=False,
+    )
+    for before, after in children:
+        give_assets(before, after)

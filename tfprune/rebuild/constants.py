@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.structures.elementwise import is_add, is_elementwise
+from tfprune.structures.graph import is_masked
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,6 @@ class Unread:
     """The output of a layer that nothing reads any more; `like` has the same positions."""
 
     like: Any
-
-
-def is_masked(tensor) -> bool:
-    """Whether a symbolic tensor carries a Keras mask."""
-    return getattr(tensor, "_keras_mask", None) is not None
 
 
 def through(operation, constant: Constant) -> Constant | None:

@@ -12,7 +12,6 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.plan import Plan
 
 Cuts = list[dict[str, Any]]
@@ -141,7 +140,6 @@ def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
     fresh = [*new._trainable_variables, *new._non_trainable_variables]
     for source, target in zip(own, fresh, strict=True):
         plan.hand_over(source, target)
-    give_assets(old, new)
     children = zip(
         old._flatten_layers(include_self=False, recursive=False),
         new._flatten_layers(include_self=False, recursive=False),

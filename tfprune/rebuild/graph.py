@@ -10,18 +10,12 @@ import numpy as np
 from keras import tree
 
 from tfprune.rebuild.assets import give_assets
-from tfprune.rebuild.constants import (
-    Constant,
-    Unread,
-    as_layer,
-    is_masked,
-    through,
-)
+from tfprune.rebuild.constants import Constant, Unread, as_layer, through
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import is_composite, pruned_copy
 from tfprune.structures.biases import output_bias
 from tfprune.structures.elementwise import is_add
-from tfprune.structures.graph import Graph, graph_of
+from tfprune.structures.graph import Graph, graph_of, is_masked
 
 
 def is_plain(model) -> bool:
@@ -83,8 +77,7 @@ def give_weights(old, new, plan: Plan) -> None:
         )
     for source, target in zip(before, after, strict=True):
         plan.hand_over(source, target)
-    for inner, copy in zip(old._flatten_layers(), new._flatten_layers(), strict=False):
-        give_assets(inner, copy)
+    give_assets(old, new)
 
 
 class _OneModel:

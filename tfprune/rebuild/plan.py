@@ -108,13 +108,12 @@ class Plan:
                 continue
             constant &= structure.is_constant(emitted)
             if _bias_behind(consumer) is None:
-                silent = np.reshape(emitted == 0, (structure.groups, -1)).all(axis=1)
-                constant &= silent
+                constant &= structure.throughout(emitted == 0)
         return ~(read_by_none | constant)
 
     def _zero(self, structure: Structure, share) -> np.ndarray:
         value = np.moveaxis(self.read(share.variable), share.axis, 0)
-        return (value == 0).reshape(structure.groups, -1).all(axis=1)
+        return structure.throughout(value == 0)
 
     def _fold(self, structure: Structure, stays: np.ndarray) -> None:
         """Adds what removed groups still emit to the biases behind them."""

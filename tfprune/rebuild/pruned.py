@@ -13,6 +13,7 @@ from functools import cache, wraps
 import keras
 from keras.src.saving import object_registration
 
+from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.plan import Plan
 from tfprune.structures.graph import arguments_from_build
@@ -150,6 +151,7 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
             "its layers there), or write the model with the Functional API."
         ) from error
     give_cut_weights(layer, copy, plan)
+    give_assets(layer, copy)
     return copy
 
 

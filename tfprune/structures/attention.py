@@ -51,7 +51,7 @@ class AttentionHeads(Structure):
         """All groups, or under a mask those without a value bias."""
         constant = super().is_constant(emitted)
         if self.masked:
-            constant &= (emitted == 0).reshape(self.groups, -1).all(axis=1)
+            constant &= self.throughout(emitted == 0)
         return constant
 
     def resized_config(self, layer, groups):

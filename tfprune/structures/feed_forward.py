@@ -14,7 +14,7 @@ from tfprune.structures.elementwise import (
     is_elementwise,
     is_elementwise_function,
 )
-from tfprune.structures.graph import Graph
+from tfprune.structures.graph import Graph, is_masked
 from tfprune.structures.structure import Remainder, Slices, Structure
 
 
@@ -122,7 +122,7 @@ class Region:
         """Whether a product counts masked factors as one, as Keras's `Multiply` layer does."""
         return any(
             isinstance(node.operation, keras.layers.Multiply)
-            and any(getattr(t, "_keras_mask", None) is not None for t in node.input_tensors)
+            and any(is_masked(t) for t in node.input_tensors)
             for node in self.operations
         )
 

@@ -6,7 +6,7 @@ import keras
 
 from tfprune.structures.collection import Structures
 from tfprune.structures.feed_forward import find_feed_forward, is_dense
-from tfprune.structures.graph import Graph, Untraceable, graph_of
+from tfprune.structures.graph import Graph, Untraceable, graph_of, is_masked
 from tfprune.structures.registry import describe_of
 from tfprune.structures.structure import Skipped, Structure
 
@@ -110,10 +110,7 @@ class _Search:
             return
         try:
             structure = describe_of(layer)(layer, name)
-            structure.masked = any(
-                getattr(node.input_tensors[0], "_keras_mask", None) is not None
-                for node in graph.calls(layer)
-            )
+            structure.masked = any(is_masked(node.input_tensors[0]) for node in graph.calls(layer))
             self.found.append(structure)
         except (ValueError, AttributeError) as reason:
             self._skip(layer, name, str(reason))

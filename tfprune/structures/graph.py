@@ -206,6 +206,11 @@ def _symbolic_arguments(layer, call):
     return arguments_from_build(layer)
 
 
+def is_masked(tensor) -> bool:
+    """Whether a symbolic tensor carries a Keras mask."""
+    return getattr(tensor, "_keras_mask", None) is not None
+
+
 def _with_sizes(arguments, size=2):
     def fill(x):
         if not isinstance(x, keras.KerasTensor):

@@ -100,7 +100,7 @@ class Structure:
         Returns:
             Boolean array `(groups,)`.
         """
-        return np.isfinite(emitted).reshape(self.groups, -1).all(axis=1)
+        return self.throughout(np.isfinite(emitted))
 
     def resized_config(self, layer: keras.Layer, groups: int) -> dict[str, Any]:
         """The entries of `layer.get_config()` that change when `groups` groups are left."""
@@ -116,6 +116,17 @@ class Structure:
         return tuple(s for s in self.producers if s.attribute != "bias")
 
     # -- what follows from the slices ---------------------------------------------------------
+
+    def throughout(self, holds: np.ndarray) -> np.ndarray:
+        """In which groups a condition holds for every element.
+
+        Args:
+            holds: Boolean array whose first axis is that of the groups.
+
+        Returns:
+            Boolean array `(groups,)`.
+        """
+        return holds.reshape(self.groups, -1).all(axis=1)
 
     @property
     def producers(self) -> tuple[Slices, ...]:

@@ -129,9 +129,12 @@ class Recipe:
 
     def dense(self) -> keras.Model:
         """The unpruned model after as many steps as the pruned ones."""
-        model = self._stage("dense_1", self._pretrained, self.prune_epochs, self.pretrain_epochs)
+
+        def begun():
+            return self._stage("dense_1", self._pretrained, self.prune_epochs, self.pretrain_epochs)
+
         done = self.pretrain_epochs + self.prune_epochs
-        return self._stage("dense", lambda: model, self.converge_epochs, done)
+        return self._stage("dense", begun, self.converge_epochs, done)
 
     def pruned(self, name: str, structures, strength: float, **options) -> keras.Model:
         """A model pruned by group lasso, rebuilt and converged.
