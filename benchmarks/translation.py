@@ -75,7 +75,7 @@ def recipe(student, folder):
         max_length=64,
         pretrain_epochs=8,
         prune_epochs=6,
-        converge_epochs=4,
+        converge_epochs=6,
         callbacks=lambda stage, epochs: [Log(stage)],
     )
 
@@ -193,7 +193,7 @@ def table(results):
 
 
 def main():
-    everything = ["dense", *LASSO, "reinit-ffn-0.2", "reinit-ffn+heads-0.2"]
+    everything = ["dense", *LASSO, "reinit-ffn-0.2", "reinit-ffn+heads-0.3"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", nargs="+", choices=everything, default=everything)
     parser.add_argument("--student", choices=STUDENTS, default="4-1", help="default: %(default)s")

@@ -4,7 +4,7 @@ import pytest
 
 from tests.models import assert_same, noise
 from tfprune.structures import find_structures
-from tfprune.translation import SSRU, WordCrossEntropy, student
+from tfprune.translation import SSRU, student
 
 
 def test_ssru_is_the_recurrence():
@@ -84,15 +84,3 @@ def test_bad_sizes():
     ):
         with pytest.raises(ValueError, match=f"`{name}`"):
             small(**options)
-
-
-def test_loss_is_the_mean_over_words():
-    logits, labels = noise(2, 3, 5), np.array([[1, 2, 0], [3, 0, 0]])
-    weights = (labels != 0).astype("float32")
-    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    for smoothing in (0.0, 0.1):
-        per_word = -(1 - smoothing) * np.take_along_axis(log_p, labels[..., None], -1)[..., 0]
-        per_word -= smoothing * log_p.mean(-1)
-        expected = (per_word * weights).sum() / 3
-        loss = WordCrossEntropy(smoothing)(labels, logits, sample_weight=weights)
-        np.testing.assert_allclose(keras.ops.convert_to_numpy(loss), expected, rtol=1e-5)

@@ -41,7 +41,7 @@ class Recipe:
         tokens_per_batch: Tokens in a batch.
         pretrain_epochs: Epochs before pruning starts.
         prune_epochs: Epochs under pressure.
-        converge_epochs: Epochs after the rebuild.
+        converge_epochs: Epochs after the rebuild, in which the learning rate falls to 0.
         learning_rate: Of pretraining.
         later_learning_rate: Of what follows.
         seed: Seed of weights and order.
@@ -133,8 +133,7 @@ class Recipe:
         def begun():
             return self._stage("dense_1", self._pretrained, self.prune_epochs, self.pretrain_epochs)
 
-        done = self.pretrain_epochs + self.prune_epochs
-        return self._stage("dense", begun, self.converge_epochs, done)
+        return self._converged("dense", begun)
 
     def pruned(self, name: str, structures, strength: float, **options) -> keras.Model:
         """A model pruned by group lasso, rebuilt and converged.
@@ -153,8 +152,7 @@ class Recipe:
             )
             return rebuild(pruned)
 
-        done = self.pretrain_epochs + self.prune_epochs
-        return self._stage(name, pressed, self.converge_epochs, done)
+        return self._converged(name, pressed)
 
     def from_scratch(self, name: str, like: keras.Model) -> keras.Model:
         """The same shape with fresh weights, trained for as many steps altogether."""
@@ -163,8 +161,11 @@ class Recipe:
             keras.utils.set_random_seed(self.seed + 1)
             return type(like).from_config(like.get_config())
 
-        epochs = self.pretrain_epochs + self.prune_epochs + self.converge_epochs
-        return self._stage(name, fresh, epochs, 0, learning_rate=self.learning_rate)
+        def begun():
+            epochs = self.pretrain_epochs + self.prune_epochs
+            return self._stage(f"{name}_1", fresh, epochs, 0, learning_rate=self.learning_rate)
+
+        return self._converged(name, begun)
 
     def _pretrained(self) -> keras.Model:
         def fresh():
@@ -175,19 +176,32 @@ class Recipe:
             "pretrained", fresh, self.pretrain_epochs, 0, learning_rate=self.learning_rate
         )
 
-    def _stage(self, name, make, epochs, done, callbacks=(), learning_rate=None) -> keras.Model:
+    def _converged(self, name, make):
+        done = self.pretrain_epochs + self.prune_epochs
+        return self._stage(name, make, self.converge_epochs, done, last=True)
+
+    def _stage(
+        self, name, make, epochs, done, callbacks=(), learning_rate=None, last=False
+    ) -> keras.Model:
         """Trains for some epochs, unless that was done before; goes on where it was killed."""
         path = self.folder / f"{name}.keras"
         if path.exists():
             return keras.saving.load_model(path, compile=False)
         model = make()
-        rate = learning_rate or self.later_learning_rate
-        compile_student(model, rate, warmup_steps=400 if learning_rate else 50, jit_compile=False)
         backup = self.folder / f"{name}.backup"
         state = backup / "training_metadata.json"
         begun = json.loads(state.read_text())["epoch"] if state.exists() else 0
+        data = self.batches(done + begun)
+        steps = epochs * len(data)
+        compile_student(
+            model,
+            learning_rate or self.later_learning_rate,
+            warmup_steps=400 if learning_rate else min(50, steps // 2),
+            jit_compile=False,
+            total_steps=steps if last else None,
+        )
         model.fit(
-            self.batches(done + begun),
+            data,
             epochs=epochs,
             verbose=0,
             callbacks=[

@@ -60,8 +60,11 @@ def compile_student(
     warmup_steps: int = 400,
     label_smoothing: float = 0.0,
     jit_compile: bool | str = "auto",
+    total_steps: int | None = None,
 ) -> keras.Model:
     """Compiles a student as the papers train theirs: Adam, inverse-square-root learning rate.
+
+    Give `total_steps` in the last stage of training: weights settle while the rate falls to 0.
 
     Args:
         model: A student.
@@ -69,17 +72,30 @@ def compile_student(
         warmup_steps: Steps until it is reached.
         label_smoothing: 0 for students that learn from a teacher.
         jit_compile: As in `compile`.
+        total_steps: With it the rate falls as half a cosine and is 0 after that many steps.
 
     Returns:
         The model.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
     if not learning_rate > 0 or warmup_steps < 1 or not 0 <= label_smoothing < 1:
         raise ValueError(
             "`learning_rate` must be positive, `warmup_steps` at least 1 and `label_smoothing` in "
             f"[0, 1). Received: {learning_rate}, {warmup_steps}, {label_smoothing}"
         )
-    optimizer = keras.optimizers.Adam(
-        InverseSquareRoot(learning_rate, warmup_steps), beta_2=0.98, epsilon=1e-9
-    )
+    if total_steps is None:
+        rate = InverseSquareRoot(learning_rate, warmup_steps)
+    elif total_steps > warmup_steps:
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, total_steps - warmup_steps, warmup_target=learning_rate, warmup_steps=warmup_steps
+        )
+    else:
+        raise ValueError(
+            "`total_steps` must be more than `warmup_steps`. "
+            f"Received: total_steps={total_steps}, warmup_steps={warmup_steps}"
+        )
+    optimizer = keras.optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9)
     model.compile(optimizer, WordCrossEntropy(label_smoothing), jit_compile=jit_compile)
     return model
