@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import keras
 import numpy as np
+
+from tfprune.model_parts import add_part, remove_part, variables_scope
 
 _ATTRIBUTE = "pruning_pressure"
 
@@ -56,15 +56,6 @@ class _Replaced:
         self.items.append(item)
 
 
-@contextmanager
-def _open(model):
-    model._tracker.unlock()
-    try:
-        yield
-    finally:
-        model._tracker.lock()
-
-
 def attach(model: keras.Model, structures: int) -> Pressure:
     """Gives a model a `Pressure` layer, on all its devices.
 
@@ -79,11 +70,9 @@ def attach(model: keras.Model, structures: int) -> Pressure:
             "The model is already being pruned by a callback of this kind; give `fit` one of them, "
             "with a dictionary as `strength` if structures differ."
         )
-    strategy = getattr(model, "distribute_strategy", None)
-    scope = strategy.scope() if strategy is not None else _nothing()
-    with scope, _open(model):
+    with variables_scope(model):
         pressure = Pressure(structures)
-        setattr(model, _ATTRIBUTE, pressure)
+    add_part(model, _ATTRIBUTE, pressure)
     return pressure
 
 
@@ -93,11 +82,4 @@ def detach(model: keras.Model) -> None:
     if pressure is not None:
         for variable, regularizer in pressure.replaced.items:
             variable.regularizer = regularizer
-        with _open(model):
-            delattr(model, _ATTRIBUTE)
-            model._tracker.untrack(pressure)
-
-
-@contextmanager
-def _nothing():
-    yield
+        remove_part(model, _ATTRIBUTE)

@@ -7,6 +7,8 @@ import tempfile
 
 import keras
 
+from tfprune.model_parts import own_children
+
 
 def give_assets(old: keras.Layer, new: keras.Layer) -> None:
     """Copies vocabularies and statistics to a copy, once the variables are copied.
@@ -26,8 +28,8 @@ def give_assets(old: keras.Layer, new: keras.Layer) -> None:
     if hasattr(new, "finalize_state"):  # Adapted statistics are read from the variables here.
         new.finalize_state()
     children = zip(
-        old._flatten_layers(include_self=False, recursive=False),
-        new._flatten_layers(include_self=False, recursive=False),
+        own_children(old),
+        own_children(new),
         # A preprocessor makes the last of the layers inside when it is called.
         strict=False,
     )

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from tfprune.model_parts import own_children
 from tfprune.rebuild.plan import Plan
 
 Cuts = list[dict[str, Any]]
@@ -27,7 +28,7 @@ def layers_inside(layer: keras.Layer, apart: Collection[int] = ()) -> Iterator[k
     Yields:
         Layers, in an order that does not depend on what is cut inside the ones left out.
     """
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
+    for inner in own_children(layer):
         yield inner
         if id(inner) not in apart and not hasattr(inner, "_cuts"):
             yield from layers_inside(inner, apart)
@@ -141,8 +142,8 @@ def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
     for source, target in zip(own, fresh, strict=True):
         plan.hand_over(source, target)
     children = zip(
-        old._flatten_layers(include_self=False, recursive=False),
-        new._flatten_layers(include_self=False, recursive=False),
+        own_children(old),
+        own_children(new),
         # A preprocessor, which has no variables, makes some of the layers inside when it is called.
         strict=bool(old.variables),
     )

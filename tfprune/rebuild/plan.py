@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from tfprune.gates.overlay import factors
 from tfprune.structures import Structure, Structures
 
 
@@ -41,6 +42,7 @@ class Plan:
         self._values: dict[int, np.ndarray] = {}
         self._cuts: dict[int, dict[int, np.ndarray]] = {}
         keep = _checked(keep or {}, structures)
+        self._fold_gates()
         for structure in structures:
             self._decide(structure, keep.get(structure.name))
         # Last, when every bias has received what is folded into it.
@@ -75,6 +77,16 @@ class Plan:
             or id(x) in self.input_widths
             for x in layer._flatten_layers()
         )
+
+    def _fold_gates(self) -> None:
+        """Multiplies what lies over a kernel into it."""
+        for structure in self.structures:
+            for share in structure.slices:
+                if share.attribute == "kernel":
+                    for factor in factors(share.layer):
+                        gate = ops.convert_to_numpy(ops.cast(factor(False), "float32"))
+                        value = self.read(share.variable)
+                        self._values[id(share.variable)] = (value * gate).astype(value.dtype)
 
     def _decide(self, structure: Structure, keep) -> None:
         stays = self._alive(structure) if keep is None else keep

@@ -1,0 +1,18 @@
+"""Gates over structures: laid on in place, trained with the model, folded into its weights."""
+
+from tfprune.gates.attaching import Gates, attach, detach, gates_of
+from tfprune.gates.gate import Gate
+from tfprune.gates.hard_concrete import HardConcrete
+from tfprune.gates.movement import BlockScores, MovementScores, straight_through
+
+__all__ = [
+    "BlockScores",
+    "Gate",
+    "Gates",
+    "HardConcrete",
+    "MovementScores",
+    "attach",
+    "detach",
+    "gates_of",
+    "straight_through",
+]

@@ -1,0 +1,87 @@
+"""Gives a model gates, and takes them away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from tfprune.gates.gate import Gate
+from tfprune.model_parts import add_part, remove_part
+
+_ATTRIBUTE = "pruning_gates"
+
+
+class Gates(keras.Layer):
+    """The gates of a model, a sequence.
+
+    The model tracks it, so that the gates are trained, and saved by `BackupAndRestore`. It is not
+    part of the model's configuration: a file saved meanwhile loads without gates.
+    """
+
+    def __init__(self, gates: Sequence[Gate]):
+        super().__init__(name=_ATTRIBUTE, dtype="float32")
+        self.gates = list(gates)
+        self.built = True
+
+    def __len__(self):
+        return len(self.gates)
+
+    def __getitem__(self, index):
+        return self.gates[index]
+
+    def __iter__(self):
+        return iter(self.gates)
+
+    def call(self, inputs):
+        """Passes its input on; it is never called."""
+        return inputs
+
+
+def attach(model: keras.Model, gates: Sequence[Gate]) -> Gates:
+    """Lays gates over a model in place.
+
+    The layers, the configuration and the weights stay what they are; only what the layers compute
+    is gated. Attach before `compile`, or let a callback of `tfprune.callbacks` do it, which makes
+    the optimizer learn of the new variables.
+
+    Args:
+        model: A built model.
+        gates: Gates over structures of this model.
+
+    Returns:
+        The gates as the layer that the model now tracks.
+
+    Raises:
+        ValueError: If the model has gates already.
+
+    Example: see `HardConcrete`.
+    """
+    if gates_of(model) is not None:
+        raise ValueError("The model has gates already; `tfprune.gates.detach` takes them off.")
+    held = Gates(gates)
+    add_part(model, _ATTRIBUTE, held)
+    for gate in held:
+        gate.lay()
+    return held
+
+
+def detach(model: keras.Model, fold: bool = False) -> None:
+    """Takes the gates off a model; one that has none is left alone.
+
+    Args:
+        model: The model.
+        fold: Multiplies the gates into the weights, so that the outputs stay. Without it the
+            weights are as training has left them.
+    """
+    held = gates_of(model)
+    if held is None:
+        return
+    for gate in held:
+        gate.fold() if fold else gate.lift()
+    remove_part(model, _ATTRIBUTE)
+
+
+def gates_of(model: keras.Model) -> Gates | None:
+    """The gates of a model, or `None`."""
+    return getattr(model, _ATTRIBUTE, None)

@@ -1,0 +1,103 @@
+"""A gate: one number for each group of a structure, or for each block, over its kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.gates.overlay import lay, lift
+from tfprune.structures import Slices, Structure
+
+
+class Gate(keras.Layer):
+    """Base of the gates. It holds the trained scores and lies over kernels of one structure.
+
+    A gate scales the kernels that read a group, `(a ⊙ g) W = a (diag(g) W)`, so it works on any
+    structure, whatever its layers are.
+
+    Args:
+        structure: The structure.
+        over: `"consumers"`: the kernels that read the groups. `"all"`: those that make them too,
+            from which the scores then learn as well.
+        name: Name of the layer; made from the structure's by default.
+
+    Attributes:
+        structure: The structure.
+        shares: The kernels that the gate lies over.
+    """
+
+    def __init__(self, structure: Structure, over: str = "consumers", name: str | None = None):
+        if over not in ("consumers", "all"):
+            raise ValueError(f"`over` must be 'consumers' or 'all'. Received: over={over!r}")
+        super().__init__(name=name or structure.name.replace("/", "_") + "_gate", dtype="float32")
+        self.structure = structure
+        slices = structure.consumers if over == "consumers" else structure.slices
+        self._shares = tuple(s for s in slices if s.attribute == "kernel")
+        self._laid: tuple[Any, ...] = ()
+
+    @property
+    def shares(self) -> tuple[Slices, ...]:
+        """The kernels that the gate lies over."""
+        return self._shares
+
+    # -- what a kind must say -------------------------------------------------------------------
+
+    def values(self, training: bool = False) -> Any:
+        """The gate of each group, a tensor `(groups,)`."""
+        raise NotImplementedError
+
+    def expected(self) -> Any:
+        """How likely each group is open, differentiable, a tensor `(groups,)`."""
+        raise NotImplementedError
+
+    def over(self, share: Slices, training: bool) -> Any:
+        """What a kernel is multiplied by, a tensor that broadcasts against it."""
+        return self.structure.spread(self.values(training), share)
+
+    def open_groups(self) -> np.ndarray:
+        """The groups whose gate is not closed, a boolean array `(groups,)`."""
+        return ops.convert_to_numpy(self.values()) != 0
+
+    # -- on and off -----------------------------------------------------------------------------
+
+    def lay(self) -> None:
+        """Lays the gate over its kernels."""
+        laid = []
+        for share in self.shares:
+
+            def factor(training, share=share):
+                return self.over(share, training)
+
+            lay(share.layer, factor)
+            laid.append((share.layer, factor))
+        # A tuple inside an object, lest Keras take the layers for parts of this one.
+        vars(self)["_laid"] = tuple(laid)
+
+    def lift(self) -> None:
+        """Takes the gate off; the kernels are as training has left them."""
+        for layer, factor in self._laid:
+            lift(layer, factor)
+        vars(self)["_laid"] = ()
+
+    def fold(self) -> None:
+        """Multiplies the gate into the weights and takes it off: the outputs stay.
+
+        A group whose gate is closed loses all its weights, so that `rebuild` cuts it out.
+        """
+        closed = ~self.open_groups()
+        folded = []
+        for share in self.shares:
+            factor = ops.cast(self.over(share, False), share.variable.dtype)
+            folded.append((share.variable, ops.convert_to_tensor(share.variable) * factor))
+        self.lift()
+        for variable, value in folded:
+            variable.assign(value)
+        if closed.any():
+            self.structure.scale((~closed).astype("float32"))
+
+    def call(self, inputs):
+        """Passes its input on; a gate is never called."""
+        return inputs

@@ -1,0 +1,91 @@
+"""L0 gates with the hard concrete distribution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfprune.gates.gate import Gate
+from tfprune.structures import Structure
+
+BETA, LOW, HIGH = 2 / 3, -0.1, 1.1
+
+
+def stretched(s: Any) -> Any:
+    """`clip(s·(r − l) + l, 0, 1)`: from (0, 1) to [0, 1] with weight on both ends."""
+    return ops.clip(s * (HIGH - LOW) + LOW, 0.0, 1.0)
+
+
+class HardConcrete(Gate):
+    """A gate that is drawn while training and fixed at inference.
+
+    `u ~ U(0, 1)`, `s = σ((log u − log(1 − u) + α) / β)`, `g = clip(s(r − l) + l, 0, 1)`; at
+    inference `s = σ(α)`. `l = −0.1`, `r = 1.1`, `β = 2/3`. The chance of being open,
+    `σ(α − β log(−l / r))`, can be put into the loss.
+
+    Args:
+        structure: The structure.
+        initial: α to start with. The default opens every gate fully at inference, so the model's
+            outputs are as before.
+        seed: Seed of the draws.
+        score_scale: α is this number times the trained variable: under Adam it then moves that
+            many times faster than the weights.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: If `score_scale` is not positive.
+
+    Source: Louizos et al., "Learning Sparse Neural Networks through L0 Regularization", 2018,
+    equations 10 to 13; Li et al., 2022, section 3.
+
+    Example:
+
+    >>> import keras, tfprune
+    >>> from tfprune.gates import attach, detach
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(3, "relu"), keras.layers.Dense(1)])
+    >>> gates = attach(model, [HardConcrete(s) for s in tfprune.find_structures(model)])
+    >>> print(gates[0].values())
+    tf.Tensor([1. 1. 1.], shape=(3,), dtype=float32)
+    >>> detach(model)
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        initial: float = 2.5,
+        seed: int | None = None,
+        score_scale: float = 1.0,
+        name: str | None = None,
+    ):
+        super().__init__(structure, "consumers", name)
+        if not score_scale > 0:
+            raise ValueError(f"`score_scale` must be positive. Received: {score_scale!r}")
+        self.score_scale = score_scale
+        self.draws = keras.random.SeedGenerator(seed)
+        self.scores = self.add_weight(
+            name="scores",
+            shape=(structure.groups,),
+            initializer=keras.initializers.Constant(initial / score_scale),
+        )
+        self.built = True
+
+    @property
+    def log_alpha(self) -> Any:
+        """α of each group, a tensor `(groups,)`."""
+        return self.score_scale * ops.convert_to_tensor(self.scores)
+
+    def values(self, training: bool = False) -> Any:
+        """The gate of each group, drawn if `training`."""
+        alpha = self.log_alpha
+        if not training:
+            return stretched(ops.sigmoid(alpha))
+        u = keras.random.uniform(alpha.shape, 1e-6, 1 - 1e-6, dtype="float32", seed=self.draws)
+        return stretched(ops.sigmoid((ops.log(u) - ops.log(1 - u) + alpha) / BETA))
+
+    def expected(self) -> Any:
+        """The chance that a drawn gate is not zero: `σ(α − β log(−l / r))`."""
+        return ops.sigmoid(self.log_alpha - BETA * math.log(-LOW / HIGH))

@@ -1,0 +1,127 @@
+"""Scores that learn by movement: a hard mask forward, the identity backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from tfprune.gates.gate import Gate
+from tfprune.structures import Slices, Structure
+
+
+def straight_through(scores: Any, threshold: Any) -> Any:
+    """`1(S > τ)`, whose gradient with respect to `S` is taken to be one.
+
+    Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons", 2013.
+    """
+    mask = ops.cast(scores > threshold, "float32")
+    return mask + (scores - ops.stop_gradient(scores))  # The bracket is exactly zero.
+
+
+class MovementScores(Gate):
+    """One score for each group; the group is open while its score is above a threshold.
+
+    `W' = W · 1(S > τ)`. The gradient reaches `S` as if the mask were `S` itself, so a score rises
+    while the weights under it move away from zero, and falls while they move towards it. A unit's
+    score (`Dim` in the paper) is shared by its column of the first kernel and its row of the
+    second; a head's by its query, key, value and output.
+
+    Args:
+        structure: The structure.
+        score_scale: `S` is this number times the trained variable, as in `HardConcrete`.
+        name: Name of the layer.
+
+    Attributes:
+        threshold: Variable that holds τ, -1e9 at first: nothing is masked.
+
+    Source: Lagunas et al., "Block Pruning For Faster Transformers", 2021, section 3.2; Sanh et
+    al., "Movement Pruning", 2020, section 4.
+    """
+
+    def __init__(self, structure: Structure, score_scale: float = 1.0, name: str | None = None):
+        super().__init__(structure, "all", name)
+        self._add_scores((structure.groups,), score_scale)
+
+    def _add_scores(self, shape, score_scale):
+        if not score_scale > 0:
+            raise ValueError(f"`score_scale` must be positive. Received: {score_scale!r}")
+        self.score_scale = score_scale
+        self.scores = self.add_weight(name="scores", shape=shape, initializer="zeros")
+        self.threshold = self.add_weight(
+            name="threshold", shape=(), initializer="zeros", trainable=False
+        )
+        self.threshold.assign(-1e9)
+        self.built = True
+
+    @property
+    def scaled_scores(self) -> Any:
+        """`S`, a tensor of the scores' shape."""
+        return self.score_scale * ops.convert_to_tensor(self.scores)
+
+    def values(self, training: bool = False) -> Any:
+        """The mask of each group, 0 or 1."""
+        return straight_through(self.scaled_scores, self.threshold)
+
+    def expected(self) -> Any:
+        """`σ(S)`, which the penalty sums."""
+        return ops.sigmoid(self.scaled_scores)
+
+
+class BlockScores(MovementScores):
+    """One score for each rectangle of one kernel, such as 32×32 blocks of a query's.
+
+    Args:
+        structure: The structure that the kernel belongs to.
+        share: Which of its kernels.
+        block: Height and width of a block, of the kernel seen as a matrix `(inputs, outputs)`:
+            heads lie side by side.
+        score_scale: As in `MovementScores`.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: If `block` is not two positive numbers, or `share` is no kernel.
+
+    Source: Lagunas et al., 2021, section 3.2.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        share: Slices,
+        block: tuple[int, int] = (32, 32),
+        score_scale: float = 1.0,
+        name: str | None = None,
+    ):
+        if len(block) != 2 or not all(isinstance(n, int) and n > 0 for n in block):
+            raise ValueError(f"`block` must be a height and a width. Received: block={block!r}")
+        if share.attribute != "kernel":
+            raise ValueError(f"`share` must be a kernel. Received: {share.attribute!r}")
+        Gate.__init__(self, structure, "all", name)
+        self._shares = (share,)
+        self.block = tuple(block)
+        self.matrix = _as_matrix(share)
+        grid = tuple(-(-n // size) for n, size in zip(self.matrix, block, strict=True))
+        self._add_scores(grid, score_scale)
+
+    def over(self, share, training):
+        """The mask of each weight, of the kernel's shape."""
+        mask = self.values(training)
+        for axis, size in enumerate(self.block):
+            mask = ops.repeat(mask, size, axis=axis)
+        rows, columns = self.matrix
+        return ops.reshape(mask[:rows, :columns], share.variable.shape)
+
+    def open_groups(self):
+        """The groups of which any block is open."""
+        mask = ops.convert_to_numpy(self.over(self.shares[0], False))
+        along = np.moveaxis(mask, self.shares[0].axis, 0)
+        return along.reshape(self.structure.groups, -1).any(axis=1)
+
+
+def _as_matrix(share: Slices) -> tuple[int, int]:
+    """Rows and columns of a kernel `(inputs, outputs)`; heads and their size are one axis."""
+    shape = share.variable.shape
+    split = 1 if share.role == "producer" else len(share.connection_axes)
+    return int(np.prod(shape[:split])), int(np.prod(shape[split:]))

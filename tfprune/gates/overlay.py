@@ -1,0 +1,96 @@
+"""Lays factors over a kernel while its layer computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+Factor = Callable[[bool], Any]
+"""Gives what the kernel is multiplied by, in training or not."""
+
+_ATTRIBUTE = "_tfprune_overlay"
+
+
+class Overlay:
+    """Factors that stand over one kernel. The layer's class, weights and configuration stay.
+
+    Only the layer's `call` on this one object is replaced, so whatever looks at the kernel from
+    outside, saving and counting and `rebuild` among it, sees the weights that are trained.
+
+    Args:
+        layer: A built `Dense` or `EinsumDense` layer.
+    """
+
+    def __init__(self, layer: keras.Layer):
+        self.layer = layer
+        self.factors: list[Factor] = []
+        self._call = layer.call
+        # `__dict__`, since Keras would track the tensor that stands in for the variable.
+        self._name = "_kernel" if "_kernel" in vars(layer) else "kernel"
+
+    def __call__(self, *args, **kwargs):
+        """The layer's `call`, with the product of kernel and factors as the kernel."""
+        plain = vars(self.layer)[self._name]
+        kernel = ops.convert_to_tensor(plain)
+        for factor in self.factors:
+            kernel = kernel * ops.cast(factor(bool(kwargs.get("training"))), kernel.dtype)
+        vars(self.layer)[self._name] = kernel
+        try:
+            return self._call(*args, **kwargs)
+        finally:
+            vars(self.layer)[self._name] = plain
+
+
+def lay(layer: keras.Layer, factor: Factor) -> None:
+    """Multiplies a layer's kernel by a factor from now on; factors laid before stay.
+
+    Args:
+        layer: A built `Dense` or `EinsumDense` layer.
+        factor: Called as `factor(training)` each time the layer is; its result is broadcast
+            against the kernel.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> layer = keras.layers.Dense(2, kernel_initializer="ones")
+    >>> x = np.ones((1, 3), "float32")
+    >>> layer.build(x.shape)
+    >>> lay(layer, lambda training: np.array([1.0, 0.5]))
+    >>> print(keras.ops.convert_to_numpy(layer(x)))
+    [[3.  1.5]]
+    >>> lift(layer, all_factors=True)
+    >>> print(keras.ops.convert_to_numpy(layer(x)))
+    [[3. 3.]]
+    """
+    overlay = vars(layer).get(_ATTRIBUTE)
+    if overlay is None:
+        overlay = Overlay(layer)
+        vars(layer)[_ATTRIBUTE] = overlay
+        vars(layer)["call"] = overlay
+    overlay.factors.append(factor)
+
+
+def lift(layer: keras.Layer, factor: Factor | None = None, all_factors: bool = False) -> None:
+    """Takes a factor off again.
+
+    Args:
+        layer: A layer; one without factors is left alone.
+        factor: What `lay` was given.
+        all_factors: Takes off all of them.
+    """
+    overlay = vars(layer).get(_ATTRIBUTE)
+    if overlay is None:
+        return
+    overlay.factors = [] if all_factors else [f for f in overlay.factors if f != factor]
+    if not overlay.factors:
+        del vars(layer)[_ATTRIBUTE]
+        del vars(layer)["call"]
+
+
+def factors(layer: keras.Layer) -> list[Factor]:
+    """The factors that lie over a layer's kernel."""
+    overlay = vars(layer).get(_ATTRIBUTE)
+    return [] if overlay is None else list(overlay.factors)

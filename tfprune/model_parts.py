@@ -1,0 +1,50 @@
+"""Gives a built model a further layer to hold variables, and takes it away again.
+
+The model tracks such a part: its variables are trained and `BackupAndRestore` keeps them. On JAX a
+variable that is not tracked would be baked into the compiled step. The part is in no configuration,
+so a model saved meanwhile loads without it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+
+import keras
+
+_MARK = "_tfprune_part"
+
+
+def variables_scope(model: keras.Model):
+    """Where variables must be made that belong to a model: on all its devices."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return nullcontext() if strategy is None else strategy.scope()
+
+
+def add_part(model: keras.Model, name: str, part: keras.Layer) -> None:
+    """Makes a layer an attribute of a model that is built already."""
+    vars(part)[_MARK] = True
+    with _open(model):
+        setattr(model, name, part)
+
+
+def remove_part(model: keras.Model, name: str) -> None:
+    """Undoes `add_part`."""
+    part = getattr(model, name)
+    with _open(model):
+        delattr(model, name)
+        model._tracker.untrack(part)
+
+
+def own_children(layer: keras.Layer) -> list[keras.Layer]:
+    """The layers one level inside a layer, without the parts that were added."""
+    inside = layer._flatten_layers(include_self=False, recursive=False)
+    return [x for x in inside if _MARK not in vars(x)]
+
+
+@contextmanager
+def _open(model):
+    model._tracker.unlock()
+    try:
+        yield
+    finally:
+        model._tracker.lock()
