@@ -12,16 +12,33 @@ import importlib
 # sure that `tfprune.rebuild` is the function whichever module is imported first.
 from tfprune.compare import Comparison, compare
 from tfprune.export import export
+from tfprune.latency_table import LatencyTable
 from tfprune.measure import compare_latency, count_flops, count_parameters, measure_latency
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
+from tfprune.targets import Flops, Latency, Parameters, Sparsity
 
 __version__ = "0.1.0"
 
-_MODULES = ("callbacks", "datasets", "plots", "regularizers", "schedules", "translation")
+_MODULES = (
+    "callbacks",
+    "criteria",
+    "datasets",
+    "gates",
+    "plots",
+    "regularizers",
+    "schedules",
+    "targets",
+    "translation",
+)
 
 __all__ = [
     "Comparison",
+    "Flops",
+    "Latency",
+    "LatencyTable",
+    "Parameters",
+    "Sparsity",
     "compare",
     "compare_latency",
     "count_flops",

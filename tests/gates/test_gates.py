@@ -217,7 +217,7 @@ def test_factors_multiply_and_come_off_one_by_one():
     assert ops.convert_to_numpy(layer(x, training=True)).tolist() == [[9, 4.5]]
     lift(layer, twice)
     assert ops.convert_to_numpy(layer(x)).tolist() == [[3, 1.5]]
-    lift(layer, all_factors=True)
+    lift(layer)
     assert ops.convert_to_numpy(layer(x)).tolist() == [[3, 3]]
     assert layer.kernel is layer._kernel and "call" not in vars(layer)
 

@@ -68,6 +68,10 @@ class MovementScores(Gate):
         """`σ(S)`, which the penalty sums."""
         return ops.sigmoid(self.scaled_scores)
 
+    def group_scores(self) -> Any:
+        """How important each group is, a tensor `(groups,)`: `S`."""
+        return self.scaled_scores
+
 
 class BlockScores(MovementScores):
     """One score for each rectangle of one kernel, such as 32×32 blocks of a query's.
@@ -107,17 +111,27 @@ class BlockScores(MovementScores):
 
     def over(self, share, training):
         """The mask of each weight, of the kernel's shape."""
-        mask = self.values(training)
-        for axis, size in enumerate(self.block):
-            mask = ops.repeat(mask, size, axis=axis)
-        rows, columns = self.matrix
-        return ops.reshape(mask[:rows, :columns], share.variable.shape)
+        return self._spread_blocks(self.values(training))
 
     def open_groups(self):
         """The groups of which any block is open."""
-        mask = ops.convert_to_numpy(self.over(self.shares[0], False))
-        along = np.moveaxis(mask, self.shares[0].axis, 0)
-        return along.reshape(self.structure.groups, -1).any(axis=1)
+        return self._by_group(self.values()).any(axis=1)
+
+    def group_scores(self):
+        """How important each group is: the mean of `σ(S)` over its weights."""
+        return self._by_group(self.expected()).mean(axis=1)
+
+    def _by_group(self, blocks):
+        """The value of each weight's block, an array `(groups, weights of a group)`."""
+        share = self.shares[0]
+        each = np.moveaxis(ops.convert_to_numpy(self._spread_blocks(blocks)), share.axis, 0)
+        return each.reshape(self.structure.groups, -1)
+
+    def _spread_blocks(self, blocks):
+        for axis, size in enumerate(self.block):
+            blocks = ops.repeat(blocks, size, axis=axis)
+        rows, columns = self.matrix
+        return ops.reshape(blocks[:rows, :columns], self.shares[0].variable.shape)
 
 
 def _as_matrix(share: Slices) -> tuple[int, int]:

@@ -11,6 +11,9 @@ from keras import ops
 Factor = Callable[[bool], Any]
 """Gives what the kernel is multiplied by, in training or not."""
 
+Tap = Callable[[Any], Any]
+"""Takes what the kernel reads and passes it on, changed or noted."""
+
 _ATTRIBUTE = "_tfprune_overlay"
 
 
@@ -27,19 +30,22 @@ class Overlay:
     def __init__(self, layer: keras.Layer):
         self.layer = layer
         self.factors: list[Factor] = []
+        self.taps: list[Tap] = []
         self._call = layer.call
         # `__dict__`, since Keras would track the tensor that stands in for the variable.
         self._name = "_kernel" if "_kernel" in vars(layer) else "kernel"
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, inputs, *args, **kwargs):
         """The layer's `call`, with the product of kernel and factors as the kernel."""
+        for tap in self.taps:
+            inputs = tap(inputs)
         plain = vars(self.layer)[self._name]
         kernel = ops.convert_to_tensor(plain)
         for factor in self.factors:
             kernel = kernel * ops.cast(factor(bool(kwargs.get("training"))), kernel.dtype)
         vars(self.layer)[self._name] = kernel
         try:
-            return self._call(*args, **kwargs)
+            return self._call(inputs, *args, **kwargs)
         finally:
             vars(self.layer)[self._name] = plain
 
@@ -61,31 +67,42 @@ def lay(layer: keras.Layer, factor: Factor) -> None:
     >>> lay(layer, lambda training: np.array([1.0, 0.5]))
     >>> print(keras.ops.convert_to_numpy(layer(x)))
     [[3.  1.5]]
-    >>> lift(layer, all_factors=True)
+    >>> lift(layer)
     >>> print(keras.ops.convert_to_numpy(layer(x)))
     [[3. 3.]]
     """
-    overlay = vars(layer).get(_ATTRIBUTE)
-    if overlay is None:
-        overlay = Overlay(layer)
-        vars(layer)[_ATTRIBUTE] = overlay
-        vars(layer)["call"] = overlay
-    overlay.factors.append(factor)
+    _overlay(layer).factors.append(factor)
 
 
-def lift(layer: keras.Layer, factor: Factor | None = None, all_factors: bool = False) -> None:
-    """Takes a factor off again.
+def tap(layer: keras.Layer, function: Tap) -> None:
+    """Lets a function see, and change, what a layer reads from now on; `lift` takes it off.
 
     Args:
-        layer: A layer; one without factors is left alone.
-        factor: What `lay` was given.
-        all_factors: Takes off all of them.
+        layer: A built `Dense` or `EinsumDense` layer.
+        function: Called with the layer's input each time the layer is.
+    """
+    _overlay(layer).taps.append(function)
+
+
+def _overlay(layer):
+    if _ATTRIBUTE not in vars(layer):
+        vars(layer)[_ATTRIBUTE] = vars(layer)["call"] = Overlay(layer)
+    return vars(layer)[_ATTRIBUTE]
+
+
+def lift(layer: keras.Layer, laid: Factor | Tap | None = None) -> None:
+    """Takes a factor or a tap off again.
+
+    Args:
+        layer: A layer; one that carries nothing is left alone.
+        laid: What `lay` or `tap` was given; `None` takes off all.
     """
     overlay = vars(layer).get(_ATTRIBUTE)
     if overlay is None:
         return
-    overlay.factors = [] if all_factors else [f for f in overlay.factors if f != factor]
-    if not overlay.factors:
+    overlay.factors = [f for f in overlay.factors if laid is not None and f != laid]
+    overlay.taps = [t for t in overlay.taps if laid is not None and t != laid]
+    if not overlay.factors and not overlay.taps:
         del vars(layer)[_ATTRIBUTE]
         del vars(layer)["call"]
 

@@ -1,0 +1,372 @@
+"""From a wish, such as half the weights or 8 ms, to the groups that stay.
+
+A target knows what a model costs with so many groups left in each structure, and how much it may
+cost. `choose` removes the groups that score lowest until it does.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from tfprune.latency_table import LatencyTable
+from tfprune.structures import Structures
+
+Counts = Mapping[str, int]
+Cost = Callable[[Counts], float]
+"""What a model costs with so many groups left in each structure."""
+
+
+class Target:
+    """Base of the targets."""
+
+    def cost(self, model: keras.Model, structures: Structures) -> Cost:
+        """The cost as a function of the groups left, in the unit of `limit`."""
+        raise NotImplementedError
+
+    @property
+    def limit(self) -> float:
+        """What the model may cost."""
+        raise NotImplementedError
+
+    def describe(self, cost: float) -> str:
+        """A cost in words."""
+        return f"{cost:.1%}"
+
+
+@dataclass(frozen=True)
+class Sparsity(Target):
+    """A share of the weights of the structures that are pruned goes.
+
+    Args:
+        share: 0.5 removes half of the weights in all groups of the structures that the callback
+            is given; other weights do not count.
+
+    Raises:
+        ValueError: If it does not lie in [0, 1].
+
+    Example:
+
+    >>> import tfprune
+    >>> from tfprune.translation import student
+    >>> structures = tfprune.find_structures(
+    ...     student(300, 2, 1, model_dim=16, feed_forward_dim=24)).select(["ffn"])
+    >>> from tfprune import criteria
+    >>> keep = choose(Sparsity(0.5), None, structures, criteria.magnitude)
+    >>> sum(int(mask.sum()) for mask in keep.values()), sum(s.groups for s in structures)
+    (36, 72)
+    """
+
+    share: float
+
+    def __post_init__(self):
+        _share("Sparsity", self.share)
+
+    def cost(self, model, structures):
+        """The share of weights left."""
+        return _linear({s.name: s.group_size for s in structures}, structures)
+
+    @property
+    def limit(self):
+        """`1 - share`."""
+        return 1.0 - self.share
+
+    def describe(self, cost):
+        """The sparsity."""
+        return f"sparsity {1 - cost:.1%}"
+
+
+@dataclass(frozen=True)
+class Parameters(Target):
+    """A share of all the model's parameters stays, embeddings and the like counted.
+
+    Args:
+        left: 0.4 or `"40%"` keeps that share.
+
+    Raises:
+        ValueError: If it does not lie in [0, 1].
+    """
+
+    left: float | str
+
+    def __post_init__(self):
+        _share("Parameters", _fraction("Parameters", self.left))
+
+    def cost(self, model, structures):
+        """The share of parameters left."""
+        from tfprune.measure import count_parameters
+
+        total = count_parameters(model)
+        return _linear({s.name: s.group_size for s in structures}, structures, total)
+
+    @property
+    def limit(self):
+        """The share."""
+        return _fraction("Parameters", self.left)
+
+    def describe(self, cost):
+        """The share of the parameters."""
+        return f"{cost:.1%} of the parameters"
+
+
+@dataclass(frozen=True)
+class Flops(Target):
+    """A share of the floating-point operations of one call stays.
+
+    Args:
+        left: 0.6 or `"60%"` keeps that share.
+        sequence_length: Size of open axes: the longer, the more attention counts.
+
+    Raises:
+        ValueError: If it does not lie in [0, 1].
+    """
+
+    left: float | str
+    sequence_length: int = 128
+
+    def __post_init__(self):
+        _share("Flops", _fraction("Flops", self.left))
+
+    def cost(self, model, structures):
+        """The share of operations left: each structure is halved once to see what it costs."""
+        from tfprune.measure import count_flops
+        from tfprune.rebuild import rebuild
+
+        def count(keep):
+            # `keep` names every structure, so that weights that are zero now change nothing.
+            masks = {n: np.arange(structures[n].groups) < k for n, k in keep.items()}
+            return count_flops(rebuild(model, keep=masks), sequence_length=self.sequence_length)
+
+        full = {s.name: s.groups for s in structures}
+        total = count(full)
+        each = {}
+        for s in structures:
+            half = s.groups // 2
+            each[s.name] = (total - count({**full, s.name: half})) / (s.groups - half)
+        return _linear(each, structures, total)
+
+    @property
+    def limit(self):
+        """The share."""
+        return _fraction("Flops", self.left)
+
+    def describe(self, cost):
+        """The share of the operations."""
+        return f"{cost:.1%} of the FLOPs"
+
+
+@dataclass(frozen=True)
+class Latency(Target):
+    """A LiteRT call takes no longer than so many milliseconds.
+
+    Args:
+        wish: `"8 ms"`, or a number of milliseconds.
+        on: A `LatencyTable` measured on the machine that counts.
+
+    Raises:
+        ValueError: If the wish is not a positive time, or `on` is no table.
+    """
+
+    wish: float | str
+    on: LatencyTable
+
+    def __post_init__(self):
+        if not isinstance(self.on, LatencyTable):
+            raise ValueError(
+                "`on` must be a `LatencyTable`; `LatencyTable.measure(model)` makes one. "
+                f"Received: on={self.on!r}"
+            )
+        self.limit  # noqa: B018  # raises
+
+    def cost(self, model, structures):
+        """Milliseconds by the table."""
+        return self.on.milliseconds
+
+    @property
+    def limit(self):
+        """Milliseconds."""
+        value = self.wish
+        if isinstance(value, str):
+            match = re.fullmatch(r"\s*([0-9.]+)\s*ms\s*", value)
+            value = float(match[1]) if match else math.nan
+        if not isinstance(value, (int, float)) or not value > 0 or not math.isfinite(value):
+            raise ValueError(
+                f"`Latency` wants milliseconds, such as 8 or '8 ms'. Received: {self.wish!r}"
+            )
+        return float(value)
+
+    def describe(self, cost):
+        """Milliseconds."""
+        return f"{cost:.3g} ms"
+
+
+# -- from scores to groups --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some groups of one structure that go together."""
+
+    structure: int
+    groups: np.ndarray
+    score: float
+
+
+def choose(
+    target: Target,
+    model: keras.Model | None,
+    structures: Structures,
+    scores: Callable | Mapping[str, np.ndarray],
+    within: str = "model",
+    per_cost: bool = False,
+    round_to: Mapping[str, int] | None = None,
+    cost: Cost | None = None,
+) -> dict[str, np.ndarray]:
+    """The groups that stay when those that score lowest go until a target is met.
+
+    Args:
+        target: The target.
+        model: The model; `Sparsity` needs none.
+        structures: The structures that may be pruned.
+        scores: A criterion, or structure name to scores `(groups,)`; higher is more important.
+        within: What is compared: `"model"` ranks all groups together; `"kind"` and `"layer"`
+            remove the same share of groups from each kind or layer.
+        per_cost: Divides each score by the weights of its group.
+        round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
+        cost: `target.cost(model, structures)`, if it is at hand.
+
+    Returns:
+        Structure name to boolean array `(groups,)`, true for the groups that stay; as
+        `tfprune.rebuild(model, keep=…)` takes it.
+
+    Raises:
+        ValueError: If the target cannot be reached, with the range that can; if a score is NaN or
+            an argument is out of range.
+    """
+    if within not in ("model", "kind", "layer"):
+        raise ValueError(f"`within` must be 'model', 'kind' or 'layer'. Received: {within!r}")
+    cost = cost or target.cost(model, structures)
+    counts = {s.name: s.groups for s in structures}
+    limit, full = target.limit, cost(counts)
+    least = cost(dict.fromkeys(counts, 0))
+    tolerance = 1e-6 * max(full, 1e-12)
+    if limit < least - tolerance:
+        raise ValueError(
+            f"`target` cannot be reached: {target.describe(limit)} was asked for, and with nothing "
+            f"left of {len(structures)} structures the model has {target.describe(least)}. It can "
+            f"be set from {target.describe(full)} to {target.describe(least)}."
+        )
+    order = _ranked(structures, _checked_scores(structures, scores), within, per_cost, round_to)
+    keep = {s.name: np.ones(s.groups, bool) for s in structures}
+
+    def after(number):
+        left = dict(counts)
+        for block in order[:number]:
+            left[structures[block.structure].name] -= len(block.groups)
+        return left
+
+    low, high = 0, len(order)  # The fewest removals that are enough.
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (
+            (low, middle) if cost(after(middle)) <= limit + tolerance else (middle + 1, high)
+        )
+    # The last one may have been large; what follows it in the ranking may fill the gap better.
+    number = max(low - 1, 0) if cost(after(low)) < limit - tolerance else low
+    removed, left = list(order[:number]), after(number)
+    for block in order[number:]:
+        name = structures[block.structure].name
+        if cost(left) <= limit + tolerance:
+            break
+        less = {**left, name: left[name] - len(block.groups)}
+        overshoot, short = limit - cost(less), cost(left) - limit
+        if overshoot <= tolerance or overshoot < short:
+            removed.append(block)
+            left = less
+    for block in removed:
+        keep[structures[block.structure].name][block.groups] = False
+    return keep
+
+
+def _ranked(structures, scores, within, per_cost, round_to) -> list[_Block]:
+    """All groups in the order in which they go."""
+    unknown = set(round_to or {}) - set(structures.kinds)
+    if unknown:
+        raise ValueError(
+            f"`round_to` names kinds that are not pruned: {', '.join(sorted(unknown))}. "
+            f"Kinds: {', '.join(structures.kinds)}"
+        )
+    blocks = []
+    for index, structure in enumerate(structures):
+        size = (round_to or {}).get(structure.kind, 1)
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"`round_to` must hold positive integers. Received: {round_to!r}")
+        value = scores[structure.name] / (structure.group_size if per_cost else 1)
+        order = np.argsort(value, kind="stable")
+        first = structure.groups % size or size
+        for part in np.split(order, range(first, structure.groups, size)):
+            blocks.append(_Block(index, part, float(value[part].mean())))
+    blocks.sort(key=lambda block: block.score)
+    if within == "model":
+        return blocks
+
+    def family(block):
+        return structures[block.structure].kind if within == "kind" else block.structure
+
+    sizes: dict = {}
+    for block in blocks:
+        sizes[family(block)] = sizes.get(family(block), 0) + len(block.groups)
+    gone: dict = dict.fromkeys(sizes, 0)
+    placed = []
+    for block in blocks:
+        gone[family(block)] += len(block.groups)
+        placed.append((gone[family(block)] / sizes[family(block)], block))
+    return [block for _, block in sorted(placed, key=lambda pair: pair[0])]
+
+
+def _checked_scores(structures: Sequence, scores) -> dict[str, np.ndarray]:
+    checked = {}
+    for structure in structures:
+        if callable(scores):
+            value = scores(structure)
+        elif structure.name in scores:
+            value = scores[structure.name]
+        else:
+            raise ValueError(f"`scores` holds none for {structure.name!r}.")
+        value = np.asarray(keras.ops.convert_to_numpy(value), "float64")
+        if value.shape != (structure.groups,) or np.isnan(value).any():
+            raise ValueError(
+                f"`scores` must give {structure.groups} numbers for {structure.name!r}. Received: "
+                f"shape {value.shape}" + ", with NaN" * bool(np.isnan(value).any())
+            )
+        checked[structure.name] = value
+    return checked
+
+
+def _linear(each: Mapping[str, float], structures: Structures, total: float | None = None) -> Cost:
+    whole = sum(each[s.name] * s.groups for s in structures)
+    total = whole if total is None else total
+
+    def cost(counts):
+        return (total - whole + sum(each[name] * left for name, left in counts.items())) / total
+
+    return cost
+
+
+def _fraction(name, value) -> float:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9.]+)\s*%\s*", value)
+        if not match:
+            raise ValueError(f"`{name}` wants a share, such as 0.6 or '60%'. Received: {value!r}")
+        return float(match[1]) / 100
+    return value
+
+
+def _share(name, value) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"`{name}` wants a share from 0 to 1. Received: {value!r}")
