@@ -7,8 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.callbacks.optimizer_slots import clear_slots
+from tfprune.callbacks.pressure import attach, detach
 from tfprune.schedules import Clock, Plateau, when
 from tfprune.structures import Structures, find_structures
+
+_MOMENTS = ("start", "start_metric", "stop", "stop_metric")
 
 
 class PruningCallback(keras.callbacks.Callback):
@@ -58,6 +62,71 @@ class PruningCallback(keras.callbacks.Callback):
     def finish(self) -> None:
         """Called at the end of the fit, after the last `act` or `rest`."""
 
+    def take_off(self) -> None:
+        """Takes what `prepare` laid on the model off again, whatever has happened since."""
+
+    @property
+    def strengths(self) -> keras.Variable:
+        """Scalars that the compiled step may read, one for each structure, kept over a resume."""
+        return self._pressure.strengths
+
+    @property
+    def notes(self) -> np.ndarray:
+        """Numbers that outlive a resume, one for each structure; NaN until `note` is called."""
+        return keras.ops.convert_to_numpy(self._pressure.notes)[: len(self.structures)]
+
+    def note(self, values) -> None:
+        """Keeps one number for each structure where `BackupAndRestore` saves it."""
+        self._write(np.arange(len(self.structures)), values)
+
+    def since_start(self, step: int) -> int:
+        """Steps since pruning began, in this fit or in the part of it before a resume."""
+        place = len(self.structures)
+        begun = keras.ops.convert_to_numpy(self._pressure.notes)[place]
+        if np.isnan(begun):
+            self._write(place, step)
+            begun = step
+        return step - int(begun)
+
+    def _write(self, places, values):
+        notes = keras.ops.convert_to_numpy(self._pressure.notes).copy()
+        notes[places] = values
+        self._pressure.notes.assign(notes)
+
+    def drop(self, structure, dead: np.ndarray, norms: np.ndarray | None = None) -> None:
+        """Lets groups fall: their weights are zero from now on until the fit ends.
+
+        Two things hold a fallen group at zero between two looks: with all its weights zero no
+        gradient reaches any of them, and the optimizer's memory of them is cleared.
+
+        Args:
+            structure: One of `structures`.
+            dead: Boolean array `(groups,)`, true for the groups that fall now.
+            norms: `structure.norms()`, if they are at hand.
+
+        Raises:
+            ValueError: If weights are no longer finite; groups are left as they are.
+        """
+        norms = structure.norms() if norms is None else norms
+        if not np.all(np.isfinite(norms)):
+            raise ValueError(
+                f"The weights of {structure.name!r} are no longer finite. Lower the learning rate, "
+                "or clip gradients; groups are left as they are."
+            )
+        fallen = self._fallen[structure.name]
+        newly = np.any(dead & ~fallen)
+        fallen |= dead
+        if newly or np.any(norms[fallen]):
+            alive = (~fallen).astype("float32")
+            structure.scale(alive)
+            clear_slots(self.model.optimizer, structure, alive)
+
+    def hold(self) -> None:
+        """Keeps at zero what has fallen, also in a fit that was resumed."""
+        for structure in self.structures:
+            norms = structure.norms()
+            self.drop(structure, norms == 0, norms)
+
     # -- Keras ---------------------------------------------------------------------------------
 
     def set_model(self, model):
@@ -65,13 +134,19 @@ class PruningCallback(keras.callbacks.Callback):
         super().set_model(model)
         self._check_model(model)
         self.structures = find_structures(model).select(self.patterns)
+        self._fallen = {s.name: np.zeros(s.groups, bool) for s in self.structures}
         for structure in self.structures:
             if not np.all(np.isfinite(structure.norms())):
                 raise ValueError(
                     f"The weights of {structure.name!r} are not finite; pruning cannot start. "
                     "Load weights from before the training diverged."
                 )
-        self.prepare()
+        self._pressure = attach(model, len(self.structures))
+        try:
+            self.prepare()
+        except BaseException:
+            self._take_off()
+            raise
 
     def _check_model(self, model):
         if not model.built:
@@ -83,7 +158,8 @@ class PruningCallback(keras.callbacks.Callback):
             raise ValueError(f"The model must be compiled before {type(self).__name__} is used.")
 
     def on_train_begin(self, logs=None):
-        """Forgets the last fit."""
+        """Forgets the last fit, and the step that Keras compiled for it."""
+        self._pressure.in_use = True
         self._fit_start: int | None = None
         self._last_step = None
         self.history = []
@@ -93,12 +169,13 @@ class PruningCallback(keras.callbacks.Callback):
             moment = getattr(self, name)
             if moment is not None and not isinstance(moment, Plateau):
                 moment.at(self._clock, name)
+        self.model.make_train_function(force=True)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Finds its place in time, also in a fit that was resumed."""
         iterations = self._iterations()
         if self._fit_start is None:
-            self._moments = self.load_moments()
+            self._moments = self._load_moments()
             per_epoch = self._clock.steps_per_epoch or 0
             self._fit_start = iterations - epoch * per_epoch
             self._last_step = iterations - self._fit_start
@@ -133,20 +210,24 @@ class PruningCallback(keras.callbacks.Callback):
         if self._fit_start is not None:
             self._look(self._iterations() - self._fit_start)
         self.finish()
+        self._take_off()
         if self.verbose:
             self._print_summary()
+
+    def _take_off(self):
+        self.take_off()
+        detach(self.model)
+        self.model.train_function = None  # It reads variables that are gone.
 
     def _iterations(self) -> int:
         return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     # -- time ----------------------------------------------------------------------------------
 
-    def load_moments(self) -> dict[str, float]:
-        """What `save_moment` kept before this fit was interrupted."""
-        return {}
-
-    def save_moment(self, name: str, value: float) -> None:
-        """Keeps a number that a `Plateau` needs, where `BackupAndRestore` saves it."""
+    def _load_moments(self) -> dict[str, float]:
+        """What a `Plateau` had noted before this fit was interrupted."""
+        notes = keras.ops.convert_to_numpy(self._pressure.notes)[len(self.structures) + 1 :]
+        return {k: float(v) for k, v in zip(_MOMENTS, notes, strict=True) if not np.isnan(v)}
 
     def _reached(self, name: str, step: int) -> bool:
         moment = getattr(self, name)
@@ -189,7 +270,7 @@ class PruningCallback(keras.callbacks.Callback):
 
     def _keep(self, name, value):
         self._moments[name] = value
-        self.save_moment(name, value)
+        self._write(len(self.structures) + 1 + _MOMENTS.index(name), value)
 
     # -- report --------------------------------------------------------------------------------
 

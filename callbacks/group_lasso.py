@@ -10,8 +10,6 @@ import numpy as np
 
 from tfprune import regularizers
 from tfprune.callbacks.base import PruningCallback
-from tfprune.callbacks.optimizer_slots import clear_slots
-from tfprune.callbacks.pressure import attach, detach
 from tfprune.schedules import scheduled
 
 
@@ -21,9 +19,6 @@ class GroupLasso(PruningCallback):
     The penalty `strength · Σ_g √d_g · ‖w_g‖₂` joins the loss from `start` to `stop`. A group that
     has shrunk under the threshold falls: its weights become exactly zero and stay zero until the
     fit ends. `tfprune.rebuild` then cuts it out.
-
-    Two things hold a fallen group at zero between two checks: with all its weights zero no
-    gradient reaches any of them, and the optimizer's memory of them is cleared.
 
     Args:
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
@@ -122,25 +117,15 @@ class GroupLasso(PruningCallback):
     def prepare(self):
         """Chooses each structure's strength and puts the penalties in place."""
         self._schedules = self._strength_of_each()
-        self._pressure = attach(self.model, len(self.structures))
-        self._fallen = {s.name: np.zeros(s.groups, bool) for s in self.structures}
         if self.step == "gradient":
             for index, structure in enumerate(self.structures):
                 pressure = regularizers.StructurePenalty(
-                    structure, self._pressure.strengths, index, self._mode(structure)
+                    structure, self.strengths, index, self._mode(structure)
                 )
                 self._pressure.press(structure.slices[0].variable, pressure)
 
-    def on_train_begin(self, logs=None):
-        """Makes Keras compile the step again, in case an earlier fit left one."""
-        self._pressure.in_use = True
-        super().on_train_begin(logs)
-        self.model.make_train_function(force=True)
-
     def finish(self):
-        """Takes everything off the model again."""
-        detach(self.model)
-        self.model.train_function = None  # It reads variables that are gone.
+        """Warns if nothing is left."""
         empty = [s.name for s in self.structures if not np.any(s.norms())]
         if len(empty) == len(self.structures):
             warnings.warn(
@@ -168,66 +153,30 @@ class GroupLasso(PruningCallback):
 
     def act(self, step, steps):
         """Sets the strengths, lets groups fall."""
-        notes = keras.ops.convert_to_numpy(self._pressure.notes).copy()
-        count = len(self.structures)
-        if np.isnan(notes[count]):
-            notes[count] = step
-            notes[:count] = [np.median(regularizers.root_mean_squares(s)) for s in self.structures]
-            self._pressure.notes.assign(notes)
-        since_start = step - int(notes[count])
+        since_start = self.since_start(step)
+        if np.isnan(self.notes).any():
+            self.note([np.median(regularizers.root_mean_squares(s)) for s in self.structures])
         divisor = self.words_per_batch or 1.0
         strengths = [schedule(since_start) / divisor for schedule in self._schedules]
         if self.step == "gradient":
-            self._pressure.strengths.assign(np.asarray(strengths, "float32"))
+            self.strengths.assign(np.asarray(strengths, "float32"))
         else:
             rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             for structure, strength in zip(self.structures, strengths, strict=True):
                 if strength and steps:
                     regularizers.shrink(structure, rate * strength * steps)
-        for structure, reference in zip(self.structures, notes, strict=False):
+        for structure, reference in zip(self.structures, self.notes, strict=True):
             threshold = max(self.threshold, self.relative_threshold * float(reference))
             # At the first look pressure has not worked yet: only what is zero has fallen.
             threshold = threshold if since_start or steps else 0.0
             norms = structure.norms()
             dead = regularizers.dead_groups(structure, threshold, self._mode(structure), norms)
-            self._drop(structure, dead, norms)
+            self.drop(structure, dead, norms)
 
     def rest(self):
         """No pressure; what has fallen stays at zero."""
-        self._pressure.strengths.assign(np.zeros(len(self.structures), "float32"))
-        for structure in self.structures:
-            norms = structure.norms()
-            self._drop(structure, norms == 0, norms)
-
-    def _drop(self, structure, dead, norms):
-        if not np.all(np.isfinite(norms)):
-            raise ValueError(
-                f"The weights of {structure.name!r} are no longer finite. Lower the learning rate, "
-                "or clip gradients; groups are left as they are."
-            )
-        fallen = self._fallen[structure.name]
-        newly = np.any(dead & ~fallen)
-        fallen |= dead
-        if newly or np.any(norms[fallen]):
-            alive = (~fallen).astype("float32")
-            structure.scale(alive)
-            clear_slots(self.model.optimizer, structure, alive)
-
-    # Phases that a metric decides are kept where `BackupAndRestore` saves them.
-
-    def load_moments(self):
-        """Reads what was kept."""
-        notes = keras.ops.convert_to_numpy(self._pressure.notes)[len(self.structures) + 1 :]
-        return {k: float(v) for k, v in zip(_MOMENTS, notes, strict=True) if not np.isnan(v)}
-
-    def save_moment(self, name, value):
-        """Writes one number."""
-        notes = keras.ops.convert_to_numpy(self._pressure.notes).copy()
-        notes[len(self.structures) + 1 + _MOMENTS.index(name)] = value
-        self._pressure.notes.assign(notes)
-
-
-_MOMENTS = ("start", "start_metric", "stop", "stop_metric")
+        self.strengths.assign(np.zeros(len(self.structures), "float32"))
+        self.hold()
 
 
 def _one_of(name, value, allowed):

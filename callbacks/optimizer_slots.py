@@ -35,6 +35,49 @@ def slots(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> li
     ]
 
 
+def renewed(
+    optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable], exempt=()
+) -> keras.optimizers.Optimizer:
+    """An optimizer like another that trains other variables too, or fewer; it forgets nothing.
+
+    Keras optimizers refuse variables that were not there when they were built.
+
+    Args:
+        optimizer: An optimizer; one that is not built is only told what is exempt.
+        variables: What the new one trains.
+        exempt: Variables that weight decay leaves alone.
+
+    Returns:
+        A new, built optimizer with the step, the learning rate and the slots of the old one; or the
+        same one if it was not built.
+    """
+    if not optimizer.built:
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        _exempt(inner, exempt, like=inner)
+        return optimizer
+    new = type(optimizer).from_config(optimizer.get_config())
+    inner, new_inner = (getattr(o, "inner_optimizer", o) for o in (optimizer, new))
+    _exempt(new_inner, exempt, like=inner)
+    new.build(variables)
+    for old, fresh in ((optimizer, new), (inner, new_inner)):
+        for name, value in vars(old).items():
+            if isinstance(value, keras.Variable):
+                vars(fresh)[name].assign(value)
+    for variable in variables:
+        for before, after in zip(slots(optimizer, variable), slots(new, variable), strict=False):
+            after.assign(before)
+    return new
+
+
+def _exempt(optimizer, variables, like):
+    """Adds to what weight decay leaves alone; Keras's own method would replace it."""
+    before = getattr(like, "_exclude_from_weight_decay", None) or set()
+    added = {optimizer._var_key(v) for v in variables}
+    optimizer._exclude_from_weight_decay = {*before, *added}
+    pattern = getattr(like, "_exclude_from_weight_decay_pattern", None)
+    optimizer._exclude_from_weight_decay_pattern = pattern
+
+
 def clear_slots(optimizer, structure, alive) -> None:
     """Forgets the momentum of groups that have fallen, so that nothing moves them again.
 

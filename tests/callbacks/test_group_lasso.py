@@ -147,11 +147,11 @@ def test_strength_follows_the_schedule_and_the_phases():
     class Spy(GroupLasso):
         def act(self, step, steps):
             super().act(step, steps)
-            seen.append((step, keras.ops.convert_to_numpy(self._pressure.strengths)[0]))
+            seen.append((step, keras.ops.convert_to_numpy(self.strengths)[0]))
 
         def rest(self):
             super().rest()
-            seen.append((None, keras.ops.convert_to_numpy(self._pressure.strengths)[0]))
+            seen.append((None, keras.ops.convert_to_numpy(self.strengths)[0]))
 
     # Four steps an epoch; on from step 4 until step 8.
     fit(

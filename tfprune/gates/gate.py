@@ -38,6 +38,27 @@ class Gate(keras.Layer):
         self._shares = tuple(s for s in slices if s.attribute == "kernel")
         self._laid: tuple[Any, ...] = ()
 
+    def _add_scores(self, shape, scale: float, initial: float) -> None:
+        """Makes the trained variable, and the one that takes its place once all is decided."""
+        if not scale > 0:
+            raise ValueError(f"`score_scale` must be positive. Received: score_scale={scale!r}")
+        self.score_scale = scale
+        self.scores = self.add_weight(
+            name="scores",
+            shape=shape,
+            initializer=keras.initializers.Constant(initial / scale),
+        )
+        self.fixed = self.add_weight(
+            name="fixed", shape=shape, initializer="zeros", trainable=False
+        )
+        self.fixed.assign(np.full(shape, -1.0, "float32"))
+        self.built = True
+
+    @property
+    def scaled_scores(self) -> Any:
+        """The scores, a tensor: the scale times the trained variable."""
+        return self.score_scale * ops.convert_to_tensor(self.scores)
+
     @property
     def shares(self) -> tuple[Slices, ...]:
         """The kernels that the gate lies over."""
@@ -45,8 +66,8 @@ class Gate(keras.Layer):
 
     # -- what a kind must say -------------------------------------------------------------------
 
-    def values(self, training: bool = False) -> Any:
-        """The gate of each group, a tensor `(groups,)`."""
+    def free(self, training: bool = False) -> Any:
+        """The gate of each group as the scores say, a tensor `(groups,)`."""
         raise NotImplementedError
 
     def expected(self) -> Any:
@@ -56,6 +77,21 @@ class Gate(keras.Layer):
     def over(self, share: Slices, training: bool) -> Any:
         """What a kernel is multiplied by, a tensor that broadcasts against it."""
         return self.structure.spread(self.values(training), share)
+
+    # -- what follows -------------------------------------------------------------------------
+
+    def values(self, training: bool = False) -> Any:
+        """The gate of each group, a tensor `(groups,)`: as it was fixed, else `free`."""
+        fixed = ops.convert_to_tensor(self.fixed)
+        return ops.where(fixed >= 0, fixed, self.free(training))
+
+    def fix(self, values: Any) -> None:
+        """Ends the choice: from now on the gate has these values, whatever the scores are.
+
+        Args:
+            values: 0 or more, of the scores' shape.
+        """
+        self.fixed.assign(values)
 
     def open_groups(self) -> np.ndarray:
         """The groups whose gate is not closed, a boolean array `(groups,)`."""

@@ -35,6 +35,9 @@ class HardConcrete(Gate):
             many times faster than the weights.
         name: Name of the layer.
 
+    Attributes:
+        scaled_scores: α.
+
     Raises:
         ValueError: If `score_scale` is not positive.
 
@@ -62,25 +65,12 @@ class HardConcrete(Gate):
         name: str | None = None,
     ):
         super().__init__(structure, "consumers", name)
-        if not score_scale > 0:
-            raise ValueError(f"`score_scale` must be positive. Received: {score_scale!r}")
-        self.score_scale = score_scale
         self.draws = keras.random.SeedGenerator(seed)
-        self.scores = self.add_weight(
-            name="scores",
-            shape=(structure.groups,),
-            initializer=keras.initializers.Constant(initial / score_scale),
-        )
-        self.built = True
+        self._add_scores((structure.groups,), score_scale, initial)
 
-    @property
-    def log_alpha(self) -> Any:
-        """α of each group, a tensor `(groups,)`."""
-        return self.score_scale * ops.convert_to_tensor(self.scores)
-
-    def values(self, training: bool = False) -> Any:
+    def free(self, training: bool = False) -> Any:
         """The gate of each group, drawn if `training`."""
-        alpha = self.log_alpha
+        alpha = self.scaled_scores
         if not training:
             return stretched(ops.sigmoid(alpha))
         u = keras.random.uniform(alpha.shape, 1e-6, 1 - 1e-6, dtype="float32", seed=self.draws)
@@ -88,4 +78,4 @@ class HardConcrete(Gate):
 
     def expected(self) -> Any:
         """The chance that a drawn gate is not zero: `σ(α − β log(−l / r))`."""
-        return ops.sigmoid(self.log_alpha - BETA * math.log(-LOW / HIGH))
+        return ops.sigmoid(self.scaled_scores - BETA * math.log(-LOW / HIGH))

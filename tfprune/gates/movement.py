@@ -44,23 +44,14 @@ class MovementScores(Gate):
         super().__init__(structure, "all", name)
         self._add_scores((structure.groups,), score_scale)
 
-    def _add_scores(self, shape, score_scale):
-        if not score_scale > 0:
-            raise ValueError(f"`score_scale` must be positive. Received: {score_scale!r}")
-        self.score_scale = score_scale
-        self.scores = self.add_weight(name="scores", shape=shape, initializer="zeros")
+    def _add_scores(self, shape, scale, initial=0.0):
+        super()._add_scores(shape, scale, initial)
         self.threshold = self.add_weight(
             name="threshold", shape=(), initializer="zeros", trainable=False
         )
         self.threshold.assign(-1e9)
-        self.built = True
 
-    @property
-    def scaled_scores(self) -> Any:
-        """`S`, a tensor of the scores' shape."""
-        return self.score_scale * ops.convert_to_tensor(self.scores)
-
-    def values(self, training: bool = False) -> Any:
+    def free(self, training: bool = False) -> Any:
         """The mask of each group, 0 or 1."""
         return straight_through(self.scaled_scores, self.threshold)
 
