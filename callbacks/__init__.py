@@ -2,5 +2,7 @@
 
 from tfprune.callbacks.base import PruningCallback
 from tfprune.callbacks.group_lasso import GroupLasso
+from tfprune.callbacks.importance_pruning import ImportancePruning
+from tfprune.callbacks.targeted import TargetedPruning
 
-__all__ = ["GroupLasso", "PruningCallback"]
+__all__ = ["GroupLasso", "ImportancePruning", "PruningCallback", "TargetedPruning"]

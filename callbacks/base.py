@@ -121,6 +121,10 @@ class PruningCallback(keras.callbacks.Callback):
             structure.scale(alive)
             clear_slots(self.model.optimizer, structure, alive)
 
+    def fallen(self, structure) -> np.ndarray:
+        """Which groups of a structure have fallen, a boolean array `(groups,)`."""
+        return self._fallen[structure.name]
+
     def hold(self) -> None:
         """Keeps at zero what has fallen, also in a fit that was resumed."""
         for structure in self.structures:

@@ -226,6 +226,7 @@ def choose(
     per_cost: bool = False,
     round_to: Mapping[str, int] | None = None,
     cost: Cost | None = None,
+    progress: float = 1.0,
 ) -> dict[str, np.ndarray]:
     """The groups that stay when those that score lowest go until a target is met.
 
@@ -239,6 +240,7 @@ def choose(
         per_cost: Divides each score by the weights of its group.
         round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
         cost: `target.cost(model, structures)`, if it is at hand.
+        progress: How much of the way from the whole model to the target is to be gone.
 
     Returns:
         Structure name to boolean array `(groups,)`, true for the groups that stay; as
@@ -261,6 +263,7 @@ def choose(
             f"left of {len(structures)} structures the model has {target.describe(least)}. It can "
             f"be set from {target.describe(full)} to {target.describe(least)}."
         )
+    limit = full - progress * (full - limit)
     order = _ranked(structures, _checked_scores(structures, scores), within, per_cost, round_to)
     keep = {s.name: np.ones(s.groups, bool) for s in structures}
 
@@ -276,18 +279,26 @@ def choose(
         low, high = (
             (low, middle) if cost(after(middle)) <= limit + tolerance else (middle + 1, high)
         )
-    # The last one may have been large; what follows it in the ranking may fill the gap better.
-    number = max(low - 1, 0) if cost(after(low)) < limit - tolerance else low
-    removed, left = list(order[:number]), after(number)
-    for block in order[number:]:
+    # The last one may overshoot: what follows it in the ranking and is smaller fills the gap.
+    slack = 0.005 * (full - least)
+    number = max(low - 1, 0) if cost(after(low)) < limit - slack else low
+    removed, passed_over, left = list(order[:number]), [], after(number)
+
+    def without(block):
         name = structures[block.structure].name
+        return {**left, name: left[name] - len(block.groups)}
+
+    for block in order[number:]:
         if cost(left) <= limit + tolerance:
             break
-        less = {**left, name: left[name] - len(block.groups)}
-        overshoot, short = limit - cost(less), cost(left) - limit
-        if overshoot <= tolerance or overshoot < short:
+        if cost(without(block)) >= limit - slack:
             removed.append(block)
-            left = less
+            left = without(block)
+        else:
+            passed_over.append(block)
+    nearest = min(passed_over, key=lambda block: limit - cost(without(block)), default=None)
+    if nearest and limit - cost(without(nearest)) < cost(left) - limit:
+        removed.append(nearest)
     for block in removed:
         keep[structures[block.structure].name][block.groups] = False
     return keep

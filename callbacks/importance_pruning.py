@@ -1,0 +1,146 @@
+"""Removes what a criterion scores lowest, at once or in rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tfprune import criteria
+from tfprune.callbacks.targeted import TargetedPruning
+from tfprune.targets import Target
+
+
+class ImportancePruning(TargetedPruning):
+    """Removes the groups that matter least, then lets training go on without them.
+
+    Groups are scored at `start`, and again in each further round until `stop`; those that score
+    lowest fall to zero. `tfprune.rebuild` then cuts them out.
+
+    Args:
+        structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
+        target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops` or `Latency`; or a function
+            of the step since `start` that gives a sparsity, such as a schedule of
+            tensorflow_model_optimization.
+        data: For `"gradient_importance"`, what its loss is taken on: a dataset or `(x, y)`.
+        criterion: `"gradient_importance"`, `"magnitude"`, or a `callable(structure)` that returns
+            one score for each group.
+        rounds: 1 removes all at `start`. More remove part by part between `start` and `stop`, most
+            in the first rounds, and score what is left anew each time.
+        start: When the first round is: steps (int), a fraction of this fit (float), or an `Epoch`
+            or `Plateau` of `tfprune.schedules`.
+        stop: When the last round is, likewise. Needed for more than one round.
+        within: `"model"` ranks all groups together, `"kind"` and `"layer"` remove the same share
+            from each.
+        per_cost: Divides scores by the weights of a group.
+        round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
+        batches: Batches of `data` to look at in a round; all by default.
+        check_every: Steps from one look to the next.
+        verbose: 1 prints a table at the end.
+
+    Raises:
+        ValueError: For arguments out of range; in `fit`, if a target cannot be reached, and as
+            `PruningCallback`.
+
+    Source: Michel et al., 2019; Li et al., 2022, section 3; the rounds follow Zhu & Gupta, "To
+    Prune, or Not to Prune", 2017, equation 1.
+
+    Example:
+
+    >>> import keras, numpy as np, tfprune
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> x = np.random.default_rng(0).normal(size=(64, 4))
+    >>> half = ImportancePruning(target=tfprune.Sparsity(0.5), data=(x, x[:, :1]), verbose=0)
+    >>> history = model.fit(x, x[:, :1], epochs=2, verbose=0, callbacks=[half])
+    >>> tfprune.find_structures(tfprune.rebuild(model))[0].groups
+    4
+    """
+
+    def __init__(
+        self,
+        structures=None,
+        target: Target | Callable | None = None,
+        data: Any = None,
+        criterion: str | Callable = "gradient_importance",
+        rounds: int = 1,
+        start=0,
+        stop=None,
+        within: str = "model",
+        per_cost: bool = False,
+        round_to: Mapping[str, int] | None = None,
+        batches: int | None = None,
+        check_every: int = 20,
+        verbose: int = 1,
+    ):
+        super().__init__(
+            structures, target, start, stop, within, per_cost, round_to, check_every, verbose
+        )
+        if target is None:
+            raise ValueError("`target` must be given, such as tfprune.Sparsity(0.5).")
+        if not callable(criterion) and criterion not in ("gradient_importance", "magnitude"):
+            raise ValueError(
+                "`criterion` must be 'gradient_importance', 'magnitude' or a function of a "
+                f"structure. Received: criterion={criterion!r}"
+            )
+        if criterion == "gradient_importance" and data is None:
+            raise ValueError(
+                "`data` must be given for criterion='gradient_importance': what the loss is taken "
+                "on, as a dataset or (x, y). Received: data=None"
+            )
+        if not isinstance(rounds, int) or rounds < 1 or (rounds > 1 and stop is None):
+            raise ValueError(
+                "`rounds` must be a positive integer, and `stop` given for more than one. "
+                f"Received: rounds={rounds!r}, stop={stop!r}"
+            )
+        self.data = data
+        self.criterion = criterion
+        self.rounds = rounds
+        self.batches = batches
+
+    def act(self, step, steps):
+        """Removes what the present round calls for."""
+        due = self._due(step)
+        self.hold()
+        if due > self._done:
+            self._done = due
+            self.remove(self._scores(), due)
+
+    def rest(self):
+        """What has fallen stays at zero; the last round falls on `stop`."""
+        self.hold()
+        if 0 < self._done < self._due(None):
+            self._done = self._due(None)
+            self.remove(self._scores(), self._done)
+
+    def on_train_begin(self, logs=None):
+        """Starts without anything removed."""
+        super().on_train_begin(logs)
+        self._done = 0.0
+
+    def finish(self):
+        """Makes up for a round that the last steps did not reach."""
+        if self._fit_start is not None and self._done < self._due(None):
+            self.remove(self._scores(), self._due(None))
+        super().finish()
+
+    def _due(self, step) -> float:
+        """How much of the way to the target should be behind us, 0 to 1."""
+        first, last = self.span() if self.schedule or self.rounds > 1 else (0, 0)
+        step = last if step is None else step
+        if self.schedule:
+            return self.schedule(max(step - first, 0))
+        if self.rounds == 1:
+            return 1.0
+        passed = min((step - first) / max(last - first, 1), 1.0)
+        number = 1 + int(passed * (self.rounds - 1) + 1e-9)
+        return 1.0 - (1.0 - number / self.rounds) ** 3
+
+    def _scores(self):
+        if self.criterion == "magnitude":
+            return criteria.magnitude
+        if callable(self.criterion):
+            return self.criterion
+        return criteria.gradient_importance(
+            self.model, self.data, self.structures, steps=self.batches
+        )

@@ -1,0 +1,119 @@
+"""Pruning that knows how far it is to go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tfprune.callbacks.base import PruningCallback
+from tfprune.schedules import Plateau, scheduled
+from tfprune.targets import Cost, Sparsity, Target, choose
+
+
+class TargetedPruning(PruningCallback):
+    """Base of the callbacks that remove groups until a target is met.
+
+    Args:
+        structures: As in `PruningCallback`.
+        target: A target of `tfprune.targets`; or a function of the step since `start` that gives a
+            sparsity, such as a schedule of tensorflow_model_optimization.
+        start: As in `PruningCallback`.
+        stop: As in `PruningCallback`.
+        within: As in `tfprune.targets.choose`.
+        per_cost: As in `tfprune.targets.choose`.
+        round_to: As in `tfprune.targets.choose`.
+        check_every: As in `PruningCallback`.
+        verbose: As in `PruningCallback`.
+
+    Attributes:
+        reached: What the model costs at the end of the fit, in the unit of the target.
+    """
+
+    def __init__(
+        self,
+        structures,
+        target: Target | Callable | None,
+        start,
+        stop,
+        within: str,
+        per_cost: bool,
+        round_to: Mapping[str, int] | None,
+        check_every: int,
+        verbose: int,
+    ):
+        super().__init__(structures, start, stop, check_every, verbose)
+        if target is not None and not isinstance(target, Target) and not callable(target):
+            raise ValueError(
+                "`target` must be a target such as tfprune.Sparsity(0.5), or a function of the "
+                f"step that gives a sparsity. Received: target={target!r}"
+            )
+        if within not in ("model", "kind", "layer"):
+            raise ValueError(f"`within` must be 'model', 'kind' or 'layer'. Received: {within!r}")
+        self.target = target if isinstance(target, Target) else None
+        self.schedule = None if target is None or self.target else scheduled(target)
+        self.within = within
+        self.per_cost = per_cost
+        self.round_to = round_to
+        self.reached: float | None = None
+        self._cost: Cost | None = None
+
+    def prepare(self):
+        """Learns what groups cost; a target out of reach is an error now, not hours later."""
+        if self.target is not None:
+            self._cost = self.target.cost(self.model, self.structures)
+            self.survivors({s.name: np.zeros(s.groups) for s in self.structures})
+
+    def survivors(self, scores, progress: float = 1.0) -> dict[str, np.ndarray]:
+        """The groups that stay when so much of the way to the target is gone.
+
+        Args:
+            scores: A criterion, or structure name to scores.
+            progress: 0 to 1; where `target` is a schedule, the sparsity it gives.
+        """
+        target = self.target or Sparsity(progress)
+        return choose(
+            target,
+            self.model,
+            self.structures,
+            lambda s: np.where(self.fallen(s), -np.inf, self._scores_of(scores, s)),
+            self.within,
+            self.per_cost,
+            self.round_to,
+            self._cost,
+            progress if self.target else 1.0,
+        )
+
+    @staticmethod
+    def _scores_of(scores, structure):
+        return scores(structure) if callable(scores) else scores[structure.name]
+
+    def remove(self, scores, progress: float = 1.0) -> None:
+        """Lets fall what scores lowest."""
+        for name, keep in self.survivors(scores, progress).items():
+            self.drop(self.structures[name], ~keep)
+
+    def span(self) -> tuple[int, int]:
+        """The steps of this fit at which pruning starts and stops.
+
+        Raises:
+            ValueError: If `stop` waits for a metric, so that nobody knows yet.
+        """
+        if isinstance(self.stop, Plateau):
+            raise ValueError("`stop` must be a moment that is known beforehand for a schedule.")
+        first = self._moments["start"] if isinstance(self.start, Plateau) else None
+        first = self.start.at(self._clock, "start") if first is None else int(first)
+        if self.stop is not None:
+            return first, self.stop.at(self._clock, "stop")
+        return first, self._clock.steps(self._clock.epochs, "stop")
+
+    def finish(self):
+        """Notes what was reached."""
+        if self._cost is not None:
+            left = {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}
+            self.reached = self._cost(left)
+            if self.verbose:
+                print(
+                    f"{type(self).__name__}: {self.target.describe(self.reached)}; the target is "
+                    f"{self.target.describe(self.target.limit)}."
+                )

@@ -1,0 +1,119 @@
+import keras
+import numpy as np
+import pytest
+
+import tfprune
+from tests.models import assert_same, noise, outputs, randomize, transformer
+from tfprune import criteria
+from tfprune.callbacks import ImportancePruning
+from tfprune.schedules import Epoch
+
+X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
+
+
+def compiled(**options):
+    model = randomize(transformer(units=24), 0)
+    model.compile(keras.optimizers.Adam(1e-2), "mse", **options)
+    return model
+
+
+def fit(model, *callbacks, epochs=3, **options):
+    return model.fit(
+        X, Y, batch_size=8, epochs=epochs, verbose=0, callbacks=list(callbacks), **options
+    )
+
+
+def test_the_lowest_go_at_once_and_stay_gone():
+    model = compiled()
+    structures = tfprune.find_structures(model)
+    scores = criteria.gradient_importance(model, (X, Y))
+    expected = tfprune.targets.choose(tfprune.Sparsity(0.5), None, structures, scores)
+    pruning = ImportancePruning(target=tfprune.Sparsity(0.5), data=(X, Y), verbose=0)
+    history = fit(model, pruning).history
+    for s in structures:
+        np.testing.assert_array_equal(s.norms() > 0, expected[s.name])
+    assert history["groups/ffn_in"] == [expected["ffn_in"].sum()] * 3
+    assert history["loss"][-1] < history["loss"][0]
+    small = tfprune.rebuild(model)
+    assert_same(outputs(model, X), outputs(small, X))
+    weights = sum(s.weights for s in structures)
+    assert (model.count_params() - small.count_params()) / weights == pytest.approx(0.5, abs=0.03)
+    assert pruning.reached == pytest.approx(0.5, abs=0.03)
+
+
+def test_rounds_follow_a_cubic_and_score_anew():
+    model = compiled()
+    seen = []
+
+    def criterion(structure):
+        if structure.kind == "ffn":
+            seen.append(int(np.count_nonzero(structure.norms())))
+        return criteria.magnitude(structure)
+
+    pruning = ImportancePruning(
+        ["ffn"],
+        target=tfprune.Sparsity(0.75),
+        criterion=criterion,
+        rounds=3,
+        start=Epoch(1),
+        stop=Epoch(3),
+        check_every=1,
+        verbose=0,
+    )
+    history = fit(model, pruning, epochs=4).history
+    # After 1, 2 and 3 rounds 1-(2/3)^3, 1-(1/3)^3 and all of the 18 units that go; the first
+    # falls on the end of the first epoch, which is where the second begins.
+    assert seen == [24, 24 - 13, 24 - 17]
+    assert history["groups/ffn_in"] == [11, 7, 6, 6]
+
+
+def test_schedules_of_tfmot_are_taken():
+    def polynomial_decay(step):
+        return step % 2 == 0, min(step / 8, 1.0) * 0.5
+
+    model = compiled()
+    pruning = ImportancePruning(
+        ["ffn"], target=polynomial_decay, criterion="magnitude", check_every=1, verbose=0
+    )
+    history = fit(model, pruning).history
+    assert history["groups/ffn_in"] == [18, 12, 12]
+
+
+def test_a_target_in_parameters_is_met():
+    model = compiled()
+    pruning = ImportancePruning(
+        target=tfprune.Parameters(0.6), criterion="magnitude", verbose=0, round_to={"ffn": 2}
+    )
+    fit(model, pruning, epochs=1)
+    small = tfprune.rebuild(model)
+    share = small.count_params() / model.count_params()
+    assert share == pytest.approx(0.6, abs=0.01)
+    assert pruning.reached == pytest.approx(share, abs=0.01)  # An emptied layer's bias goes too.
+    assert sum(s.groups for s in tfprune.find_structures(small) if s.kind == "ffn") % 2 == 0
+
+
+@pytest.mark.parametrize(
+    "options, name",
+    [
+        ({"target": None}, "target"),
+        ({"target": 0.5}, "target"),
+        ({"criterion": "size"}, "criterion"),
+        ({"data": None}, "data"),
+        ({"rounds": 0}, "rounds"),
+        ({"rounds": 2}, "stop"),
+        ({"within": "block"}, "within"),
+    ],
+)
+def test_bad_arguments(options, name):
+    given = {"target": tfprune.Sparsity(0.5), "data": (X, Y), **options}
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        ImportancePruning(**given)
+
+
+def test_an_unreachable_target_is_refused_before_training():
+    model = compiled()
+    before = outputs(model, X)
+    with pytest.raises(ValueError, match="`target` cannot be reached"):
+        fit(model, ImportancePruning(target=tfprune.Parameters(0.01), criterion="magnitude"))
+    assert_same(before, outputs(model, X), 0)
+    fit(model, ImportancePruning(target=tfprune.Parameters(0.7), criterion="magnitude", verbose=0))
