@@ -62,11 +62,16 @@ def renewed(
     for old, fresh in ((optimizer, new), (inner, new_inner)):
         for name, value in vars(old).items():
             if isinstance(value, keras.Variable):
-                vars(fresh)[name].assign(value)
+                vars(fresh)[name].assign(_copy(value))
     for variable in variables:
         for before, after in zip(slots(optimizer, variable), slots(new, variable), strict=False):
-            after.assign(before)
+            after.assign(_copy(before))
     return new
+
+
+def _copy(variable):
+    """A value of its own: on JAX a step gives the buffers of what it changes away."""
+    return ops.convert_to_numpy(variable).copy()
 
 
 def _exempt(optimizer, variables, like):

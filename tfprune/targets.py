@@ -34,6 +34,10 @@ class Target:
         """What the model may cost."""
         raise NotImplementedError
 
+    def smooth(self, cost: Cost, structures: Structures) -> Cost:
+        """The cost as a function that also takes tensors of expected numbers of groups."""
+        return cost
+
     def describe(self, cost: float) -> str:
         """A cost in words."""
         return f"{cost:.1%}"
@@ -186,6 +190,13 @@ class Latency(Target):
     def cost(self, model, structures):
         """Milliseconds by the table."""
         return self.on.milliseconds
+
+    def smooth(self, cost, structures):
+        """Straight lines from no group to all."""
+        empty = {s.name: 0 for s in structures}
+        full = {s.name: s.groups for s in structures}
+        each = {n: (cost(full) - cost({**full, n: 0})) / full[n] for n in full}
+        return lambda counts: cost(empty) + sum(each[n] * left for n, left in counts.items())
 
     @property
     def limit(self):

@@ -22,6 +22,11 @@ class Gates(keras.Layer):
     def __init__(self, gates: Sequence[Gate]):
         super().__init__(name=_ATTRIBUTE, dtype="float32")
         self.gates = list(gates)
+        # Numbers that a penalty on the gates reads and a callback changes.
+        self.pressure = self.add_weight(
+            name="pressure", shape=(4,), initializer="zeros", trainable=False
+        )
+        self.in_use = False  # By a callback.
         self.built = True
 
     def __len__(self):

@@ -47,9 +47,10 @@ class Gate(keras.Layer):
             name="scores",
             shape=shape,
             initializer=keras.initializers.Constant(initial / scale),
+            autocast=False,  # Scores move in steps that half precision does not see.
         )
         self.fixed = self.add_weight(
-            name="fixed", shape=shape, initializer="zeros", trainable=False
+            name="fixed", shape=shape, initializer="zeros", trainable=False, autocast=False
         )
         self.fixed.assign(np.full(shape, -1.0, "float32"))
         self.built = True

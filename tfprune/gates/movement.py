@@ -47,7 +47,7 @@ class MovementScores(Gate):
     def _add_scores(self, shape, scale, initial=0.0):
         super()._add_scores(shape, scale, initial)
         self.threshold = self.add_weight(
-            name="threshold", shape=(), initializer="zeros", trainable=False
+            name="threshold", shape=(), initializer="zeros", trainable=False, autocast=False
         )
         self.threshold.assign(-1e9)
 

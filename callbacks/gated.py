@@ -1,0 +1,109 @@
+"""Pruning by gates that are trained with the model."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+from tfprune.callbacks.optimizer_slots import renewed
+from tfprune.callbacks.targeted import TargetedPruning
+from tfprune.gates import Gate, attach, detach, gates_of
+from tfprune.model_parts import variables_scope
+
+
+class GatedPruning(TargetedPruning):
+    """Base of the callbacks that lay gates over structures.
+
+    The gates come with the fit and go with it: when pruning stops, what stays is decided, the
+    gates are fixed, and at the end of the fit they are multiplied into the weights.
+
+    A subclass makes the gates (`make_gates`), presses on them (`act`) and says which groups they
+    want to keep (`verdict`).
+
+    Attributes:
+        gates: The gates, while a fit runs.
+    """
+
+    def make_gates(self) -> list[Gate]:
+        """The gates to lay over `structures`."""
+        raise NotImplementedError
+
+    def verdict(self) -> dict[str, np.ndarray]:
+        """The groups that stay, when it is time to decide."""
+        raise NotImplementedError
+
+    def fix(self, keep: dict[str, np.ndarray]) -> None:
+        """Fixes every gate for the groups that stay."""
+        raise NotImplementedError
+
+    def prepare(self):
+        """Lays the gates on, and tells the optimizer."""
+        super().prepare()
+        left_behind = gates_of(self.model)
+        if left_behind is not None and left_behind.in_use:
+            detach(self.model)  # An earlier fit was interrupted.
+        with variables_scope(self.model):
+            self.gates = attach(self.model, self.make_gates())
+            self.gates.in_use = True
+            self._renew_optimizer([gate.scores for gate in self.gates])
+
+    def take_off(self):
+        """Multiplies the gates into the weights; or lifts them, if nothing was decided."""
+        if gates_of(self.model) is None:
+            return
+        detach(self.model, fold=self.decided)
+        with variables_scope(self.model):
+            self._renew_optimizer()
+
+    def _renew_optimizer(self, exempt=()):
+        optimizer = self.model.optimizer
+        self.model.optimizer = renewed(optimizer, self.model.trainable_variables, exempt)
+
+    def score_scale(self, learning_rate: float) -> float:
+        """What a score must be scaled by to have a learning rate of its own under Adam."""
+        rate = getattr(self.model.optimizer, "_learning_rate", None)
+        rate = getattr(
+            getattr(self.model.optimizer, "inner_optimizer", None), "_learning_rate", rate
+        )
+        if callable(rate) and not hasattr(rate, "assign"):
+            # A schedule may start at zero: what counts is its height.
+            rates = [rate(step) if _takes_step(rate) else rate() for step in _STEPS]
+        else:
+            rates = [rate]
+        highest = max(float(ops.convert_to_numpy(r)) for r in rates)
+        return learning_rate / highest if highest > 0 else 1.0
+
+    # -- the decision --------------------------------------------------------------------------
+
+    @property
+    def decided(self) -> bool:
+        """Whether the gates are fixed, in this fit or in the part of it before a resume."""
+        return any(bool(np.any(ops.convert_to_numpy(g.fixed) >= 0)) for g in self.gates)
+
+    def decide(self) -> None:
+        """Ends the choice: what is to go falls, what stays trains on."""
+        keep = self.verdict()
+        self.fix(keep)
+        for name, stays in keep.items():
+            self.drop(self.structures[name], ~stays)
+
+    def rest(self):
+        """Before pruning nothing happens; once it has stopped, the choice is made."""
+        if self._reached("stop", self._last_step) and not self.decided:
+            self.decide()
+        self.hold()
+
+    def finish(self):
+        """Decides, if the fit ends before pruning was to stop."""
+        if self._fit_start is not None and not self.decided:
+            self.decide()
+        super().finish()
+
+
+_STEPS = (0, 1, 10, 100, 1000, 10000)
+
+
+def _takes_step(rate):
+    from keras.optimizers.schedules import LearningRateSchedule
+
+    return isinstance(rate, LearningRateSchedule)

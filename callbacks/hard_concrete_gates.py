@@ -1,0 +1,201 @@
+"""L0 gates during `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.callbacks.gated import GatedPruning
+from tfprune.gates import HardConcrete
+from tfprune.regularizers import checked_strength
+from tfprune.targets import Sparsity, Target
+
+
+class HardConcreteGates(GatedPruning):
+    """Learns which units and heads to keep with hard concrete (L0) gates.
+
+    Each group gets a gate that is drawn anew in each training step. Its chance of being open is
+    trained with the weights, and pushed down by a penalty on the expected size. When pruning stops,
+    groups are ranked by that chance, the target is met, and what stays trains on.
+
+    Args:
+        structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
+        target: How far: `tfprune.Sparsity(0.5)`, `Parameters` or `Flops`. Without one, `strength`
+            decides.
+        strength: Without a target: loss units for all gates open, in proportion to their weights.
+            With `pressure="l1"`: the factor of the distance to the target, by default 8. With
+            `pressure="lagrangian"`: the factor of its square, by default 8; the multiplier of the
+            distance itself rises until the target is met.
+        pressure: How a target is approached: `"lagrangian"` or `"l1"`, `λ |size - t|`.
+        warm_up: Share of the time from `start` to `stop` in which the target falls to its value.
+        score_learning_rate: Learning rate of the gates, for Adam and its kin.
+        initial: α to start with; the chance of being open is `σ(α + 1.6)`.
+        start: When the pressure begins: steps (int), a fraction of this fit (float), or an `Epoch`
+            or `Plateau` of `tfprune.schedules`.
+        stop: When the choice is made, likewise; by default at half of the fit.
+        within: As in `ImportancePruning`.
+        round_to: As in `ImportancePruning`.
+        seed: Seed of the draws.
+        check_every: Steps from one look to the next.
+        verbose: 1 prints a table at the end.
+
+    Raises:
+        ValueError: For arguments out of range; in `fit`, if a target cannot be reached, and as
+            `PruningCallback`.
+
+    Source: Louizos et al., 2018; Li et al., 2022, section 3; the multiplier as in Wang et al.,
+    "Structured Pruning of Large Language Models", 2020, section 3.2.
+
+    Example:
+
+    >>> import keras, numpy as np, tfprune
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> x = np.random.default_rng(0).normal(size=(64, 4))
+    >>> gates = HardConcreteGates(target=tfprune.Sparsity(0.5), verbose=0)
+    >>> history = model.fit(x, x[:, :1], epochs=2, verbose=0, callbacks=[gates])
+    >>> tfprune.find_structures(tfprune.rebuild(model))[0].groups
+    4
+    """
+
+    def __init__(
+        self,
+        structures=None,
+        target: Target | None = None,
+        strength: float | None = None,
+        pressure: str = "lagrangian",
+        warm_up: float = 0.5,
+        score_learning_rate: float = 0.05,
+        initial: float = 2.5,
+        start=0,
+        stop=0.5,
+        within: str = "model",
+        round_to: Mapping[str, int] | None = None,
+        seed: int | None = 0,
+        check_every: int = 10,
+        verbose: int = 1,
+    ):
+        if target is not None and not isinstance(target, Target):
+            raise ValueError(
+                "`target` must be a target such as tfprune.Sparsity(0.5). Received: "
+                f"target={target!r}"
+            )
+        super().__init__(
+            structures, target, start, stop, within, False, round_to, check_every, verbose
+        )
+        if pressure not in ("lagrangian", "l1"):
+            raise ValueError(f"`pressure` must be 'lagrangian' or 'l1'. Received: {pressure!r}")
+        if target is None and strength is None:
+            raise ValueError("`target` or `strength` must be given.")
+        if not 0 <= warm_up <= 1:
+            raise ValueError(f"`warm_up` must lie in [0, 1]. Received: warm_up={warm_up!r}")
+        if not score_learning_rate > 0:
+            raise ValueError(
+                f"`score_learning_rate` must be positive. Received: {score_learning_rate!r}"
+            )
+        self.strength = checked_strength(8.0 if strength is None else strength)
+        self.pressure = pressure
+        self.warm_up = warm_up
+        self.score_learning_rate = score_learning_rate
+        self.initial = initial
+        self.seed = seed
+
+    def make_gates(self):
+        """One gate for each structure."""
+        scale = self.score_scale(self.score_learning_rate)
+        seeds = [None if self.seed is None else self.seed + i for i in range(len(self.structures))]
+        return [
+            HardConcrete(s, self.initial, seed, scale)
+            for s, seed in zip(self.structures, seeds, strict=True)
+        ]
+
+    def prepare(self):
+        """Puts the penalty on the gates' size into the loss."""
+        super().prepare()
+        cost = self._cost or Sparsity(0.0).cost(self.model, self.structures)
+        smooth = self.target.smooth(cost, self.structures) if self.target else cost
+        penalty = SizePenalty(self.gates, smooth, self._kind())
+        self._pressure.press(self.gates[0].scores, penalty)
+        full = {s.name: s.groups for s in self.structures}
+        self._full, self._least = cost(full), cost(dict.fromkeys(full, 0))
+        self._gap_now = smooth
+
+    def _kind(self):
+        return "size" if self.target is None else self.pressure
+
+    def act(self, step, steps):
+        """Moves the target and the multiplier."""
+        self.hold()
+        limit = 0.0
+        if self.target is not None:
+            first, last = self.span()
+            passed = (step - first) / max(self.warm_up * (last - first), 1)
+            limit = self._full - min(passed, 1.0) * (self._full - self.target.limit)
+        multiplier = float(ops.convert_to_numpy(self.gates.pressure)[1])
+        if self._kind() == "lagrangian" and steps:
+            # Dual ascent: 0.01 a step turns a lasting gap of 10 % into 1 loss unit in 1,000 steps.
+            multiplier += 0.01 * steps * self._gap(limit)
+        self.gates.pressure.assign(
+            np.array([limit, multiplier, self.strength, self._full - self._least], "float32")
+        )
+
+    def _gap(self, limit):
+        expected = {g.structure.name: float(ops.sum(g.expected())) for g in self.gates}
+        return float(self._gap_now(expected) - limit) / max(self._full - self._least, 1e-12)
+
+    def rest(self):
+        """No pressure."""
+        self.gates.pressure.assign(np.zeros(4, "float32"))
+        super().rest()
+
+    def verdict(self):
+        """The groups most likely to be open."""
+        if self.target is None:
+            return {g.structure.name: g.open_groups() for g in self.gates}
+        likely = {g.structure.name: ops.convert_to_numpy(g.scaled_scores) for g in self.gates}
+        return self.survivors(likely)
+
+    def fix(self, keep):
+        """Open gates stay as they are at inference, closed ones are zero."""
+        for gate in self.gates:
+            # One that the target spares although it is shut opens a little, to be trained on.
+            value = np.maximum(ops.convert_to_numpy(gate.free()), 0.01)
+            gate.fix(np.where(keep[gate.structure.name], value, 0.0).astype("float32"))
+
+
+class SizePenalty(keras.regularizers.Regularizer):
+    """A penalty on the expected size of all gates.
+
+    Args:
+        gates: The gates; their `pressure` holds limit, multiplier, strength and the range of sizes.
+        size: From the expected number of open groups of each structure to a size.
+        kind: `"size"`: strength times size. `"l1"`: strength times the distance of the size from
+            the limit. `"lagrangian"`: the distance times the multiplier, and half its square times
+            the strength.
+
+    Source: Li et al., 2022, section 3; Wang et al., 2020, equation 6.
+    """
+
+    def __init__(self, gates, size: Callable, kind: str):
+        self.gates = gates
+        self.size = size
+        self.kind = kind
+
+    def __call__(self, _):
+        """The penalty, a scalar."""
+        limit, multiplier, strength, span = (self.gates.pressure[i] for i in range(4))
+        size = self.size({g.structure.name: ops.sum(g.expected()) for g in self.gates})
+        if self.kind == "size":
+            return strength * size
+        gap = (size - limit) / ops.maximum(span, 1e-12)
+        if self.kind == "l1":
+            return strength * ops.abs(gap)
+        return multiplier * gap + 0.5 * strength * ops.square(gap)
+
+    def get_config(self):
+        """Nothing: a model saved during training loads without it."""
+        return {}

@@ -1,0 +1,161 @@
+import keras
+import numpy as np
+import pytest
+
+import tfprune
+from tests.models import assert_same, noise, outputs, randomize, transformer
+from tfprune.callbacks import HardConcreteGates
+from tfprune.gates import gates_of
+
+X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
+
+
+def compiled(optimizer=None, **options):
+    model = randomize(transformer(units=24), 0)
+    model.compile(optimizer or keras.optimizers.AdamW(1e-2, weight_decay=0.1), "mse", **options)
+    return model
+
+
+def fit(model, *callbacks, epochs=4, **options):
+    return model.fit(
+        X, Y, batch_size=8, epochs=epochs, verbose=0, callbacks=list(callbacks), **options
+    )
+
+
+@pytest.mark.parametrize("pressure", ["lagrangian", "l1"])
+def test_the_target_is_met_and_the_gates_are_gone(pressure):
+    model = compiled()
+    names = [w.path for w in model.weights]
+    gates = HardConcreteGates(
+        target=tfprune.Sparsity(0.5), pressure=pressure, check_every=2, verbose=0
+    )
+    history = fit(model, gates).history
+    assert gates_of(model) is None and [w.path for w in model.weights] == names
+    assert len(model.optimizer._trainable_variables) == len(model.trainable_variables)
+    assert gates.reached == pytest.approx(0.5, abs=0.03)
+    assert history["groups/ffn"][-1] + history["groups/heads"][-1] < 26
+    small = tfprune.rebuild(model)
+    assert_same(outputs(model, X), outputs(small, X))
+    assert small.count_params() < 0.65 * model.count_params()
+
+
+def test_the_expected_size_goes_to_the_target():
+    model = compiled(keras.optimizers.Adam(1e-3))
+    seen = []
+
+    class Watched(HardConcreteGates):
+        def act(self, step, steps):
+            super().act(step, steps)
+            seen.append(self._gap(self.target.limit))
+
+    gates = Watched(
+        ["ffn"], target=tfprune.Sparsity(0.5), stop=0.9, score_learning_rate=0.1, verbose=0
+    )
+    fit(model, gates, epochs=60)
+    assert seen[0] > 0.4 and abs(np.mean(seen[-5:])) < 0.1
+
+
+def test_strength_alone_closes_gates():
+    def left(strength):
+        model = compiled(keras.optimizers.Adam(1e-3))
+        gates = HardConcreteGates(strength=strength, stop=None, score_learning_rate=0.2, verbose=0)
+        fit(model, gates, epochs=20)
+        return sum(np.count_nonzero(s.norms()) for s in tfprune.find_structures(model))
+
+    assert left(0.0) > left(50.0)
+
+
+def test_the_optimizer_keeps_its_memory():
+    model = compiled(keras.optimizers.Adam(1e-2))
+    fit(model, epochs=2)
+    optimizer = model.optimizer
+    step = int(keras.ops.convert_to_numpy(optimizer.iterations))
+    kernel = model.get_layer("out").kernel
+    place = next(i for i, v in enumerate(optimizer._trainable_variables) if v is kernel)
+    momentum = keras.ops.convert_to_numpy(optimizer._momentums[place]).copy()
+    gates = HardConcreteGates(target=tfprune.Sparsity(0.5), verbose=0)
+    gates.set_model(model)
+    assert model.optimizer is not optimizer
+    place = next(i for i, v in enumerate(model.optimizer._trainable_variables) if v is kernel)
+    np.testing.assert_array_equal(
+        momentum, keras.ops.convert_to_numpy(model.optimizer._momentums[place])
+    )
+    assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == step
+    assert len(model.optimizer._trainable_variables) == len(optimizer._trainable_variables) + 2
+
+
+def test_a_model_saved_in_between_loads_plainly(tmp_path):
+    model = compiled()
+    saver = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
+    fit(model, HardConcreteGates(target=tfprune.Sparsity(0.5), verbose=0), saver)
+    for epoch in (1, 4):
+        loaded = keras.saving.load_model(tmp_path / f"{epoch}.keras")
+        assert len(loaded.weights) == len(model.weights)
+
+
+def test_killed_and_resumed_is_not_killed(tmp_path):
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 3:
+                raise KeyboardInterrupt
+
+    def run(folder, *more):
+        model = compiled(keras.optimizers.Adam(1e-2))
+        gates = HardConcreteGates(target=tfprune.Sparsity(0.5), check_every=2, verbose=0)
+        backup = keras.callbacks.BackupAndRestore(folder)
+        fit(model, gates, backup, *more, shuffle=False)
+        return model
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", Kill())
+    resumed = run(tmp_path / "killed")
+    for s, t in zip(tfprune.find_structures(whole), tfprune.find_structures(resumed), strict=True):
+        np.testing.assert_array_equal(s.norms() > 0, t.norms() > 0)
+    assert_same(outputs(whole, X), outputs(resumed, X), 1e-3)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_with_jit_and_mixed_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = compiled(jit_compile=True)
+        gates = HardConcreteGates(target=tfprune.Sparsity(0.5), verbose=0)
+        fit(model, gates, epochs=2)
+        assert gates.reached == pytest.approx(0.5, abs=0.03)
+        assert_same(
+            outputs(model, X),
+            outputs(tfprune.rebuild(model), X),
+            1e-5 if policy == "float32" else 3e-2,
+        )
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize(
+    "options, name",
+    [
+        ({}, "target"),
+        ({"target": 0.5}, "target"),
+        ({"strength": -1}, "strength"),
+        ({"strength": float("nan")}, "strength"),
+        ({"strength": 1, "pressure": "l2"}, "pressure"),
+        ({"strength": 1, "warm_up": 2}, "warm_up"),
+        ({"strength": 1, "score_learning_rate": 0}, "score_learning_rate"),
+    ],
+)
+def test_bad_arguments(options, name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        HardConcreteGates(**options)
+
+
+def test_given_twice_or_out_of_reach():
+    model = compiled()
+    before = outputs(model, X)
+    with pytest.raises(ValueError, match="already being pruned"):
+        fit(model, *(HardConcreteGates(strength=1.0, verbose=0) for _ in range(2)))
+    model = compiled()
+    with pytest.raises(ValueError, match="`target` cannot be reached"):
+        fit(model, HardConcreteGates(target=tfprune.Parameters(0.01)))
+    assert_same(before, outputs(model, X), 0)
+    assert gates_of(model) is None
