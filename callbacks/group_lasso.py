@@ -10,6 +10,7 @@ import numpy as np
 
 from tfprune import regularizers
 from tfprune.callbacks.base import PruningCallback
+from tfprune.callbacks.strengths import checked_strengths, strength_of_each
 from tfprune.schedules import scheduled
 
 
@@ -100,11 +101,7 @@ class GroupLasso(PruningCallback):
             raise ValueError(
                 f"`words_per_batch` must be positive. Received: words_per_batch={words_per_batch!r}"
             )
-        if isinstance(strength, Mapping):
-            strength = {k: regularizers.checked_strength(v) for k, v in strength.items()}
-        elif not callable(strength):
-            strength = regularizers.checked_strength(strength)
-        self.strength = strength
+        self.strength = checked_strengths(strength)
         self.words_per_batch = words_per_batch
         self.step = step
         self.threshold = threshold
@@ -116,7 +113,7 @@ class GroupLasso(PruningCallback):
 
     def prepare(self):
         """Chooses each structure's strength and puts the penalties in place."""
-        self._schedules = self._strength_of_each()
+        self._schedules = [scheduled(s) for s in strength_of_each(self.strength, self.structures)]
         if self.step == "gradient":
             for index, structure in enumerate(self.structures):
                 pressure = regularizers.StructurePenalty(
@@ -133,16 +130,6 @@ class GroupLasso(PruningCallback):
                 "The strength is too high.",
                 stacklevel=2,
             )
-
-    def _strength_of_each(self):
-        chosen = [0.0] * len(self.structures)
-        if isinstance(self.strength, Mapping):
-            for pattern, value in self.strength.items():
-                for picked in self.structures.select([pattern]):
-                    chosen[[s.name for s in self.structures].index(picked.name)] = value
-        else:
-            chosen = [self.strength] * len(self.structures)
-        return [scheduled(value) for value in chosen]
 
     def _mode(self, structure):
         is_single = all(share.within is None for share in structure.slices)

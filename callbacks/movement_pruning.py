@@ -1,0 +1,254 @@
+"""Movement pruning during `fit`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune import criteria
+from tfprune.callbacks.gated import GatedPruning
+from tfprune.callbacks.strengths import checked_strengths, strength_of_each
+from tfprune.gates import BlockScores, MovementScores
+from tfprune.targets import Target
+
+METHODS = ("struct", "hybrid", "hybrid_filled", "block")
+# Under a strength, a group is closed when σ(S) is below this.
+CLOSED_BELOW = 0.1
+
+
+class MovementPruning(GatedPruning):
+    """Keeps what moves away from zero while a pretrained model is fine-tuned.
+
+    Scores are trained with the weights; what scores lowest is masked, more and more from `start` to
+    `stop`. Then heads and units are decided, and what stays trains on without masks.
+
+    Args:
+        method: `"struct"`: one score for each head and unit. `"hybrid"`: blocks of the attention
+            kernels, and units; a head goes with its blocks. `"hybrid_filled"`: likewise, and what
+            was masked inside the heads that stay is initialised anew when the masks come off.
+            `"block"`: blocks of all kernels.
+        target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops`, `Latency`; or a function of
+            the step since `start` that gives a sparsity, such as a schedule of
+            tensorflow_model_optimization.
+        strength: Instead of a target: λ of the penalty `λ Σ σ(S)`; what falls below σ(S) = 0.1 is
+            masked. A dictionary from patterns to strengths, as in `GroupLasso`, sets λ by part. A
+            single number counts `1/32` for whole heads and `decoder_strength` times for
+            structures of a decoder, as in the paper.
+        decoder_strength: See `strength`.
+        structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
+        block: Height and width of the blocks.
+        score_learning_rate: Learning rate of the scores, for Adam and its kin.
+        start: When masking begins: steps (int), a fraction of this fit (float), or an `Epoch`
+            or `Plateau` of `tfprune.schedules`.
+        stop: When it ends, likewise; the rest of the fit cools down.
+        within: As in `ImportancePruning`; by default each kind loses the same share, since scores
+            of units, heads and blocks are not of one size.
+        round_to: As in `ImportancePruning`.
+        check_every: Steps from one change of the masks to the next.
+        verbose: 1 prints a table at the end.
+
+    Raises:
+        ValueError: For arguments out of range; in `fit`, if a target cannot be reached, and as
+            `PruningCallback`.
+
+    Source: Lagunas et al., "Block Pruning For Faster Transformers", 2021, section 3 and 4; the
+    share masked follows Zhu & Gupta, "To Prune, or Not to Prune", 2017, equation 1.
+
+    Example:
+
+    >>> import keras, numpy as np, tfprune
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> x = np.random.default_rng(0).normal(size=(64, 4))
+    >>> pruning = MovementPruning("struct", target=tfprune.Sparsity(0.5), verbose=0)
+    >>> history = model.fit(x, x[:, :1], epochs=3, verbose=0, callbacks=[pruning])
+    >>> tfprune.find_structures(tfprune.rebuild(model))[0].groups
+    4
+    """
+
+    def __init__(
+        self,
+        method: str = "struct",
+        target: Target | None = None,
+        strength: float | Mapping[str, float] | None = None,
+        decoder_strength: float = 2.0,
+        structures=None,
+        block: tuple[int, int] = (32, 32),
+        score_learning_rate: float = 0.01,
+        start=0.1,
+        stop=0.7,
+        within: str = "kind",
+        round_to: Mapping[str, int] | None = None,
+        check_every: int = 10,
+        verbose: int = 1,
+    ):
+        super().__init__(
+            structures, target, start, stop, within, False, round_to, check_every, verbose
+        )
+        if method not in METHODS:
+            raise ValueError(
+                f"`method` must be one of {', '.join(map(repr, METHODS))}. Received: {method!r}"
+            )
+        if (target is None) == (strength is None):
+            raise ValueError(
+                "Either `target` or `strength` must be given. Received: "
+                f"target={target!r}, strength={strength!r}"
+            )
+        if not score_learning_rate > 0:
+            raise ValueError(
+                f"`score_learning_rate` must be positive. Received: {score_learning_rate!r}"
+            )
+        self.method = method
+        self.strength = None if strength is None else checked_strengths(strength)
+        self.decoder_strength = decoder_strength
+        self.block = block
+        self.score_learning_rate = score_learning_rate
+
+    # -- gates -----------------------------------------------------------------------------------
+
+    def make_gates(self):
+        """A score for each group, or for each block of each kernel."""
+        scale = self.score_scale(self.score_learning_rate)
+        gates = []
+        for s in self.structures:
+            if not self._in_blocks(s):
+                gates.append(MovementScores(s, scale))
+                continue
+            kernels = [share for share in s.slices if share.attribute == "kernel"]
+            for i, share in enumerate(kernels):
+                name = f"{s.name}_{i}_blocks".replace("/", "_")
+                gates.append(BlockScores(s, share, self.block, scale, name))
+        return gates
+
+    def _in_blocks(self, structure):
+        of_heads = any(share.within is not None for share in structure.slices)
+        return self.method == "block" or (self.method.startswith("hybrid") and of_heads)
+
+    def prepare(self):
+        """Puts the penalty on the scores into the loss."""
+        super().prepare()
+        if self.strength is None:
+            return
+        self._strengths = strength_of_each(self.strength, self.structures)
+        if not isinstance(self.strength, Mapping):
+            for i, s in enumerate(self.structures):
+                self._strengths[i] *= self.decoder_strength if "decoder" in s.name else 1.0
+                whole_heads = s.kind == "heads" and not self._in_blocks(s)
+                self._strengths[i] /= 32 if whole_heads else 1
+        names = [s.name for s in self.structures]
+        for gate in self.gates:
+            place = names.index(gate.structure.name)
+            self._pressure.press(gate.scores, ScorePenalty(gate, self.strengths, place))
+
+    # -- during the fit --------------------------------------------------------------------------
+
+    def act(self, step, steps):
+        """Masks what scores lowest, as much of it as the schedule says."""
+        self.hold()
+        if self.strength is not None:
+            self.strengths.assign(np.asarray(self._strengths, "float32"))
+            for gate in self.gates:
+                gate.threshold.assign(math.log(CLOSED_BELOW / (1 - CLOSED_BELOW)))
+            return
+        progress = self._progress(step)
+        keep = self.survivors(criteria.movement(self.model), progress)
+        for gate in self.gates:
+            if not isinstance(gate, BlockScores):
+                closed = ~keep[gate.structure.name]
+                scores = ops.convert_to_numpy(gate.scaled_scores)
+                gate.threshold.assign(scores[closed].max() if closed.any() else -1e9)
+        self._mask_blocks(progress)
+
+    def _progress(self, step):
+        first, last = self.span()
+        if self.schedule:
+            return self.schedule(max(step - first, 0))
+        passed = min(max(step - first, 0) / max(last - first, 1), 1.0)
+        return 1.0 - (1.0 - passed) ** 3
+
+    def _mask_blocks(self, progress):
+        """Closes the same share of blocks as the target removes of the structures' cost."""
+        blocks = [g for g in self.gates if isinstance(g, BlockScores)]
+        if not blocks:
+            return
+        share = progress if self.schedule else progress * self._share_to_go()
+        scores = np.concatenate([ops.convert_to_numpy(g.scaled_scores).ravel() for g in blocks])
+        number = int(share * len(scores))
+        threshold = np.sort(scores)[number - 1] if number else -1e9
+        for gate in blocks:
+            gate.threshold.assign(threshold)
+
+    def _share_to_go(self):
+        full = {s.name: s.groups for s in self.structures}
+        least = self._cost(dict.fromkeys(full, 0))
+        return (self._cost(full) - self.target.limit) / max(self._cost(full) - least, 1e-12)
+
+    def rest(self):
+        """No pressure."""
+        self.strengths.assign(np.zeros(len(self.structures), "float32"))
+        super().rest()
+
+    # -- the decision ----------------------------------------------------------------------------
+
+    def verdict(self):
+        """What scores highest; under a strength, what is not masked."""
+        if self.strength is None:
+            final = self.schedule(10**9) if self.schedule else 1.0
+            return self.survivors(criteria.movement(self.model), final)
+        return {s.name: self._open(s) for s in self.structures}
+
+    def _open(self, structure):
+        mine = [g for g in self.gates if g.structure is structure]
+        if not isinstance(mine[0], BlockScores):
+            return mine[0].open_groups()
+        # A group works as long as something makes it and something reads it.
+        silencers = [id(s.variable) for s in structure.silencers]
+        made = [g.open_groups() for g in mine if id(g.shares[0].variable) in silencers]
+        read = [g.open_groups() for g in mine if g.shares[0].role == "consumer"]
+        return np.logical_or.reduce(made) & np.logical_or.reduce(read)
+
+    def fix(self, keep):
+        """Masks of whole groups stay; those of blocks in groups that live come off."""
+        for gate in self.gates:
+            stays = keep[gate.structure.name].astype("float32")
+            if not isinstance(gate, BlockScores):
+                gate.fix(stays)
+                continue
+            share = gate.shares[0]
+            mask = ops.convert_to_numpy(gate.over(share, False))
+            value = ops.convert_to_numpy(share.variable) * mask
+            if self.method == "hybrid_filled":
+                fresh = share.layer.kernel_initializer(share.variable.shape)
+                value = np.where(mask == 0, ops.convert_to_numpy(fresh), value)
+            share.variable.assign(value)
+            gate.fix(np.ones(gate.scores.shape, "float32"))
+
+
+class ScorePenalty(keras.regularizers.Regularizer):
+    """`λ Σ σ(S)` over the scores of one gate.
+
+    Args:
+        gate: The gate.
+        strengths: Variable `(structures,)` that holds the present λ of each structure.
+        place: The structure's place in it.
+
+    Source: Lagunas et al., 2021, section 3.2.
+    """
+
+    def __init__(self, gate, strengths, place):
+        self.gate = gate
+        self.strengths = strengths
+        self.place = place
+
+    def __call__(self, _):
+        """The penalty, a scalar."""
+        return self.strengths[self.place] * ops.sum(self.gate.expected())
+
+    def get_config(self):
+        """Nothing: a model saved during training loads without it."""
+        return {}

@@ -1,0 +1,154 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import tfprune
+from tests.models import assert_same, noise, outputs, randomize, transformer
+from tfprune.callbacks import MovementPruning
+from tfprune.gates import BlockScores, MovementScores, gates_of
+
+X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
+
+
+def compiled(**options):
+    model = randomize(transformer(units=24, activation="gelu"), 0)
+    model.compile(keras.optimizers.Adam(1e-3), "mse", **options)
+    return model
+
+
+def fit(model, *callbacks, epochs=5, **options):
+    return model.fit(
+        X, Y, batch_size=8, epochs=epochs, verbose=0, callbacks=list(callbacks), **options
+    )
+
+
+@pytest.mark.parametrize("method", ["struct", "hybrid", "hybrid_filled", "block"])
+def test_the_target_is_met_and_nothing_is_left_of_the_scores(method):
+    model = compiled()
+    names = [w.path for w in model.weights]
+    pruning = MovementPruning(
+        method,
+        target=tfprune.Sparsity(0.5),
+        block=(4, 2),
+        within="model" if method == "struct" else "kind",
+        check_every=2,
+        verbose=0,
+    )
+    history = fit(model, pruning).history
+    assert gates_of(model) is None and [w.path for w in model.weights] == names
+    assert pruning.reached == pytest.approx(0.5, abs=0.03)
+    small = tfprune.rebuild(model)
+    assert_same(outputs(model, X), outputs(small, X))
+    assert small.count_params() < 0.65 * model.count_params()
+    assert history["groups/ffn"][-1] + history["groups/heads"][-1] < 26
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_more_and_more_is_masked():
+    model = compiled()
+    seen = []
+
+    class Watched(MovementPruning):
+        def act(self, step, steps):
+            super().act(step, steps)
+            seen.append([int(g.open_groups().sum()) for g in self.gates])
+
+    pruning = Watched(
+        "struct",
+        target=tfprune.Sparsity(0.5),
+        structures=["ffn"],
+        start=0.0,
+        stop=0.8,
+        check_every=4,
+        verbose=0,
+    )
+    fit(model, pruning)
+    # 4, 8 and 12 of 16 steps: 1-(3/4)^3, 1-(1/2)^3, 1-(1/4)^3 of the half that goes.
+    assert seen == [[24], [24 - 7], [24 - 10], [24 - 12]]
+
+
+def test_blocks_are_masked_as_a_share_and_filled_anew():
+    filled = {}
+    for method in ("hybrid", "hybrid_filled"):
+        keras.utils.set_random_seed(0)
+        model = compiled()
+        pruning = MovementPruning(
+            method, target=tfprune.Sparsity(0.5), block=(2, 2), start=0.0, stop=0.5, verbose=0
+        )
+
+        class Decided(keras.callbacks.Callback):
+            closed = None
+
+            def on_epoch_end(self, epoch, logs=None, pruning=pruning):
+                self.model  # noqa: B018
+                if not pruning.decided:
+                    blocks = [g for g in pruning.gates if isinstance(g, BlockScores)]
+                    self.closed = np.mean(
+                        np.concatenate([ops.convert_to_numpy(g.values()).ravel() for g in blocks])
+                        == 0
+                    )
+
+        fit(model, Decided(), pruning, epochs=4)
+        (head,) = np.flatnonzero(tfprune.find_structures(model)["attention"].norms())
+        value = model.get_layer("attention")._value_dense.kernel
+        filled[method] = ops.convert_to_numpy(value)[:, head]
+    assert not np.array_equal(filled["hybrid"], filled["hybrid_filled"])
+    assert np.abs(filled["hybrid"]).min() < 0.02  # Masked before, so trained from zero.
+
+
+def test_strength_alone_masks():
+    def left(strength):
+        model = compiled()
+        pruning = MovementPruning(
+            strength=strength, score_learning_rate=0.2, start=0, stop=0.9, verbose=0
+        )
+        fit(model, pruning, epochs=10)
+        return {s.name: np.count_nonzero(s.norms()) for s in tfprune.find_structures(model)}
+
+    none, strong, by_part = left(0.0), left(10.0), left({"ffn": 10.0})
+    assert none["ffn_in"] > 12 > strong["ffn_in"]
+    assert by_part["ffn_in"] == strong["ffn_in"] and by_part["attention"] == none["attention"]
+
+
+def test_strengths_of_a_decoder_and_of_heads():
+    from tfprune.translation import student
+
+    model = student(60, 1, 1, model_dim=8, feed_forward_dim=12, num_heads=2, max_length=8)
+    model.compile("adam", "mse")
+    pruning = MovementPruning(strength=0.32, structures=["ffn", ".*attention.*"], verbose=0)
+    pruning.set_model(model)
+    found = dict(zip((s.name for s in pruning.structures), pruning._strengths, strict=True))
+    assert found["encoder_0_ffn_in"] == pytest.approx(0.32)
+    assert found["encoder_0_attention"] == pytest.approx(0.01)
+    assert found["decoder_0_ffn_in"] == pytest.approx(0.64)
+    pruning._take_off()
+
+
+def test_what_is_laid_over_what():
+    model = compiled()
+    for method, kinds in {
+        "struct": [MovementScores] * 2,
+        "hybrid": [BlockScores] * 4 + [MovementScores],
+        "block": [BlockScores] * 6,
+    }.items():
+        pruning = MovementPruning(method, target=tfprune.Sparsity(0.5), verbose=0)
+        pruning.set_model(model)
+        assert [type(g) for g in pruning.gates] == kinds
+        pruning._take_off()
+        assert gates_of(model) is None
+
+
+@pytest.mark.parametrize(
+    "options, name",
+    [
+        ({}, "target"),
+        ({"target": tfprune.Sparsity(0.5), "strength": 1.0}, "strength"),
+        ({"method": "heads", "strength": 1.0}, "method"),
+        ({"strength": -1.0}, "strength"),
+        ({"strength": 1.0, "score_learning_rate": float("nan")}, "score_learning_rate"),
+    ],
+)
+def test_bad_arguments(options, name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        MovementPruning(**options)
