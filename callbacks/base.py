@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.callbacks.distillers import add_penalties, is_distiller, remove_penalties
 from tfprune.callbacks.optimizer_slots import clear_slots
 from tfprune.callbacks.pressure import attach, detach
 from tfprune.schedules import Clock, Plateau, when
@@ -30,7 +31,9 @@ class PruningCallback(keras.callbacks.Callback):
         verbose: 0 for silence, 1 for a table at the end.
 
     Attributes:
-        structures: The structures, once the fit has begun.
+        subject: The model that is pruned: the one that is trained, or the student of a
+            `keras.distillation.Distiller`.
+        structures: Its structures, once the fit has begun.
         history: Epoch by epoch, structure name to the number of groups left.
     """
 
@@ -136,8 +139,9 @@ class PruningCallback(keras.callbacks.Callback):
     def set_model(self, model):
         """Checks the model and finds its structures."""
         super().set_model(model)
+        self.subject = model.student if is_distiller(model) else model
         self._check_model(model)
-        self.structures = find_structures(model).select(self.patterns)
+        self.structures = find_structures(self.subject).select(self.patterns)
         self._fallen = {s.name: np.zeros(s.groups, bool) for s in self.structures}
         for structure in self.structures:
             if not np.all(np.isfinite(structure.norms())):
@@ -145,15 +149,17 @@ class PruningCallback(keras.callbacks.Callback):
                     f"The weights of {structure.name!r} are not finite; pruning cannot start. "
                     "Load weights from before the training diverged."
                 )
-        self._pressure = attach(model, len(self.structures))
+        self._pressure = attach(self.subject, len(self.structures))
         try:
             self.prepare()
+            if is_distiller(model):
+                add_penalties(model, self._pressure)
         except BaseException:
             self._take_off()
             raise
 
     def _check_model(self, model):
-        if not model.built:
+        if not self.subject.built:
             raise ValueError(
                 f"The model must be built before `fit` for {type(self).__name__}, so that its "
                 "structures can be found: give it an `Input`, or call it once on data."
@@ -220,7 +226,9 @@ class PruningCallback(keras.callbacks.Callback):
 
     def _take_off(self):
         self.take_off()
-        detach(self.model)
+        detach(self.subject)
+        if is_distiller(self.model):
+            remove_penalties(self.model)
         self.model.train_function = None  # It reads variables that are gone.
 
     def _iterations(self) -> int:

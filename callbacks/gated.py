@@ -39,19 +39,19 @@ class GatedPruning(TargetedPruning):
     def prepare(self):
         """Lays the gates on, and tells the optimizer."""
         super().prepare()
-        left_behind = gates_of(self.model)
+        left_behind = gates_of(self.subject)
         if left_behind is not None and left_behind.in_use:
-            detach(self.model)  # An earlier fit was interrupted.
+            detach(self.subject)  # An earlier fit was interrupted.
         with variables_scope(self.model):
-            self.gates = attach(self.model, self.make_gates())
+            self.gates = attach(self.subject, self.make_gates())
             self.gates.in_use = True
             self._renew_optimizer([gate.scores for gate in self.gates])
 
     def take_off(self):
         """Multiplies the gates into the weights; or lifts them, if nothing was decided."""
-        if gates_of(self.model) is None:
+        if gates_of(self.subject) is None:
             return
-        detach(self.model, fold=self.decided)
+        detach(self.subject, fold=self.decided)
         with variables_scope(self.model):
             self._renew_optimizer()
 

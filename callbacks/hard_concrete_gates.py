@@ -116,7 +116,7 @@ class HardConcreteGates(GatedPruning):
     def prepare(self):
         """Puts the penalty on the gates' size into the loss."""
         super().prepare()
-        cost = self._cost or Sparsity(0.0).cost(self.model, self.structures)
+        cost = self._cost or Sparsity(0.0).cost(self.subject, self.structures)
         smooth = self.target.smooth(cost, self.structures) if self.target else cost
         penalty = SizePenalty(self.gates, smooth, self._kind())
         self._pressure.press(self.gates[0].scores, penalty)

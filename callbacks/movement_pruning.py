@@ -156,7 +156,7 @@ class MovementPruning(GatedPruning):
                 gate.threshold.assign(math.log(CLOSED_BELOW / (1 - CLOSED_BELOW)))
             return
         progress = self._progress(step)
-        keep = self.survivors(criteria.movement(self.model), progress)
+        keep = self.survivors(criteria.movement(self.subject), progress)
         for gate in self.gates:
             if not isinstance(gate, BlockScores):
                 closed = ~keep[gate.structure.name]
@@ -199,7 +199,7 @@ class MovementPruning(GatedPruning):
         """What scores highest; under a strength, what is not masked."""
         if self.strength is None:
             final = self.schedule(10**9) if self.schedule else 1.0
-            return self.survivors(criteria.movement(self.model), final)
+            return self.survivors(criteria.movement(self.subject), final)
         return {s.name: self._open(s) for s in self.structures}
 
     def _open(self, structure):

@@ -33,20 +33,26 @@ class Pressure(keras.Layer):
         self.notes.assign(np.full(structures + 5, np.nan, "float32"))
         self.built = True
         self.in_use = False
-        self.replaced = _Replaced()
+        self.replaced = _Untracked()
+        self.pressing = _Untracked()
 
     def press(self, variable: keras.Variable, regularizer) -> None:
         """Lays a regularizer on a variable, on top of the one it has, until `detach`."""
         own = variable.regularizer
         self.replaced.append((variable, own))
+        self.pressing.append((variable, regularizer))
         variable.regularizer = regularizer if own is None else lambda x: own(x) + regularizer(x)
+
+    def penalties(self):
+        """The sum of what presses, a scalar."""
+        return sum((regularizer(variable) for variable, regularizer in self.pressing.items), 0.0)
 
     def call(self, inputs):
         """Passes its input on; it is never called."""
         return inputs
 
 
-class _Replaced:
+class _Untracked:
     """A list that Keras does not look into: what is in it is tracked elsewhere."""
 
     def __init__(self):

@@ -61,7 +61,7 @@ class TargetedPruning(PruningCallback):
     def prepare(self):
         """Learns what groups cost; a target out of reach is an error now, not hours later."""
         if self.target is not None:
-            self._cost = self.target.cost(self.model, self.structures)
+            self._cost = self.target.cost(self.subject, self.structures)
             self.survivors({s.name: np.zeros(s.groups) for s in self.structures})
 
     def survivors(self, scores, progress: float = 1.0) -> dict[str, np.ndarray]:
@@ -74,7 +74,7 @@ class TargetedPruning(PruningCallback):
         target = self.target or Sparsity(progress)
         return choose(
             target,
-            self.model,
+            self.subject,
             self.structures,
             lambda s: np.where(self.fallen(s), -np.inf, self._scores_of(scores, s)),
             self.within,

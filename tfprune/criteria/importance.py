@@ -69,7 +69,7 @@ def gradient_importance(
     """
     if per not in ("example", "batch"):
         raise ValueError(f"`per` must be 'example' or 'batch'. Received: per={per!r}")
-    if not model.built or not model.compiled:
+    if not model.compiled or (structures is None and not model.built):
         raise ValueError("`model` must be built and compiled: its loss tells what matters.")
     structures = find_structures(model) if structures is None else structures
     probe = _Probe(model, structures, per)

@@ -1,0 +1,57 @@
+import keras
+import numpy as np
+import pytest
+
+import tfprune
+from tests.models import assert_same, noise, outputs, randomize, transformer
+from tfprune.callbacks import GroupLasso, HardConcreteGates, ImportancePruning, MovementPruning
+from tfprune.gates import gates_of
+
+X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
+
+
+def distiller(optimizer=None, loss_weight=0.5):
+    model = keras.distillation.Distiller(
+        teacher=randomize(transformer(units=24), 1),
+        student=randomize(transformer(units=24), 2),
+        distillation_losses=keras.distillation.LogitsDistillation(temperature=2.0, loss="mse"),
+        student_loss_weight=loss_weight,
+    )
+    model.compile(optimizer or keras.optimizers.Adam(1e-3), loss="mse")
+    return model
+
+
+HALF = {"target": tfprune.Sparsity(0.5), "verbose": 0}
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        lambda: GroupLasso(strength=0.1, verbose=0, relative_threshold=0.9),
+        lambda: HardConcreteGates(**HALF),
+        lambda: MovementPruning("hybrid", block=(4, 2), **HALF),
+        lambda: ImportancePruning(data=(X, Y), **HALF),
+    ],
+)
+def test_the_student_is_pruned_and_the_teacher_is_not(callback):
+    model = distiller()
+    teacher = outputs(model.teacher, X)
+    model.fit(X, Y, batch_size=8, epochs=4, verbose=0, callbacks=[callback()])
+    assert_same(teacher, outputs(model.teacher, X), 0)
+    assert gates_of(model.student) is None and "compute_loss" not in vars(model)
+    small = tfprune.rebuild(model.student)
+    assert small.count_params() < model.teacher.count_params()
+    assert_same(outputs(model.student, X), outputs(small, X))
+
+
+def test_the_penalty_is_in_the_loss():
+    model = distiller(keras.optimizers.SGD(0.0))
+    plain = model.fit(X, Y, batch_size=32, verbose=0).history["loss"][0]
+    lasso = GroupLasso(["ffn"], strength=0.3, threshold=0, relative_threshold=0, verbose=0)
+    pressed = model.fit(X, Y, batch_size=32, verbose=0, callbacks=[lasso]).history["loss"][0]
+    (structure,) = tfprune.find_structures(model.student).select(["ffn"])
+    penalty = float(keras.ops.convert_to_numpy(tfprune.regularizers.penalty(structure)))
+    assert pressed - plain == pytest.approx(0.3 * penalty, rel=1e-4)
+    again = model.fit(X, Y, batch_size=32, verbose=0).history["loss"][0]
+    assert again == pytest.approx(plain, rel=1e-5)
+    assert np.isfinite(again)
