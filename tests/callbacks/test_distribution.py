@@ -12,17 +12,25 @@ TRAIN = """
 import contextlib, json, sys
 import keras, numpy as np
 from tests.models import noise, randomize, transformer
-from tfprune.callbacks import GroupLasso
+import tfprune
+from tfprune.callbacks import GroupLasso, HardConcreteGates, MovementPruning
 from tfprune.structures import find_structures
+
+def callback():
+    half = dict(structures=["ffn"], target=tfprune.Sparsity(0.5), check_every=2, verbose=0)
+    return {
+        "lasso": lambda: GroupLasso(strength=0.05, check_every=2, verbose=0),
+        "movement": lambda: MovementPruning(**half),
+        "hard concrete": lambda: HardConcreteGates(**half),
+    }[sys.argv[1]]()
 
 def run(scope):
     keras.utils.set_random_seed(0)
     with scope:
         model = randomize(transformer())
         model.compile(keras.optimizers.Adam(1e-2), "mse")
-    lasso = GroupLasso(strength=0.05, check_every=2, verbose=0)
     model.fit(noise(32, 3, 8), noise(32, 3, 3, seed=2), batch_size=8, epochs=25, shuffle=False,
-              verbose=0, callbacks=[lasso])
+              verbose=0, callbacks=[callback()])
     return {
         "left": {s.name: int(np.count_nonzero(s.norms())) for s in find_structures(model)},
         "total": float(sum(np.abs(w).sum() for w in model.get_weights())),
@@ -47,26 +55,37 @@ print(json.dumps([alone, run(contextlib.nullcontext())]))
 """
 
 
-def both(code):
+def both(code, method):
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     out = subprocess.run(
-        [sys.executable, "-c", TRAIN + code], capture_output=True, text=True, env=environment
+        [sys.executable, "-c", TRAIN + code, method],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert out.returncode == 0, out.stderr[-2000:]
     return json.loads(out.stdout.strip().splitlines()[-1])
 
 
-def check(alone, together):
-    assert alone["left"] == together["left"]
+def check(alone, together, draws):
     assert 0 < alone["left"]["ffn_in"] < 12
+    if draws:  # Each device draws its own gates.
+        assert together["left"]["ffn_in"] == 6
+        return
+    assert alone["left"] == together["left"]
     assert together["total"] == pytest.approx(alone["total"], rel=1e-3)
 
 
+METHODS = ["lasso", "movement", "hard concrete"]
+
+
 @pytest.mark.tensorflow_only
-def test_mirrored_strategy():
-    check(*both(MIRRORED))
+@pytest.mark.parametrize("method", METHODS)
+def test_mirrored_strategy(method):
+    check(*both(MIRRORED, method), draws=method == "hard concrete")
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="DataParallel is tested on JAX")
-def test_data_parallel():
-    check(*both(PARALLEL))
+@pytest.mark.parametrize("method", METHODS)
+def test_data_parallel(method):
+    check(*both(PARALLEL, method), draws=method == "hard concrete")
