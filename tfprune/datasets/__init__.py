@@ -1,7 +1,17 @@
-"""Parallel text: fetched once by the package manager, or made on the spot."""
+"""Text and weights: fetched once by a package manager, or made on the spot."""
 
+from tfprune.datasets.labelled import LabelledText
 from tfprune.datasets.libreoffice import libreoffice_help
+from tfprune.datasets.minilm import minilm
+from tfprune.datasets.movie_reviews import movie_reviews
 from tfprune.datasets.numbers import number_words
 from tfprune.datasets.parallel import ParallelText
 
-__all__ = ["ParallelText", "libreoffice_help", "number_words"]
+__all__ = [
+    "LabelledText",
+    "ParallelText",
+    "libreoffice_help",
+    "minilm",
+    "movie_reviews",
+    "number_words",
+]
