@@ -1,5 +1,6 @@
 """Text and weights: fetched once by a package manager, or made on the spot."""
 
+from tfprune.datasets.bucketed import TextBatches
 from tfprune.datasets.labelled import LabelledText
 from tfprune.datasets.libreoffice import libreoffice_help
 from tfprune.datasets.minilm import minilm
@@ -10,6 +11,7 @@ from tfprune.datasets.parallel import ParallelText
 __all__ = [
     "LabelledText",
     "ParallelText",
+    "TextBatches",
     "libreoffice_help",
     "minilm",
     "movie_reviews",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 
+from tfprune.datasets.bucketed import Bucketed, padded_to
 from tfprune.datasets.parallel import Pair
 from tfprune.translation.vocabulary import Vocabulary
 
 
-class Batches(keras.utils.PyDataset):
+class Batches(Bucketed):
     """Sentence pairs in batches of about the same number of tokens.
 
     Lengths are padded to a multiple of 8, so that few shapes occur and a compiled step is reused.
@@ -48,7 +48,6 @@ class Batches(keras.utils.PyDataset):
         length_multiple: int = 8,
         **kwargs,
     ):
-        super().__init__(**kwargs)
         if tokens_per_batch < max_length:
             raise ValueError(
                 "`tokens_per_batch` must be at least `max_length`. Received: "
@@ -67,37 +66,26 @@ class Batches(keras.utils.PyDataset):
                 f"`pairs` must hold at least one pair of 1 to {max_length - 1} tokens. "
                 f"Received: {len(pairs)} pairs, none of which fits."
             )
-        self.tokens_per_batch = tokens_per_batch
         self.length_multiple = length_multiple
-        self.shuffle = shuffle
-        self.seed = seed
-        self.epoch = initial_epoch
-        self._arrange()
+        lengths = [max(self._length([s]), self._length([t])) for s, t, _ in self._examples]
+        super().__init__(
+            lengths, lambda n: tokens_per_batch // n, shuffle, seed, initial_epoch, **kwargs
+        )
 
     @property
     def words(self) -> int:
         """Target tokens in one epoch, the end of each sentence counted."""
         return sum(len(labels) for _, _, labels in self._examples)
 
-    def __len__(self):
-        return len(self._batches)
-
     def __getitem__(self, index):
-        chosen = [self._examples[i] for i in self._batches[index]]
+        chosen = [self._examples[i] for i in self.numbers(index)]
         source = self._padded([s for s, _, _ in chosen])
         target = self._padded([t for _, t, _ in chosen])
         labels = self._padded([y for _, _, y in chosen])
         return {"source": source, "target": target}, labels, (labels != 0).astype("float32")
 
-    def on_epoch_end(self):
-        """Arranges the next epoch."""
-        self.epoch += 1
-        if self.shuffle:
-            self._arrange()
-
     def _length(self, sequences) -> int:
-        longest = max(len(s) for s in sequences)
-        return -(-longest // self.length_multiple) * self.length_multiple
+        return padded_to(self.length_multiple, max(len(s) for s in sequences))
 
     def _padded(self, sequences):
         array = np.zeros((len(sequences), self._length(sequences)), "int32")
@@ -105,46 +93,11 @@ class Batches(keras.utils.PyDataset):
             row[: len(sequence)] = sequence
         return array
 
-    def _arrange(self):
-        order = np.arange(len(self._examples))
-        draw = np.random.default_rng((self.seed, self.epoch))
-        if self.shuffle:
-            draw.shuffle(order)
-        lengths = [max(self._length([s]), self._length([t])) for s, t, _ in self._examples]
-        buckets: dict[int, list[int]] = {}
-        batches = []
-        for i in order:
-            bucket = buckets.setdefault(lengths[i], [])
-            bucket.append(int(i))
-            if len(bucket) >= self.tokens_per_batch // lengths[i]:
-                batches.append(buckets.pop(lengths[i]))
-        batches.extend(bucket for _, bucket in sorted(buckets.items()))
-        if self.shuffle:
-            draw.shuffle(batches)
-        self._batches = batches
-        self._put_different_shapes_first()
-
-    def _put_different_shapes_first(self):
-        """Lets the first two batches differ in every size.
-
-        Keras takes its input signature from them: what differs stays open, and no later batch of
-        another shape is refused or compiled anew.
-        """
-        shapes = [self._shape(batch) for batch in self._batches]
-        for i in range(min(len(shapes), 50)):
-            for j in range(i + 1, len(shapes)):
-                if all(a != b for a, b in zip(shapes[i], shapes[j], strict=True)):
-                    for place, other in ((0, i), (1, j)):
-                        self._batches[place], self._batches[other] = (
-                            self._batches[other],
-                            self._batches[place],
-                        )
-                    return
-
-    def _shape(self, batch):
-        examples = [self._examples[i] for i in batch]
+    def shape(self, numbers):
+        """Sentences, tokens of the source, tokens of the target."""
+        examples = [self._examples[i] for i in numbers]
         return (
-            len(batch),
+            len(numbers),
             self._length([s for s, _, _ in examples]),
             self._length([t for _, t, _ in examples]),
         )

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from tfprune.datasets import TextBatches
+
+EXAMPLES = [("word " * (1 + i % 19), i % 2) for i in range(100)]
+
+
+class Tokenizer:
+    cls_token_id, sep_token_id = 101, 102
+
+    def __call__(self, texts):
+        return [[7] * len(text.split()) for text in texts]
+
+
+def test_texts_are_packed_and_batched_by_length():
+    data = TextBatches(EXAMPLES, Tokenizer(), batch_size=8, max_length=16, seed=3)
+    seen = []
+    for i in range(len(data)):
+        x, labels = data[i]
+        ids, mask = x["token_ids"], x["padding_mask"]
+        assert ids.shape == mask.shape and ids.shape[1] in (8, 16) and len(ids) <= 8
+        np.testing.assert_array_equal(mask, ids != 0)
+        assert np.all(ids[:, 0] == 101) and not x["segment_ids"].any()
+        for row, label in zip(ids, labels, strict=True):
+            row = row[row != 0]
+            assert row[-1] == 102 and np.all(row[1:-1] == 7)
+            seen.append((len(row), int(label)))
+    expected = [(min(1 + i % 19, 14) + 2, i % 2) for i in range(100)]
+    assert sorted(seen) == sorted(expected)
+    assert all(
+        a != b
+        for a, b in zip(
+            data[0][1].shape + data[0][0]["token_ids"].shape[1:],
+            data[1][1].shape + data[1][0]["token_ids"].shape[1:],
+            strict=True,
+        )
+    )
+
+
+def test_epochs_differ_and_can_be_resumed():
+    data = TextBatches(EXAMPLES, Tokenizer(), batch_size=8, seed=3)
+    first = data[2][0]["token_ids"]
+    data.on_epoch_end()
+    resumed = TextBatches(EXAMPLES, Tokenizer(), batch_size=8, seed=3, initial_epoch=1)
+    for i in range(len(data)):
+        np.testing.assert_array_equal(data[i][1], resumed[i][1])
+    other = data[2][0]["token_ids"]
+    assert first.shape != other.shape or not np.array_equal(first, other)
+    still = TextBatches(EXAMPLES, Tokenizer(), shuffle=False)
+    before = still[0][1]
+    still.on_epoch_end()
+    np.testing.assert_array_equal(before, still[0][1])
+
+
+def test_bad_numbers():
+    for options in ({"batch_size": 0}, {"max_length": 2}):
+        with pytest.raises(ValueError, match="`batch_size`"):
+            TextBatches(EXAMPLES, Tokenizer(), **options)
+    with pytest.raises(ValueError, match="`examples`"):
+        TextBatches([], Tokenizer())

@@ -1,0 +1,165 @@
+"""Batches of examples of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+
+from tfprune.datasets.labelled import Example
+
+
+class Bucketed(keras.utils.PyDataset):
+    """Base of data sets that batch examples of one padded length together.
+
+    Each epoch has its own order, which depends on the seed and the number of the epoch alone, so
+    that a resumed fit sees what the whole one would have seen.
+
+    A subclass sets what it needs, calls `arrange` once, and says how a batch looks in `__getitem__`
+    (the numbers of its examples are `self.numbers(index)`) and `shape`.
+
+    Args:
+        lengths: The padded length of each example.
+        batch_size: From a padded length to the number of examples in a batch.
+        shuffle: Whether the order changes with each epoch.
+        seed: Seed of the order.
+        initial_epoch: The first epoch's number, when training is resumed.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: Callable[[int], int],
+        shuffle: bool = True,
+        seed: int = 0,
+        initial_epoch: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = initial_epoch
+        self.arrange()
+
+    def shape(self, numbers: Sequence[int]) -> tuple[int, ...]:
+        """The sizes that differ from batch to batch."""
+        return len(numbers), self.lengths[numbers[0]]
+
+    def numbers(self, index: int) -> list[int]:
+        """The numbers of the examples in a batch."""
+        return self._batches[index]
+
+    def __len__(self):
+        return len(self._batches)
+
+    def on_epoch_end(self):
+        """Arranges the next epoch."""
+        self.epoch += 1
+        if self.shuffle:
+            self.arrange()
+
+    def arrange(self):
+        """Deals the examples out into batches."""
+        order = np.arange(len(self.lengths))
+        draw = np.random.default_rng((self.seed, self.epoch))
+        if self.shuffle:
+            draw.shuffle(order)
+        buckets: dict[int, list[int]] = {}
+        batches = []
+        for i in order:
+            length = self.lengths[i]
+            bucket = buckets.setdefault(length, [])
+            bucket.append(int(i))
+            if len(bucket) >= self.batch_size(length):
+                batches.append(buckets.pop(length))
+        batches.extend(bucket for _, bucket in sorted(buckets.items()))
+        if self.shuffle:
+            draw.shuffle(batches)
+        self._batches = batches
+        self._put_different_shapes_first()
+
+    def _put_different_shapes_first(self):
+        """Lets the first two batches differ in every size.
+
+        Keras takes its input signature from them: what differs stays open, and no later batch of
+        another shape is refused or compiled anew.
+        """
+        shapes = [self.shape(batch) for batch in self._batches]
+        for i in range(min(len(shapes), 50)):
+            for j in range(i + 1, len(shapes)):
+                if all(a != b for a, b in zip(shapes[i], shapes[j], strict=True)):
+                    for place, other in ((0, i), (1, j)):
+                        self._batches[place], self._batches[other] = (
+                            self._batches[other],
+                            self._batches[place],
+                        )
+                    return
+
+
+def padded_to(multiple: int, length: int) -> int:
+    """A length, rounded up, so that few shapes occur and a compiled step is reused."""
+    return -(-length // multiple) * multiple
+
+
+class TextBatches(Bucketed):
+    """Labelled texts as a KerasHub BERT reads them, in batches of similar length.
+
+    Args:
+        examples: Texts with a class each.
+        tokenizer: A KerasHub tokenizer with `cls_token_id` and `sep_token_id`.
+        batch_size: Texts in a batch.
+        max_length: Longer texts are cut, in tokens.
+        shuffle: Whether the order changes with each epoch.
+        seed: Seed of the order.
+        initial_epoch: The first epoch's number, when training is resumed.
+        length_multiple: Lengths are padded to a multiple of it.
+
+    Yields:
+        `({"token_ids": (B, T), "padding_mask": (B, T), "segment_ids": (B, T)}, labels (B,))`.
+
+    Raises:
+        ValueError: If there are no examples or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        tokenizer,
+        batch_size: int = 32,
+        max_length: int = 128,
+        shuffle: bool = True,
+        seed: int = 0,
+        initial_epoch: int = 0,
+        length_multiple: int = 8,
+        **kwargs,
+    ):
+        if not examples or batch_size < 1 or max_length < 3:
+            raise ValueError(
+                "`examples` must not be empty, `batch_size` at least 1 and `max_length` at least "
+                f"3. Received: {len(examples)} examples, {batch_size}, {max_length}"
+            )
+        tokens = tokenizer([text for text, _ in examples])
+        tokens = tokens.to_list() if hasattr(tokens, "to_list") else [list(t) for t in tokens]
+        first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+        self._tokens = [[first, *t[: max_length - 2], last] for t in tokens]
+        self._labels = np.array([label for _, label in examples], "int32")
+        super().__init__(
+            [padded_to(length_multiple, len(t)) for t in self._tokens],
+            lambda length: batch_size,
+            shuffle,
+            seed,
+            initial_epoch,
+            **kwargs,
+        )
+
+    def __getitem__(self, index):
+        numbers = self.numbers(index)
+        ids = np.zeros(self.shape(numbers), "int32")
+        for row, i in zip(ids, numbers, strict=True):
+            row[: len(self._tokens[i])] = self._tokens[i]
+        mask = np.arange(ids.shape[1]) < np.array([[len(self._tokens[i])] for i in numbers])
+        x = {"token_ids": ids, "padding_mask": mask, "segment_ids": np.zeros_like(ids)}
+        return x, self._labels[numbers]
