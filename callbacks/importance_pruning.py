@@ -29,8 +29,8 @@ class ImportancePruning(TargetedPruning):
         start: When the first round is: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
         stop: When the last round is, likewise. Needed for more than one round.
-        within: `"model"` ranks all groups together, `"kind"` and `"layer"` remove the same share
-            from each.
+        within: `"kind"` and `"layer"` remove the same share from each; `"model"` ranks all groups
+            together, for criteria whose scores of heads and of units are of one size.
         per_cost: Divides scores by the weights of a group.
         round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
         batches: Batches of `data` to look at in a round; all by default.
@@ -66,7 +66,7 @@ class ImportancePruning(TargetedPruning):
         rounds: int = 1,
         start=0,
         stop=None,
-        within: str = "model",
+        within: str = "kind",
         per_cost: bool = False,
         round_to: Mapping[str, int] | None = None,
         batches: int | None = None,

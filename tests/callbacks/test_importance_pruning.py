@@ -27,7 +27,9 @@ def test_the_lowest_go_at_once_and_stay_gone():
     model = compiled()
     structures = tfprune.find_structures(model)
     scores = criteria.gradient_importance(model, (X, Y))
-    expected = tfprune.targets.choose(tfprune.Sparsity(0.5), None, structures, scores)
+    expected = tfprune.targets.choose(
+        tfprune.Sparsity(0.5), None, structures, scores, within="kind"
+    )
     pruning = ImportancePruning(target=tfprune.Sparsity(0.5), data=(X, Y), verbose=0)
     history = fit(model, pruning).history
     for s in structures:

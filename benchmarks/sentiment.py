@@ -1,0 +1,297 @@
+"""Gates, movement and importance on pretrained MiniLM, fine-tuned on movie reviews.
+
+    python benchmarks/sentiment.py                          # everything; hours on two cores
+    python benchmarks/sentiment.py --sparsities 0.5 --methods struct hybrid_filled
+
+A run starts from the pretrained weights and fine-tunes for the same number of epochs as the dense
+one it is compared with, pruning included; `+teacher` adds the logits of the dense model. Runs that
+are finished are not made again. Results are written to benchmarks/results/sentiment.{json,md,png}
+after each.
+"""
+
+import argparse
+import gc
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import keras_hub
+import numpy as np
+from machine import processor
+
+import tfprune
+from tfprune import criteria
+from tfprune.callbacks import HardConcreteGates, ImportancePruning, MovementPruning
+from tfprune.datasets import TextBatches, minilm, movie_reviews
+from tfprune.files import whole
+from tfprune.plots import pareto, survivors
+
+HERE = Path(__file__).parent
+EPOCHS = 4
+BATCH = 32
+LENGTH = 64
+RATE = 5e-5
+# Movement and gates need time under pressure, importance prunes a model that has learned something.
+METHODS = {
+    "random": lambda target, dev: ImportancePruning(
+        target=target, criterion=criteria.random(0), start=0.25, verbose=0
+    ),
+    "magnitude": lambda target, dev: ImportancePruning(
+        target=target, criterion="magnitude", start=0.25, verbose=0
+    ),
+    "importance": lambda target, dev: ImportancePruning(
+        target=target, data=dev, rounds=4, start=0.25, stop=0.5, verbose=0
+    ),
+    "hard_concrete": lambda target, dev: HardConcreteGates(target=target, stop=0.6, verbose=0),
+    "struct": lambda target, dev: MovementPruning("struct", target=target, verbose=0),
+    "hybrid": lambda target, dev: MovementPruning("hybrid", target=target, verbose=0),
+    "hybrid_filled": lambda target, dev: MovementPruning("hybrid_filled", target=target, verbose=0),
+}
+
+
+class Log(keras.callbacks.Callback):
+    """One line an epoch."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Prints it."""
+        figures = {k: round(float(v), 4) for k, v in logs.items() if k.count("/") < 2}
+        print(self.name, epoch + 1, figures, flush=True)
+
+
+def plain(model):
+    """A KerasHub task as a Functional model of the same layers."""
+    return keras.Model(model.input, model.output, name=f"plain_{model.name}")
+
+
+class Experiment:
+    """Data, dense model and one run for each method and sparsity."""
+
+    def __init__(self, folder, epochs, seed):
+        self.folder = folder / f"{epochs}-epochs-seed-{seed}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.epochs, self.seed = epochs, seed
+        self.text = movie_reviews()
+        self.tokenizer = keras_hub.models.BertTokenizer.from_preset(minilm())
+
+    def batches(self, split, shuffle):
+        """A split, in batches of similar length."""
+        return TextBatches(
+            getattr(self.text, split), self.tokenizer, BATCH, LENGTH, shuffle, self.seed
+        )
+
+    def fresh(self, layers=None):
+        """The pretrained classifier, or one of its first layers alone."""
+        keras.utils.set_random_seed(self.seed)
+        backbone = keras_hub.models.BertBackbone.from_preset(minilm())
+        if layers is not None:
+            fewer = {**backbone.get_config(), "num_layers": layers}
+            short = keras_hub.models.BertBackbone.from_config(fewer)
+            for layer in short.layers:
+                if layer.weights:
+                    layer.set_weights(backbone.get_layer(layer.name).get_weights())
+            backbone = short
+        return keras_hub.models.BertTextClassifier(backbone, num_classes=2, dropout=0.1)
+
+    def compile(self, model, steps, distilled=False):
+        """One schedule for all runs."""
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, int(0.9 * steps), warmup_target=RATE, warmup_steps=int(0.1 * steps)
+        )
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        more = {} if distilled else {"metrics": ["accuracy"]}
+        model.compile(optimizer, loss, jit_compile=False, **more)
+
+    def run(self, name, make, callback=None, teacher=None):
+        """A trained model, from its file if it is there."""
+        path = self.folder / f"{name}.keras"
+        if not path.exists():
+            model = make()
+            data = self.batches("train", True)
+            # The same layers as a plain model: KerasHub's `fit` takes no batches by length.
+            trained = plain(model)
+            if teacher is not None:
+                trained = keras.distillation.Distiller(
+                    plain(teacher),
+                    trained,
+                    keras.distillation.LogitsDistillation(temperature=2.0),
+                    student_loss_weight=0.5,
+                )
+            self.compile(trained, self.epochs * len(data), teacher is not None)
+            callbacks = [c for c in (callback, Log(name)) if c is not None]
+            trained.fit(data, epochs=self.epochs, verbose=0, callbacks=callbacks)
+            model = tfprune.rebuild(model) if callback is not None else model
+            with whole(path) as fresh:
+                model.save(fresh)
+        return keras.saving.load_model(path, compile=False)
+
+    def score(self, name, model):
+        """Accuracy on the test set, kept beside the model."""
+        path = self.folder / f"{name}.score.json"
+        if not path.exists():
+            data = self.batches("test", False)
+            right = []
+            for i in range(len(data)):
+                x, y = data[i]
+                right.append(model.predict_on_batch(x).argmax(-1) == y)
+            with whole(path) as fresh:
+                fresh.write_text(json.dumps({"right": np.concatenate(right).tolist()}))
+        return float(np.mean(json.loads(path.read_text())["right"]))
+
+
+def train(work, name):
+    """One run by its name, such as `struct-0.5+teacher` or `layers-3`."""
+    if name == "dense":
+        return work.run(name, work.fresh)
+    method, _, teacher = name.partition("+")
+    method, _, amount = method.rpartition("-")
+    taught_by = train(work, "dense") if teacher else None
+    if method == "layers":
+        return work.run(name, lambda: work.fresh(int(amount)), teacher=taught_by)
+    target = tfprune.Sparsity(float(amount))
+    callback = METHODS[method](target, work.batches("dev", False))
+    return work.run(name, work.fresh, callback, taught_by)
+
+
+def names(options):
+    """The runs asked for; those that tell most come first."""
+    wanted = ["dense"]
+    for sparsity in options.sparsities:
+        share = f"{sparsity:g}"
+        for suffix in ("", "+teacher"):
+            wanted.append(f"layers-{round(6 * (1 - sparsity))}{suffix}")
+            wanted += [f"{method}-{share}{suffix}" for method in options.methods]
+    return list(dict.fromkeys(wanted))
+
+
+def report(work, runs):
+    """Accuracy, size and speed of everything that is finished."""
+    rows, files, groups = {}, {}, {}
+    for name in runs:
+        if not (work.folder / f"{name}.keras").exists():
+            continue
+        model = train(work, name)
+        kept = work.folder / f"{name}.figures.json"
+        if not kept.exists():
+            for suffix, quantize in (("", None), (".int8", "dynamic_int8")):
+                path = work.folder / f"{name}{suffix}.tflite"
+                tfprune.export(model, path, quantize=quantize)
+            structures = tfprune.find_structures(model)
+            figures = {
+                "accuracy": work.score(name, model),
+                "encoder_weights": sum(s.weights for s in structures),
+                "parameters": tfprune.count_parameters(model),
+                "groups": {s.name: s.groups for s in structures},
+            }
+            with whole(kept) as fresh:
+                fresh.write_text(json.dumps(figures))
+        rows[name] = json.loads(kept.read_text())
+        groups[name] = rows[name]["groups"]
+        for label, suffix in ((name, ""), (f"{name} int8", ".int8")):
+            files[label] = work.folder / f"{name}{suffix}.tflite"
+        keras.backend.clear_session()
+        gc.collect()
+    timed = tfprune.compare_latency(list(files.values()), sequence_length=LENGTH, runs=30)
+    ratios = dict(zip(files, timed.ratios, strict=True))
+    for name, row in rows.items():
+        row |= {
+            "bytes": files[name].stat().st_size,
+            "bytes_int8": files[f"{name} int8"].stat().st_size,
+            "time": ratios[name],
+            "time_int8": ratios[f"{name} int8"],
+        }
+    results = {
+        "script": "benchmarks/sentiment.py",
+        "versions": {p: version(p) for p in ("keras", "keras-hub", "tensorflow", "ai-edge-litert")},
+        "machine": {"processor": processor(), "python": platform.python_version(), "threads": 1},
+        "sizes": {
+            "training": len(work.text.train),
+            "test": len(work.text.test),
+            "epochs": work.epochs,
+            "batch": BATCH,
+            "learning_rate": RATE,
+            "longest": LENGTH,
+            "seed": work.seed,
+        },
+        "models": rows,
+    }
+    out = HERE / "results"
+    (out / "sentiment.json").write_text(json.dumps(results, indent=1) + "\n")
+    (out / "sentiment.md").write_text(table(results))
+    points = {n: (1 / r["time"], 100 * r["accuracy"]) for n, r in rows.items()}
+    pareto(points, out / "sentiment.png", x="speed against dense (LiteRT)", y="accuracy (%)")
+    pruned = [n for n in rows if n.partition("-")[0] in METHODS]
+    if pruned:
+        best = max(pruned, key=lambda n: rows[n]["accuracy"])
+        left = {k: (groups[best].get(k, 0), total) for k, total in groups["dense"].items()}
+        kinds = {k: "heads" if "attention" in k else "ffn" for k in left}
+        survivors(left, out / "sentiment_survivors.png", kinds, f"Groups left: {best}")
+
+
+def table(results):
+    dense = results["models"]["dense"]
+    sizes = results["sizes"]
+    heads = sum(n for k, n in dense["groups"].items() if "attention" in k)
+    units = sum(n for k, n in dense["groups"].items() if "attention" not in k)
+    lines = [
+        "# Sentiment: MiniLM on movie reviews, every run with the same number of steps",
+        "",
+        f"{sizes['training']:,} training and {sizes['test']:,} test sentences, {sizes['epochs']} "
+        f"epochs, batches of {sizes['batch']}; {results['machine']['processor']}, one thread, "
+        f"{sizes['longest']} tokens; "
+        + ", ".join(f"{k} {v}" for k, v in results["versions"].items())
+        + ".",
+        "",
+        "| model | accuracy | encoder weights left | heads | units | MB | MB int8 | time | "
+        "time int8 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, m in results["models"].items():
+        left = {
+            kind: sum(n for k, n in m["groups"].items() if ("attention" in k) == kind)
+            for kind in (True, False)
+        }
+        lines.append(
+            f"| {name} | {m['accuracy']:.1%} | "
+            f"{m['encoder_weights'] / dense['encoder_weights']:.0%} | {left[True]} of {heads} | "
+            f"{left[False]:,} of {units:,} | {m['bytes'] / 1e6:.1f} | "
+            f"{m['bytes_int8'] / 1e6:.1f} | {m['time']:.2f} | {m['time_int8']:.2f} |"
+        )
+    error = 100 * (dense["accuracy"] * (1 - dense["accuracy"]) / sizes["test"]) ** 0.5
+    lines += [
+        "",
+        f"Standard error of an accuracy: {error:.1f} points. time: median of ratios to the dense "
+        "float model's, timed in turn, batch of one.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--sparsities", nargs="+", type=float, default=[0.5, 0.3, 0.7])
+    parser.add_argument("--runs", nargs="+", help="names of runs, instead of methods")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--train-only", action="store_true", help="no files, no report")
+    parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "sentiment")
+    options = parser.parse_args()
+    work = Experiment(options.folder, options.epochs, options.seed)
+    runs = ["dense", *options.runs] if options.runs else names(options)
+    for name in dict.fromkeys(runs):
+        finished = (work.folder / f"{name}.keras").exists()
+        work.score(name, train(work, name))
+        keras.backend.clear_session()
+        gc.collect()
+        if not options.train_only and (not finished or name == runs[-1]):
+            report(work, [*runs])
+
+
+if __name__ == "__main__":
+    main()
