@@ -175,10 +175,14 @@ class PruningCallback(keras.callbacks.Callback):
         self.history = []
         self._clock = Clock(self.params.get("steps"), self.params.get("epochs") or 1)
         # A fraction of an unknown number of steps is an error now, not hours later.
-        for name in ("start", "stop"):
-            moment = getattr(self, name)
-            if moment is not None and not isinstance(moment, Plateau):
-                moment.at(self._clock, name)
+        try:
+            for name in ("start", "stop"):
+                moment = getattr(self, name)
+                if moment is not None and not isinstance(moment, Plateau):
+                    moment.at(self._clock, name)
+        except ValueError:
+            self._take_off()
+            raise
         self.model.make_train_function(force=True)
 
     def on_epoch_begin(self, epoch, logs=None):

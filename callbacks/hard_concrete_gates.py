@@ -127,6 +127,11 @@ class HardConcreteGates(GatedPruning):
     def _kind(self):
         return "size" if self.target is None else self.pressure
 
+    @property
+    def needs_span(self):
+        """The target falls to its value over a share of the time."""
+        return self.target is not None
+
     def act(self, step, steps):
         """Moves the target and the multiplier."""
         self.hold()
@@ -169,6 +174,9 @@ class HardConcreteGates(GatedPruning):
 
 class SizePenalty(keras.regularizers.Regularizer):
     """A penalty on the expected size of all gates.
+
+    Each gate counts in proportion to the weights of its group: a head of size k as 4k, a unit as 2,
+    as in Li et al.
 
     Args:
         gates: The gates; their `pressure` holds limit, multiplier, strength and the range of sizes.

@@ -98,6 +98,11 @@ class ImportancePruning(TargetedPruning):
         self.rounds = rounds
         self.batches = batches
 
+    @property
+    def needs_span(self):
+        """Rounds are spread from start to stop."""
+        return self.rounds > 1 or super().needs_span
+
     def act(self, step, steps):
         """Removes what the present round calls for."""
         due = self._due(step)
@@ -126,7 +131,7 @@ class ImportancePruning(TargetedPruning):
 
     def _due(self, step) -> float:
         """How much of the way to the target should be behind us, 0 to 1."""
-        first, last = self.span() if self.schedule or self.rounds > 1 else (0, 0)
+        first, last = self.span() if self.needs_span else (0, 0)
         step = last if step is None else step
         if self.schedule:
             return self.schedule(max(step - first, 0))

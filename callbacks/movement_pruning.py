@@ -147,6 +147,11 @@ class MovementPruning(GatedPruning):
 
     # -- during the fit --------------------------------------------------------------------------
 
+    @property
+    def needs_span(self):
+        """More and more is masked from start to stop."""
+        return self.strength is None
+
     def act(self, step, steps):
         """Masks what scores lowest, as much of it as the schedule says."""
         self.hold()

@@ -59,7 +59,12 @@ class TargetedPruning(PruningCallback):
         self._cost: Cost | None = None
 
     def prepare(self):
-        """Learns what groups cost; a target out of reach is an error now, not hours later."""
+        """Learns what groups cost; what cannot work is an error now, not hours later."""
+        if self.needs_span and isinstance(self.stop, Plateau):
+            raise ValueError(
+                "`stop` must be a moment that is known beforehand, since what is removed follows a "
+                f"schedule. Received: stop={self.stop!r}"
+            )
         if self.target is not None:
             self._cost = self.target.cost(self.subject, self.structures)
             self.survivors({s.name: np.zeros(s.groups) for s in self.structures})
@@ -93,14 +98,13 @@ class TargetedPruning(PruningCallback):
         for name, keep in self.survivors(scores, progress).items():
             self.drop(self.structures[name], ~keep)
 
-    def span(self) -> tuple[int, int]:
-        """The steps of this fit at which pruning starts and stops.
+    @property
+    def needs_span(self) -> bool:
+        """Whether it must be known beforehand when pruning stops."""
+        return self.schedule is not None
 
-        Raises:
-            ValueError: If `stop` waits for a metric, so that nobody knows yet.
-        """
-        if isinstance(self.stop, Plateau):
-            raise ValueError("`stop` must be a moment that is known beforehand for a schedule.")
+    def span(self) -> tuple[int, int]:
+        """The steps of this fit at which pruning starts and stops."""
         first = self._moments["start"] if isinstance(self.start, Plateau) else None
         first = self.start.at(self._clock, "start") if first is None else int(first)
         if self.stop is not None:

@@ -1,0 +1,128 @@
+"""What every callback does when something goes wrong."""
+
+import keras
+import pytest
+
+import tfprune
+from tests.models import assert_same, noise, outputs, randomize, transformer
+from tfprune.callbacks import HardConcreteGates, ImportancePruning, MovementPruning
+from tfprune.gates import gates_of
+from tfprune.schedules import Plateau
+
+X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
+METHODS = {
+    "hard concrete": lambda **options: HardConcreteGates(verbose=0, check_every=2, **options),
+    "struct": lambda **options: MovementPruning(verbose=0, check_every=2, **options),
+    "hybrid": lambda **options: MovementPruning(
+        "hybrid", block=(4, 2), verbose=0, check_every=2, **options
+    ),
+    "importance": lambda **options: ImportancePruning(
+        data=(X, Y), verbose=0, check_every=2, **options
+    ),
+}
+each = pytest.mark.parametrize("method", METHODS)
+
+
+def compiled(loss="mse"):
+    model = randomize(transformer(units=24, activation="gelu"), 0)
+    model.compile(keras.optimizers.Adam(1e-3), loss)
+    return model
+
+
+def fit(model, *callbacks, epochs=4):
+    return model.fit(X, Y, batch_size=8, epochs=epochs, verbose=0, callbacks=list(callbacks))
+
+
+@each
+def test_everything_may_go(method):
+    model = compiled()
+    pruning = METHODS[method](target=tfprune.Sparsity(1.0))
+    fit(model, pruning)
+    small = tfprune.rebuild(model)
+    assert not list(tfprune.find_structures(small))
+    assert_same(outputs(model, X), outputs(small, X))
+
+
+@each
+def test_an_unknown_structure_is_named(method):
+    with pytest.raises(ValueError, match="'convolutions'"):
+        fit(
+            compiled(),
+            METHODS[method](target=tfprune.Sparsity(0.5), structures=["convolutions"]),
+        )
+
+
+@each
+def test_a_loss_that_is_no_number_is_said(method):
+    def broken(y, y_pred):
+        return keras.ops.sum(y_pred) * float("nan")
+
+    model = compiled(broken)
+    with pytest.raises(ValueError, match=r"no longer finite|with NaN"):
+        fit(model, METHODS[method](target=tfprune.Sparsity(0.5)))
+
+
+@each
+def test_an_interrupted_fit_can_be_followed_by_another(method):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    model = compiled()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, METHODS[method](target=tfprune.Sparsity(0.5)), Stop())
+    pruning = METHODS[method](target=tfprune.Sparsity(0.5))
+    fit(model, pruning)
+    assert gates_of(model) is None
+    assert pruning.reached == pytest.approx(0.5, abs=0.03)
+    assert_same(outputs(model, X), outputs(tfprune.rebuild(model), X))
+
+
+@each
+def test_a_model_with_two_losses(method):
+    inputs = keras.Input((3, 8))
+    hidden = keras.layers.Dense(24, "gelu", name="hidden")(inputs)
+    outs = [keras.layers.Dense(3, name="a")(hidden), keras.layers.Dense(3, name="b")(hidden)]
+    model = keras.Model(inputs, outs)
+    model.compile(keras.optimizers.Adam(1e-3), ["mse", "mae"], loss_weights=[1.0, 0.5])
+    more = {"data": (X, [Y, Y])} if method == "importance" else {}
+    make = METHODS[method] if not more else lambda **o: ImportancePruning(verbose=0, **o)
+    pruning = make(target=tfprune.Sparsity(0.5), **more)
+    model.fit(X, [Y, Y], batch_size=8, epochs=4, verbose=0, callbacks=[pruning])
+    small = tfprune.rebuild(model)
+    assert_same(outputs(model, X), outputs(small, X))
+    assert tfprune.find_structures(small)[0].groups == 12
+
+
+@pytest.mark.parametrize("method", ["hard concrete", "struct", "hybrid"])
+def test_a_stop_that_nobody_knows_is_refused_at_once(method):
+    model = compiled()
+    before, weights = outputs(model, X), len(model.get_weights())
+    pruning = METHODS[method](target=tfprune.Sparsity(0.5), stop=Plateau("loss"))
+    with pytest.raises(ValueError, match="`stop` must be a moment that is known"):
+        fit(model, pruning)
+    assert_same(before, outputs(model, X), 0)
+    assert len(model.get_weights()) == weights
+
+
+@each
+def test_a_fraction_of_an_unknown_time_leaves_the_model_as_it_was(method):
+    def endless():
+        while True:
+            yield X[:8], Y[:8]
+
+    model = compiled()
+    weights = len(model.get_weights())
+    pruning = METHODS[method](target=tfprune.Sparsity(0.5), start=0.2)
+    with pytest.raises(ValueError, match="`start` is given in epochs or as a fraction"):
+        model.fit(endless(), epochs=1, verbose=0, callbacks=[pruning])
+    assert len(model.get_weights()) == weights and gates_of(model) is None
+
+
+@each
+def test_a_fit_too_short_for_the_schedule_still_meets_the_target(method):
+    model = compiled()
+    pruning = METHODS[method](target=tfprune.Sparsity(0.5))
+    fit(model, pruning, epochs=1)
+    assert pruning.reached == pytest.approx(0.5, abs=0.03)
