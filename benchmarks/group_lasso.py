@@ -23,67 +23,11 @@ import keras
 import numpy as np
 from keras import layers
 from machine import processor
+from step_time import CALLBACKS, encoder, step_time
 
 import tfprune
-from tfprune.callbacks import GroupLasso
 
 HERE = Path(__file__).parent
-
-
-def encoder(depth, width, units, heads, length=None, final=8):
-    x = inputs = keras.Input((length, width))
-    for i in range(depth):
-        y = layers.LayerNormalization()(x)
-        y = layers.MultiHeadAttention(heads, width // heads, name=f"attention_{i}")(y, y)
-        x = layers.Add()([x, y])
-        y = layers.LayerNormalization()(x)
-        y = layers.Dense(units, "relu", name=f"ffn_{i}_in")(y)
-        x = layers.Add()([x, layers.Dense(width, name=f"ffn_{i}_out")(y)])
-    return keras.Model(inputs, layers.Dense(final)(x))
-
-
-def step_time(width, units, heads, batch, length, rounds=7, steps=20):
-    """Median over rounds of epoch time with the callback by epoch time without."""
-    draw = np.random.default_rng(0)
-    x = draw.normal(size=(batch * steps, length, width)).astype("float32")
-    y = draw.normal(size=(batch * steps, length, 8)).astype("float32")
-
-    class Watch(keras.callbacks.Callback):
-        """Seconds of each epoch; the first compiles and does not count."""
-
-        def __init__(self):
-            super().__init__()
-            self.seconds = []
-
-        def on_epoch_begin(self, epoch, logs=None):
-            """Starts the clock."""
-            self.start = time.perf_counter()
-
-        def on_epoch_end(self, epoch, logs=None):
-            """Stops it."""
-            self.seconds.append(time.perf_counter() - self.start)
-
-    def run(with_lasso):
-        model = encoder(2, width, units, heads, length)
-        model.compile("adam", "mse")
-        watch = Watch()
-        extra = [GroupLasso(strength=1e-6, verbose=0)] if with_lasso else []
-        # The watch stands last, so that the callback's own epoch end is timed too.
-        model.fit(x, y, batch_size=batch, epochs=3, verbose=0, callbacks=[*extra, watch])
-        return min(watch.seconds[1:])
-
-    times = [(run(False), run(True)) for _ in range(rounds)]
-    ratios = [b / a for a, b in times]
-    return {
-        "width": width,
-        "units": units,
-        "heads": heads,
-        "batch": batch,
-        "length": length,
-        "ratio_median": float(np.median(ratios)),
-        "ratios": ratios,
-        "plain_ms_per_step": 1000 * float(np.median([a for a, _ in times])) / steps,
-    }
 
 
 def rebuild_large():
@@ -148,6 +92,7 @@ def main():
         return
     command = [sys.executable, __file__, "--rebuild-only"]
     large = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    lasso = CALLBACKS["GroupLasso"]
     results = {
         "script": "benchmarks/group_lasso.py",
         "versions": {p: version(p) for p in ("keras", "tensorflow", "ai-edge-litert")},
@@ -157,9 +102,9 @@ def main():
             "python": platform.python_version(),
         },
         "step_time": [
-            step_time(128, 768, 8, 100, 24),  # The recipe's 2,400 words a batch.
-            step_time(256, 1536, 8, 100, 24, rounds=4),
-            step_time(128, 768, 8, 16, 24),
+            step_time(lasso, 128, 768, 8, 100, 24),  # The recipe's 2,400 words a batch.
+            step_time(lasso, 256, 1536, 8, 100, 24, rounds=4),
+            step_time(lasso, 128, 768, 8, 16, 24),
         ],
         "rebuild": json.loads(large.strip().splitlines()[-1]),
         "litert": speed(),
