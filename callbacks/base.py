@@ -236,7 +236,9 @@ class PruningCallback(keras.callbacks.Callback):
         self.model.train_function = None  # It reads variables that are gone.
 
     def _iterations(self) -> int:
-        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        # Not `iterations`: with gradient accumulation that is no number of batches.
+        return int(keras.ops.convert_to_numpy(optimizer._iterations))
 
     # -- time ----------------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ class GatedPruning(TargetedPruning):
 
     def prepare(self):
         """Lays the gates on, and tells the optimizer."""
+        self.gates = None
         super().prepare()
         left_behind = gates_of(self.subject)
         if left_behind is not None and left_behind.in_use:
@@ -49,7 +50,7 @@ class GatedPruning(TargetedPruning):
 
     def take_off(self):
         """Multiplies the gates into the weights; or lifts them, if nothing was decided."""
-        if gates_of(self.subject) is None:
+        if self.gates is None or gates_of(self.subject) is not self.gates:
             return
         detach(self.subject, fold=self.decided)
         with variables_scope(self.model):

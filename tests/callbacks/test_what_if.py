@@ -6,8 +6,8 @@ import pytest
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.callbacks import HardConcreteGates, ImportancePruning, MovementPruning
-from tfprune.gates import gates_of
-from tfprune.schedules import Plateau
+from tfprune.gates import HardConcrete, attach, gates_of
+from tfprune.schedules import Epoch, Plateau
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 METHODS = {
@@ -118,6 +118,27 @@ def test_a_fraction_of_an_unknown_time_leaves_the_model_as_it_was(method):
     with pytest.raises(ValueError, match="`start` is given in epochs or as a fraction"):
         model.fit(endless(), epochs=1, verbose=0, callbacks=[pruning])
     assert len(model.get_weights()) == weights and gates_of(model) is None
+
+
+def test_gates_of_the_user_are_left_alone():
+    model = compiled()
+    gates = attach(model, [HardConcrete(s) for s in tfprune.find_structures(model)])
+    with pytest.raises(ValueError, match="has gates already"):
+        fit(model, METHODS["struct"](target=tfprune.Sparsity(0.5)))
+    assert gates_of(model) is gates
+
+
+@each
+def test_steps_are_batches_with_gradient_accumulation_too(method):
+    model = compiled()
+    optimizer = keras.optimizers.Adam(1e-3, gradient_accumulation_steps=2)
+    model.compile(optimizer, "mse")
+    stop = {} if method == "importance" else {"stop": Epoch(2)}
+    pruning = METHODS[method](
+        target=tfprune.Sparsity(0.5), structures=["ffn"], start=Epoch(1), **stop
+    )
+    history = fit(model, pruning).history["groups/ffn"]
+    assert history == ([12] * 4 if method == "importance" else [24, 12, 12, 12])
 
 
 @each
