@@ -5,7 +5,8 @@ import pytest
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.callbacks import HardConcreteGates
-from tfprune.gates import gates_of
+from tfprune.callbacks.hard_concrete_gates import SizePenalty
+from tfprune.gates import HardConcrete, attach, gates_of
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 
@@ -93,43 +94,30 @@ def test_a_model_saved_in_between_loads_plainly(tmp_path):
         assert len(loaded.weights) == len(model.weights)
 
 
-def test_killed_and_resumed_is_not_killed(tmp_path):
-    class Kill(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 3:
-                raise KeyboardInterrupt
-
-    def run(folder, *more):
-        model = compiled(keras.optimizers.Adam(1e-2))
-        gates = HardConcreteGates(target=tfprune.Sparsity(0.5), check_every=2, verbose=0)
-        backup = keras.callbacks.BackupAndRestore(folder)
-        fit(model, gates, backup, *more, shuffle=False)
-        return model
-
-    whole = run(tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", Kill())
-    resumed = run(tmp_path / "killed")
-    for s, t in zip(tfprune.find_structures(whole), tfprune.find_structures(resumed), strict=True):
-        np.testing.assert_array_equal(s.norms() > 0, t.norms() > 0)
-    assert_same(outputs(whole, X), outputs(resumed, X), 1e-3)
-
-
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_with_jit_and_mixed_precision(policy):
-    keras.config.set_dtype_policy(policy)
-    try:
-        model = compiled(jit_compile=True)
-        gates = HardConcreteGates(target=tfprune.Sparsity(0.5), verbose=0)
-        fit(model, gates, epochs=2)
-        assert gates.reached == pytest.approx(0.5, abs=0.03)
-        assert_same(
-            outputs(model, X),
-            outputs(tfprune.rebuild(model), X),
-            1e-5 if policy == "float32" else 3e-2,
-        )
-    finally:
-        keras.config.set_dtype_policy("float32")
+@pytest.mark.parametrize("kind", ["size", "l1", "lagrangian"])
+def test_the_penalty_is_that_of_the_equation(kind):
+    model = randomize(transformer(units=24), 0)
+    structures = tfprune.find_structures(model)
+    gates = attach(model, [HardConcrete(s) for s in structures])
+    draw = np.random.default_rng(0)
+    total = weights = 0.0
+    for gate in gates:
+        alpha = draw.normal(size=gate.structure.groups)
+        gate.scores.assign(alpha)
+        likely = 1 / (1 + np.exp(-(alpha - 2 / 3 * np.log(0.1 / 1.1))))
+        total += gate.structure.group_size * likely.sum()
+        weights += gate.structure.weights
+    size = total / weights
+    limit, multiplier, strength = 0.3, 1.7, 4.0
+    gates.pressure.assign([limit, multiplier, strength, 1.0])
+    expected = {
+        "size": strength * size,
+        "l1": strength * abs(size - limit),
+        "lagrangian": multiplier * (size - limit) + strength / 2 * (size - limit) ** 2,
+    }
+    cost = tfprune.Sparsity(0.0).cost(model, structures)
+    got = float(keras.ops.convert_to_numpy(SizePenalty(gates, cost, kind)(None)))
+    assert got == pytest.approx(expected[kind], rel=1e-5)
 
 
 @pytest.mark.parametrize(

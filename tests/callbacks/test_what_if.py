@@ -1,6 +1,7 @@
 """What every callback does when something goes wrong."""
 
 import keras
+import numpy as np
 import pytest
 
 import tfprune
@@ -41,6 +42,32 @@ def test_everything_may_go(method):
     small = tfprune.rebuild(model)
     assert not list(tfprune.find_structures(small))
     assert_same(outputs(model, X), outputs(small, X))
+
+
+@each
+@pytest.mark.parametrize(
+    "target, tolerance",
+    [
+        (tfprune.Parameters("75%"), 0.02),
+        (tfprune.Flops(0.75, sequence_length=16), 0.02),
+        (
+            tfprune.Latency(
+                "8 ms",
+                on=tfprune.LatencyTable(
+                    10.0,
+                    {"attention": [(0, 3.0), (2, 0.0)], "ffn_in": [(0, 3.0), (12, 2.0), (24, 0.0)]},
+                ),
+            ),
+            0.2,
+        ),
+    ],
+    ids=["parameters", "flops", "latency"],
+)
+def test_targets_of_every_kind_are_met(method, target, tolerance):
+    model = compiled()
+    pruning = METHODS[method](target=target, structures=["ffn", "heads"])
+    fit(model, pruning)
+    assert pruning.reached == pytest.approx(target.limit, abs=tolerance)
 
 
 @each
@@ -147,3 +174,63 @@ def test_a_fit_too_short_for_the_schedule_still_meets_the_target(method):
     pruning = METHODS[method](target=tfprune.Sparsity(0.5))
     fit(model, pruning, epochs=1)
     assert pruning.reached == pytest.approx(0.5, abs=0.03)
+
+
+@each
+def test_killed_and_resumed_is_not_killed(method, tmp_path):
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def run(folder, *more):
+        model = compiled()
+        pruning = METHODS[method](target=tfprune.Sparsity(0.5), start=Epoch(1))
+        backup = keras.callbacks.BackupAndRestore(folder)
+        options = {"batch_size": 8, "epochs": 4, "verbose": 0, "shuffle": False}
+        model.fit(X, Y, callbacks=[pruning, backup, *more], **options)
+        return model
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", Kill())
+    assert_same(outputs(whole, X), outputs(run(tmp_path / "killed"), X), 1e-4)
+
+
+@each
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_with_jit_and_mixed_precision(method, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = randomize(transformer(units=24, activation="gelu"), 0)
+        model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=True)
+        pruning = METHODS[method](target=tfprune.Sparsity(0.5))
+        fit(model, pruning, epochs=2)
+        assert pruning.reached == pytest.approx(0.5, abs=0.03)
+        tolerance = 1e-5 if policy == "float32" else 3e-2
+        assert_same(outputs(model, X), outputs(tfprune.rebuild(model), X), tolerance)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+@each
+def test_a_keras_hub_classifier(method, tmp_path):
+    keras_hub = pytest.importorskip("keras_hub")
+    backbone = keras_hub.models.BertBackbone(30, 2, 2, 8, 24, max_sequence_length=8)
+    model = keras_hub.models.BertTextClassifier(backbone, num_classes=2)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss)
+    ids = np.random.default_rng(0).integers(1, 30, (32, 6))
+    x = {"token_ids": ids, "padding_mask": ids > 3, "segment_ids": np.zeros_like(ids)}
+    y = ids[:, 0] % 2
+    if method == "importance":
+        pruning = ImportancePruning(target=tfprune.Sparsity(0.5), data=(x, y), verbose=0)
+    else:
+        pruning = METHODS[method](target=tfprune.Sparsity(0.5))
+    model.fit(x, y, batch_size=8, epochs=4, verbose=0, callbacks=[pruning])
+    small = tfprune.rebuild(model)
+    assert pruning.reached == pytest.approx(0.5, abs=0.06)
+    assert type(small).__name__ == "BertTextClassifier"
+    assert_same(outputs(model, x), outputs(small, x))
+    small.save(tmp_path / "small.keras")
+    assert_same(outputs(model, x), outputs(keras.saving.load_model(tmp_path / "small.keras"), x))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.models import assert_same, kill, outputs, randomize
+from tfprune.gates import MovementScores, attach, detach
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
@@ -59,5 +60,24 @@ def test_rebuilt_equals_masked(name, tmp_path):
     assert type(small).__name__ == f"{name}Backbone"
     assert_same(expected, outputs(small, given))
     assert (small.count_params() < model.count_params()) == bool(kinds)
+    small.save(tmp_path / "small.keras")
+    assert_same(expected, outputs(keras.saving.load_model(tmp_path / "small.keras"), given))
+
+
+@pytest.mark.tensorflow_only  # One backend is enough for what takes half a gigabyte.
+def test_a_classifier_of_the_size_of_bert_base(tmp_path):
+    backbone = keras_hub.models.BertBackbone(30522, 12, 12, 768, 3072, dropout=0.0)
+    model = keras_hub.models.BertTextClassifier(backbone, num_classes=2)
+    given = {**TEXT, "segment_ids": np.zeros_like(IDS)}
+    gates = attach(model, [MovementScores(s) for s in find_structures(model)])
+    for gate in gates:
+        gate.scores.assign(np.arange(gate.structure.groups) % 2)
+        gate.threshold.assign(0.5)
+    expected = outputs(model, given)
+    before = model.count_params()
+    small = rebuild(model)
+    assert before > 109e6 and small.count_params() < 68e6
+    assert_same(expected, outputs(small, given))
+    detach(model)
     small.save(tmp_path / "small.keras")
     assert_same(expected, outputs(keras.saving.load_model(tmp_path / "small.keras"), given))
