@@ -25,7 +25,7 @@ from tfprune.translation.recipe import Recipe
 
 HERE = Path(__file__).parent
 WORDS_PER_BATCH = 2400
-SHOWN = "ffn+heads-0.2"  # The run whose survivors are drawn.
+SHOWN = "ffn+heads-0.3"  # The run whose survivors are drawn.
 # Encoder layers, decoder layers and whether these are one layer used again, as in the paper.
 STUDENTS = {
     "4-1": (4, 1, False),

@@ -10,6 +10,7 @@ from tfprune.files import whole
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _GONE = "#E3E3E3"
+_SIDES = ((True, True), (False, False), (True, False), (False, True))
 
 
 def survivors(
@@ -99,13 +100,17 @@ def pareto(
     ]
     best.sort()
     axes.plot(*zip(*best, strict=True), color="#999999", lw=1.2, zorder=1, label="front")
-    for i, (label, (speed, quality)) in enumerate(points.items()):
+    for i, (speed, quality) in enumerate(points.values()):
         axes.scatter(speed, quality, s=55, color=_COLOURS[i % len(_COLOURS)], zorder=2)
+    # Neighbours by speed get their labels on different sides, so that few of them collide.
+    for i, (label, point) in enumerate(sorted(points.items(), key=lambda item: item[1])):
+        right, above = _SIDES[i % len(_SIDES)]
         axes.annotate(
             label,
-            (speed, quality),
-            xytext=(7, 7 if i % 2 == 0 else -14),
+            point,
+            xytext=(7 if right else -7, 7 if above else -14),
             textcoords="offset points",
+            ha="left" if right else "right",
             fontsize=9,
         )
     axes.margins(0.18, 0.2)
