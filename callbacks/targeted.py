@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tfprune.callbacks.base import PruningCallback
+from tfprune.choosing import choose
 from tfprune.schedules import Plateau, scheduled
-from tfprune.targets import Cost, Sparsity, Target, choose
+from tfprune.targets import Cost, Sparsity, Target
 
 
 class TargetedPruning(PruningCallback):
@@ -20,9 +21,9 @@ class TargetedPruning(PruningCallback):
             sparsity, such as a schedule of tensorflow_model_optimization.
         start: As in `PruningCallback`.
         stop: As in `PruningCallback`.
-        within: As in `tfprune.targets.choose`.
-        per_cost: As in `tfprune.targets.choose`.
-        round_to: As in `tfprune.targets.choose`.
+        within: As in `tfprune.choosing.choose`.
+        per_cost: As in `tfprune.choosing.choose`.
+        round_to: As in `tfprune.choosing.choose`.
         check_every: As in `PruningCallback`.
         verbose: As in `PruningCallback`.
 

@@ -1,98 +1,11 @@
-import keras
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import tfprune
 from tests.models import randomize, transformer
 from tfprune import criteria
+from tfprune.choosing import choose
 from tfprune.latency_table import LatencyTable
-from tfprune.targets import Flops, Latency, Parameters, Sparsity, choose
-
-
-class Some:
-    """Structures as far as `choose` looks at them."""
-
-    def __init__(self, name, groups, group_size, kind="ffn"):
-        self.name, self.groups, self.group_size, self.kind = name, groups, group_size, kind
-
-
-class Structures(list):
-    @property
-    def kinds(self):
-        return tuple(dict.fromkeys(s.kind for s in self))
-
-
-UNITS = Structures([Some("a", 6, 10), Some("b", 4, 10)])
-SCORES = {"a": np.array([5, 1, 9, 2, 8, 7.0]), "b": np.array([3, 4, 6, 0.0])}
-
-
-def removed(keep):
-    return {name: np.flatnonzero(~mask).tolist() for name, mask in keep.items()}
-
-
-def test_the_lowest_scores_go_wherever_they_are():
-    assert removed(choose(Sparsity(0.5), None, UNITS, SCORES)) == {"a": [1, 3], "b": [0, 1, 3]}
-    assert removed(choose(Sparsity(0.0), None, UNITS, SCORES)) == {"a": [], "b": []}
-    everything = removed(choose(Sparsity(1.0), None, UNITS, SCORES))
-    assert everything == {"a": list(range(6)), "b": list(range(4))}
-
-
-def test_each_layer_loses_the_same_share():
-    keep = choose(Sparsity(0.5), None, UNITS, SCORES, within="layer")
-    assert removed(keep) == {"a": [0, 1, 3], "b": [0, 3]}
-
-
-def test_each_kind_loses_the_same_share():
-    mixed = Structures([Some("a", 6, 10), Some("b", 4, 10), Some("c", 4, 10, "heads")])
-    scores = {**SCORES, "c": np.array([100, 103, 102, 101.0])}
-    keep = choose(Sparsity(0.5), None, mixed, scores, within="kind")
-    assert removed(keep) == {"a": [1, 3], "b": [0, 1, 3], "c": [0, 3]}
-
-
-def test_scores_per_cost_spare_what_is_small():
-    two = Structures([Some("small", 2, 1), Some("large", 2, 100)])
-    scores = {"small": np.array([1.0, 2.0]), "large": np.array([3.0, 4.0])}
-    assert removed(choose(Sparsity(0.495), None, two, scores, per_cost=True)) == {
-        "small": [],
-        "large": [0],
-    }
-
-
-def test_a_large_group_that_overshoots_is_passed_over():
-    two = Structures([Some("heads", 2, 100, "heads"), Some("units", 50, 2)])
-    scores = {"heads": np.array([0.0, 5.0]), "units": np.arange(50) + 1.0}
-    keep = choose(Sparsity(0.1), None, two, scores)
-    assert keep["heads"].all() and (~keep["units"]).sum() == 15
-
-
-def test_multiples_are_left():
-    keep = choose(Sparsity(0.4), None, UNITS, SCORES, round_to={"ffn": 4})
-    assert keep["a"].sum() % 4 == 0 and keep["b"].sum() % 4 == 0
-    with pytest.raises(ValueError, match="`round_to` names kinds"):
-        choose(Sparsity(0.4), None, UNITS, SCORES, round_to={"heads": 4})
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    sizes=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 30)), min_size=1, max_size=5),
-    share=st.floats(0, 1),
-    within=st.sampled_from(["model", "kind", "layer"]),
-    seed=st.integers(0, 99),
-)
-def test_targets_are_met_as_closely_as_groups_allow(sizes, share, within, seed):
-    structures = Structures(
-        [Some(str(i), n, size, "even" if i % 2 else "odd") for i, (n, size) in enumerate(sizes)]
-    )
-    keep = choose(Sparsity(share), None, structures, criteria.random(seed), within=within)
-    total = sum(s.groups * s.group_size for s in structures)
-    gone = sum(int((~keep[s.name]).sum()) * s.group_size for s in structures)
-    assert abs(gone / total - share) <= max(s.group_size for s in structures) / total + 1e-6
-    for s in structures:  # Within a structure nothing outlives what scored higher.
-        scores = criteria.random(seed)(s)
-        if keep[s.name].any() and not keep[s.name].all():
-            assert scores[~keep[s.name]].max() < scores[keep[s.name]].min() or len(sizes) > 1
+from tfprune.targets import Flops, Latency, Parameters, Sparsity
 
 
 def test_parameters_and_flops_are_those_of_the_rebuilt_model():
@@ -156,18 +69,8 @@ def test_a_measured_table_covers_all_structures():
         (lambda: Latency("8 s", on=LatencyTable(1.0, {})), "Latency"),
         (lambda: Latency(-1, on=LatencyTable(1.0, {})), "Latency"),
         (lambda: Latency("8 ms", on=None), "on"),
-        (lambda: choose(Sparsity(0.5), None, UNITS, SCORES, within="block"), "within"),
-        (lambda: choose(Sparsity(0.5), None, UNITS, {"a": SCORES["a"]}), "scores"),
-        (lambda: choose(Sparsity(0.5), None, UNITS, {**SCORES, "b": np.ones(3)}), "scores"),
-        (lambda: choose(Sparsity(0.5), None, UNITS, {**SCORES, "b": np.full(4, np.nan)}), "scores"),
-        (lambda: choose(Sparsity(0.5), None, UNITS, SCORES, round_to={"ffn": 0}), "round_to"),
     ],
 )
 def test_bad_input(make, name):
     with pytest.raises(ValueError, match=f"`{name}`"):
         make()
-
-
-def test_scores_may_be_tensors():
-    scores = {name: keras.ops.convert_to_tensor(value) for name, value in SCORES.items()}
-    assert removed(choose(Sparsity(0.5), None, UNITS, scores))["a"] == [1, 3]

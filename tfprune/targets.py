@@ -1,14 +1,14 @@
-"""From a wish, such as half the weights or 8 ms, to the groups that stay.
+"""How far to prune: wishes such as half the weights or 8 ms.
 
 A target knows what a model costs with so many groups left in each structure, and how much it may
-cost. `choose` removes the groups that score lowest until it does.
+cost. `tfprune.choosing` removes the groups that score lowest until that is met.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import keras
@@ -61,6 +61,7 @@ class Sparsity(Target):
     >>> structures = tfprune.find_structures(
     ...     student(300, 2, 1, model_dim=16, feed_forward_dim=24)).select(["ffn"])
     >>> from tfprune import criteria
+    >>> from tfprune.choosing import choose
     >>> keep = choose(Sparsity(0.5), None, structures, criteria.magnitude)
     >>> sum(int(mask.sum()) for mask in keep.values()), sum(s.groups for s in structures)
     (36, 72)
@@ -214,160 +215,6 @@ class Latency(Target):
     def describe(self, cost):
         """Milliseconds."""
         return f"{cost:.3g} ms"
-
-
-# -- from scores to groups --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Some groups of one structure that go together."""
-
-    structure: int
-    groups: np.ndarray
-    score: float
-
-
-def choose(
-    target: Target,
-    model: keras.Model | None,
-    structures: Structures,
-    scores: Callable | Mapping[str, np.ndarray],
-    within: str = "model",
-    per_cost: bool = False,
-    round_to: Mapping[str, int] | None = None,
-    cost: Cost | None = None,
-    progress: float = 1.0,
-) -> dict[str, np.ndarray]:
-    """The groups that stay when those that score lowest go until a target is met.
-
-    Args:
-        target: The target.
-        model: The model; `Sparsity` needs none.
-        structures: The structures that may be pruned.
-        scores: A criterion, or structure name to scores `(groups,)`; higher is more important.
-        within: What is compared: `"model"` ranks all groups together; `"kind"` and `"layer"`
-            remove the same share of groups from each kind or layer.
-        per_cost: Divides each score by the weights of its group.
-        round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
-        cost: `target.cost(model, structures)`, if it is at hand.
-        progress: How much of the way from the whole model to the target is to be gone.
-
-    Returns:
-        Structure name to boolean array `(groups,)`, true for the groups that stay; as
-        `tfprune.rebuild(model, keep=…)` takes it.
-
-    Raises:
-        ValueError: If the target cannot be reached, with the range that can; if a score is NaN or
-            an argument is out of range.
-    """
-    if within not in ("model", "kind", "layer"):
-        raise ValueError(f"`within` must be 'model', 'kind' or 'layer'. Received: {within!r}")
-    cost = cost or target.cost(model, structures)
-    counts = {s.name: s.groups for s in structures}
-    limit, full = target.limit, cost(counts)
-    least = cost(dict.fromkeys(counts, 0))
-    tolerance = 1e-6 * max(full, 1e-12)
-    if limit < least - tolerance:
-        raise ValueError(
-            f"`target` cannot be reached: {target.describe(limit)} was asked for, and with nothing "
-            f"left of {len(structures)} structures the model has {target.describe(least)}. It can "
-            f"be set from {target.describe(full)} to {target.describe(least)}."
-        )
-    limit = full - progress * (full - limit)
-    order = _ranked(structures, _checked_scores(structures, scores), within, per_cost, round_to)
-    keep = {s.name: np.ones(s.groups, bool) for s in structures}
-
-    def after(number):
-        left = dict(counts)
-        for block in order[:number]:
-            left[structures[block.structure].name] -= len(block.groups)
-        return left
-
-    low, high = 0, len(order)  # The fewest removals that are enough.
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (
-            (low, middle) if cost(after(middle)) <= limit + tolerance else (middle + 1, high)
-        )
-    # The last one may overshoot: what follows it in the ranking and is smaller fills the gap.
-    slack = 0.005 * (full - least)
-    number = max(low - 1, 0) if cost(after(low)) < limit - slack else low
-    removed, passed_over, left = list(order[:number]), [], after(number)
-
-    def without(block):
-        name = structures[block.structure].name
-        return {**left, name: left[name] - len(block.groups)}
-
-    for block in order[number:]:
-        if cost(left) <= limit + tolerance:
-            break
-        if cost(without(block)) >= limit - slack:
-            removed.append(block)
-            left = without(block)
-        else:
-            passed_over.append(block)
-    nearest = min(passed_over, key=lambda block: limit - cost(without(block)), default=None)
-    if nearest and limit - cost(without(nearest)) < cost(left) - limit:
-        removed.append(nearest)
-    for block in removed:
-        keep[structures[block.structure].name][block.groups] = False
-    return keep
-
-
-def _ranked(structures, scores, within, per_cost, round_to) -> list[_Block]:
-    """All groups in the order in which they go."""
-    unknown = set(round_to or {}) - set(structures.kinds)
-    if unknown:
-        raise ValueError(
-            f"`round_to` names kinds that are not pruned: {', '.join(sorted(unknown))}. "
-            f"Kinds: {', '.join(structures.kinds)}"
-        )
-    blocks = []
-    for index, structure in enumerate(structures):
-        size = (round_to or {}).get(structure.kind, 1)
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"`round_to` must hold positive integers. Received: {round_to!r}")
-        value = scores[structure.name] / (structure.group_size if per_cost else 1)
-        order = np.argsort(value, kind="stable")
-        first = structure.groups % size or size
-        for part in np.split(order, range(first, structure.groups, size)):
-            blocks.append(_Block(index, part, float(value[part].mean())))
-    blocks.sort(key=lambda block: block.score)
-    if within == "model":
-        return blocks
-
-    def family(block):
-        return structures[block.structure].kind if within == "kind" else block.structure
-
-    sizes: dict = {}
-    for block in blocks:
-        sizes[family(block)] = sizes.get(family(block), 0) + len(block.groups)
-    gone: dict = dict.fromkeys(sizes, 0)
-    placed = []
-    for block in blocks:
-        gone[family(block)] += len(block.groups)
-        placed.append((gone[family(block)] / sizes[family(block)], block))
-    return [block for _, block in sorted(placed, key=lambda pair: pair[0])]
-
-
-def _checked_scores(structures: Sequence, scores) -> dict[str, np.ndarray]:
-    checked = {}
-    for structure in structures:
-        if callable(scores):
-            value = scores(structure)
-        elif structure.name in scores:
-            value = scores[structure.name]
-        else:
-            raise ValueError(f"`scores` holds none for {structure.name!r}.")
-        value = np.asarray(keras.ops.convert_to_numpy(value), "float64")
-        if value.shape != (structure.groups,) or np.isnan(value).any():
-            raise ValueError(
-                f"`scores` must give {structure.groups} numbers for {structure.name!r}. Received: "
-                f"shape {value.shape}" + ", with NaN" * bool(np.isnan(value).any())
-            )
-        checked[structure.name] = value
-    return checked
 
 
 def _linear(each: Mapping[str, float], structures: Structures, total: float | None = None) -> Cost:

@@ -6,6 +6,7 @@ import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune import criteria
 from tfprune.callbacks import ImportancePruning
+from tfprune.choosing import choose
 from tfprune.schedules import Epoch
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
@@ -27,9 +28,7 @@ def test_the_lowest_go_at_once_and_stay_gone():
     model = compiled()
     structures = tfprune.find_structures(model)
     scores = criteria.gradient_importance(model, (X, Y))
-    expected = tfprune.targets.choose(
-        tfprune.Sparsity(0.5), None, structures, scores, within="kind"
-    )
+    expected = choose(tfprune.Sparsity(0.5), None, structures, scores, within="kind")
     pruning = ImportancePruning(target=tfprune.Sparsity(0.5), data=(X, Y), verbose=0)
     history = fit(model, pruning).history
     for s in structures:
