@@ -103,7 +103,7 @@ def main():
             "python": platform.python_version(),
         },
         "callbacks": {
-            name: [step_time(make, *size, rounds=5) for size in sizes]
+            name: [step_time(make, *size, rounds=3) for size in sizes]
             for name, make in CALLBACKS.items()
         },
     }

@@ -155,7 +155,10 @@ class Structure:
             value = ops.square(ops.cast(ops.convert_to_tensor(share.variable), "float32"))
             others = [a for a in range(len(value.shape)) if a != share.axis]
             along = ops.sum(value, axis=others) if others else value
-            total = total + ops.sum(ops.reshape(along, (self.groups, -1)), axis=1)
+            # Small operations are what a penalty costs in a step, so none that does nothing.
+            if along.shape[0] != self.groups:
+                along = ops.sum(ops.reshape(along, (self.groups, -1)), axis=1)
+            total = total + along
         return total
 
     def norms(self) -> np.ndarray:
