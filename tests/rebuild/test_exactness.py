@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from keras import layers
 
@@ -87,6 +87,7 @@ def test_rebuilt_equals_masked(data, tmp_path_factory):
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
+@example(seed=762)  # Nothing is left of the dense pair.
 @given(seed=st.integers(0, 1000))
 def test_mixed_precision_within_its_own_error(seed):
     policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")

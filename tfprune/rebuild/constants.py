@@ -22,12 +22,14 @@ class Constant:
         like: A symbolic tensor with the same positions.
         name: The name of the layer that became constant.
         masked: Whether the tensor carried a Keras mask.
+        policy: The dtype policy of that layer; the global one by default.
     """
 
     vector: np.ndarray
     like: Any
     name: str
     masked: bool = False
+    policy: Any = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def as_layer(constant: Constant):
         # One unit is enough to say where the positions are; its kernel is zero. A mask would be
         # lost on the way, so with one the whole tensor goes through.
         like = like[..., :1]
-    layer = keras.layers.Dense(width, kernel_initializer="zeros", name=constant.name)
+    layer = keras.layers.Dense(
+        width, kernel_initializer="zeros", name=constant.name, dtype=constant.policy
+    )
     output = layer(like)
     layer.bias.assign(constant.vector)
     return output

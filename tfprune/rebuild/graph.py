@@ -134,7 +134,10 @@ class _OneModel:
         if id(operation) in self.plan.constants:
             vector = self.plan.constants[id(operation)]
             masked = is_masked(node.outputs[0])
-            self._set(node.outputs[0], Constant(vector, _like(given[0]), operation.name, masked))
+            constant = Constant(
+                vector, _like(given[0]), operation.name, masked, operation.dtype_policy
+            )
+            self._set(node.outputs[0], constant)
             return
         if id(operation) in self.plan.gone or any(isinstance(x, Unread) for x in given):
             self._set(node.outputs[0], Unread(_like(given[0])))
