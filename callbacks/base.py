@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfprune.callbacks.distillers import add_penalties, is_distiller, remove_penalties
-from tfprune.callbacks.optimizer_slots import clear_slots
+from tfprune.callbacks.optimizer_slots import clear_slots, innermost
 from tfprune.callbacks.pressure import attach, detach
 from tfprune.schedules import Clock, Plateau, when
 from tfprune.structures import Structures, find_structures
@@ -124,10 +124,6 @@ class PruningCallback(keras.callbacks.Callback):
             structure.scale(alive)
             clear_slots(self.model.optimizer, structure, alive)
 
-    def fallen(self, structure) -> np.ndarray:
-        """Which groups of a structure have fallen, a boolean array `(groups,)`."""
-        return self._fallen[structure.name]
-
     def hold(self) -> None:
         """Keeps at zero what has fallen, also in a fit that was resumed."""
         for structure in self.structures:
@@ -236,9 +232,8 @@ class PruningCallback(keras.callbacks.Callback):
         self.model.train_function = None  # It reads variables that are gone.
 
     def _iterations(self) -> int:
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         # Not `iterations`: with gradient accumulation that is no number of batches.
-        return int(keras.ops.convert_to_numpy(optimizer._iterations))
+        return int(keras.ops.convert_to_numpy(innermost(self.model.optimizer)._iterations))
 
     # -- time ----------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from tfprune.callbacks.optimizer_slots import renewed
+from tfprune.callbacks.optimizer_slots import innermost, renewed
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.gates import Gate, attach, detach, gates_of
 from tfprune.model_parts import variables_scope
@@ -62,10 +62,7 @@ class GatedPruning(TargetedPruning):
 
     def score_scale(self, learning_rate: float) -> float:
         """What a score must be scaled by to have a learning rate of its own under Adam."""
-        rate = getattr(self.model.optimizer, "_learning_rate", None)
-        rate = getattr(
-            getattr(self.model.optimizer, "inner_optimizer", None), "_learning_rate", rate
-        )
+        rate = innermost(self.model.optimizer)._learning_rate
         if callable(rate) and not hasattr(rate, "assign"):
             # A schedule may start at zero: what counts is its height.
             rates = [rate(step) if _takes_step(rate) else rate() for step in _STEPS]

@@ -11,7 +11,7 @@ from keras import ops
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.gates import HardConcrete
 from tfprune.regularizers import checked_strength
-from tfprune.targets import Sparsity, Target
+from tfprune.targets import Target
 
 
 class HardConcreteGates(GatedPruning):
@@ -116,13 +116,10 @@ class HardConcreteGates(GatedPruning):
     def prepare(self):
         """Puts the penalty on the gates' size into the loss."""
         super().prepare()
-        cost = self._cost or Sparsity(0.0).cost(self.subject, self.structures)
+        cost = self._cost
         smooth = self.target.smooth(cost, self.structures) if self.target else cost
-        penalty = SizePenalty(self.gates, smooth, self._kind())
-        self._pressure.press(self.gates[0].scores, penalty)
-        full = {s.name: s.groups for s in self.structures}
-        self._full, self._least = cost(full), cost(dict.fromkeys(full, 0))
-        self._gap_now = smooth
+        self._penalty = SizePenalty(self.gates, smooth, self._kind())
+        self._pressure.press(self.gates[0].scores, self._penalty)
 
     def _kind(self):
         return "size" if self.target is None else self.pressure
@@ -149,8 +146,8 @@ class HardConcreteGates(GatedPruning):
         )
 
     def _gap(self, limit):
-        expected = {g.structure.name: float(ops.sum(g.expected())) for g in self.gates}
-        return float(self._gap_now(expected) - limit) / max(self._full - self._least, 1e-12)
+        size = float(ops.convert_to_numpy(self._penalty.expected_size()))
+        return (size - limit) / max(self._full - self._least, 1e-12)
 
     def rest(self):
         """No pressure."""
@@ -193,10 +190,14 @@ class SizePenalty(keras.regularizers.Regularizer):
         self.size = size
         self.kind = kind
 
+    def expected_size(self):
+        """The size of the groups that are likely to be open, a scalar."""
+        return self.size({g.structure.name: ops.sum(g.expected()) for g in self.gates})
+
     def __call__(self, _):
         """The penalty, a scalar."""
         limit, multiplier, strength, span = (self.gates.pressure[i] for i in range(4))
-        size = self.size({g.structure.name: ops.sum(g.expected()) for g in self.gates})
+        size = self.expected_size()
         if self.kind == "size":
             return strength * size
         gap = (size - limit) / ops.maximum(span, 1e-12)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfprune import criteria
 from tfprune.callbacks.targeted import TargetedPruning
+from tfprune.schedules import cubic
 from tfprune.targets import Target
 
 
@@ -139,7 +140,7 @@ class ImportancePruning(TargetedPruning):
             return 1.0
         passed = min((step - first) / max(last - first, 1), 1.0)
         number = 1 + int(passed * (self.rounds - 1) + 1e-9)
-        return 1.0 - (1.0 - number / self.rounds) ** 3
+        return cubic(number / self.rounds)
 
     def _scores(self):
         if self.criterion == "magnitude":

@@ -13,6 +13,7 @@ from tfprune import criteria
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.callbacks.strengths import checked_strengths, strength_of_each
 from tfprune.gates import BlockScores, MovementScores
+from tfprune.schedules import cubic
 from tfprune.targets import Target
 
 METHODS = ("struct", "hybrid", "hybrid_filled", "block")
@@ -174,7 +175,7 @@ class MovementPruning(GatedPruning):
         if self.schedule:
             return self.schedule(max(step - first, 0))
         passed = min(max(step - first, 0) / max(last - first, 1), 1.0)
-        return 1.0 - (1.0 - passed) ** 3
+        return cubic(passed)
 
     def _mask_blocks(self, progress):
         """Closes the same share of blocks as the target removes of the structures' cost."""
@@ -189,9 +190,7 @@ class MovementPruning(GatedPruning):
             gate.threshold.assign(threshold)
 
     def _share_to_go(self):
-        full = {s.name: s.groups for s in self.structures}
-        least = self._cost(dict.fromkeys(full, 0))
-        return (self._cost(full) - self.target.limit) / max(self._cost(full) - least, 1e-12)
+        return (self._full - self.target.limit) / max(self._full - self._least, 1e-12)
 
     def rest(self):
         """No pressure."""
@@ -203,7 +202,7 @@ class MovementPruning(GatedPruning):
     def verdict(self):
         """What scores highest; under a strength, what is not masked."""
         if self.strength is None:
-            final = self.schedule(10**9) if self.schedule else 1.0
+            final = self._progress(self.span()[1])
             return self.survivors(criteria.movement(self.subject), final)
         return {s.name: self._open(s) for s in self.structures}
 

@@ -6,6 +6,11 @@ import keras
 from keras import ops
 
 
+def innermost(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer inside a `LossScaleOptimizer`, or the optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def slots(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> list[keras.Variable]:
     """The optimizer's variables of the same shape that belong to a weight.
 
@@ -16,7 +21,7 @@ def slots(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> li
     Returns:
         One variable for each kind of slot; none if it does not train the weight.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = innermost(optimizer)
     trained = getattr(optimizer, "_trainable_variables", [])
     place = next((i for i, v in enumerate(trained) if v is variable), None)
     if place is None:
@@ -52,11 +57,11 @@ def renewed(
         same one if it was not built.
     """
     if not optimizer.built:
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        inner = innermost(optimizer)
         _exempt(inner, exempt, like=inner)
         return optimizer
     new = type(optimizer).from_config(optimizer.get_config())
-    inner, new_inner = (getattr(o, "inner_optimizer", o) for o in (optimizer, new))
+    inner, new_inner = innermost(optimizer), innermost(new)
     _exempt(new_inner, exempt, like=inner)
     new.build(variables)
     for old, fresh in ((optimizer, new), (inner, new_inner)):

@@ -33,19 +33,17 @@ class Pressure(keras.Layer):
         self.notes.assign(np.full(structures + 5, np.nan, "float32"))
         self.built = True
         self.in_use = False
-        self.replaced = _Untracked()
-        self.pressing = _Untracked()
+        self.pressed = _Untracked()  # Variable, the regularizer it had, the one laid on top.
 
     def press(self, variable: keras.Variable, regularizer) -> None:
         """Lays a regularizer on a variable, on top of the one it has, until `detach`."""
         own = variable.regularizer
-        self.replaced.append((variable, own))
-        self.pressing.append((variable, regularizer))
+        self.pressed.append((variable, own, regularizer))
         variable.regularizer = regularizer if own is None else lambda x: own(x) + regularizer(x)
 
     def penalties(self):
         """The sum of what presses, a scalar."""
-        return sum((regularizer(variable) for variable, regularizer in self.pressing.items), 0.0)
+        return sum((regularizer(variable) for variable, _, regularizer in self.pressed.items), 0.0)
 
     def call(self, inputs):
         """Passes its input on; it is never called."""
@@ -86,6 +84,6 @@ def detach(model: keras.Model) -> None:
     """Takes the `Pressure` layer and its regularizers away again."""
     pressure = getattr(model, _ATTRIBUTE, None)
     if pressure is not None:
-        for variable, regularizer in pressure.replaced.items:
-            variable.regularizer = regularizer
+        for variable, own, _ in pressure.pressed.items:
+            variable.regularizer = own
         remove_part(model, _ATTRIBUTE)

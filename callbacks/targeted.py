@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tfprune.callbacks.base import PruningCallback
-from tfprune.choosing import choose
+from tfprune.choosing import checked_scores, choose
 from tfprune.schedules import Plateau, scheduled
-from tfprune.targets import Cost, Sparsity, Target
+from tfprune.targets import Sparsity, Target
 
 
 class TargetedPruning(PruningCallback):
@@ -57,7 +57,6 @@ class TargetedPruning(PruningCallback):
         self.per_cost = per_cost
         self.round_to = round_to
         self.reached: float | None = None
-        self._cost: Cost | None = None
 
     def prepare(self):
         """Learns what groups cost; what cannot work is an error now, not hours later."""
@@ -66,8 +65,11 @@ class TargetedPruning(PruningCallback):
                 "`stop` must be a moment that is known beforehand, since what is removed follows a "
                 f"schedule. Received: stop={self.stop!r}"
             )
+        # A schedule and a strength go by weights.
+        self._cost = (self.target or Sparsity(0.0)).cost(self.subject, self.structures)
+        counts = {s.name: s.groups for s in self.structures}
+        self._full, self._least = self._cost(counts), self._cost(dict.fromkeys(counts, 0))
         if self.target is not None:
-            self._cost = self.target.cost(self.subject, self.structures)
             self.survivors({s.name: np.zeros(s.groups) for s in self.structures})
 
     def survivors(self, scores, progress: float = 1.0) -> dict[str, np.ndarray]:
@@ -82,17 +84,16 @@ class TargetedPruning(PruningCallback):
             target,
             self.subject,
             self.structures,
-            lambda s: np.where(self.fallen(s), -np.inf, self._scores_of(scores, s)),
+            {
+                name: np.where(self._fallen[name], -np.inf, value)
+                for name, value in checked_scores(self.structures, scores).items()
+            },
             self.within,
             self.per_cost,
             self.round_to,
             self._cost,
             progress if self.target else 1.0,
         )
-
-    @staticmethod
-    def _scores_of(scores, structure):
-        return scores(structure) if callable(scores) else scores[structure.name]
 
     def remove(self, scores, progress: float = 1.0) -> None:
         """Lets fall what scores lowest."""
@@ -114,7 +115,7 @@ class TargetedPruning(PruningCallback):
 
     def finish(self):
         """Notes what was reached."""
-        if self._cost is not None:
+        if self.target is not None:
             left = {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}
             self.reached = self._cost(left)
             if self.verbose:

@@ -58,7 +58,7 @@ def choose(
             f"left of {len(structures)} structures the model has {target.describe(least)}. It can "
             f"be set from {target.describe(full)} to {target.describe(least)}."
         )
-    ranking = _ranked(structures, _checked_scores(structures, scores), within, per_cost, round_to)
+    ranking = _ranked(structures, checked_scores(structures, scores), within, per_cost, round_to)
     limit = full - progress * (full - limit)
     names = [s.name for s in structures]
 
@@ -171,7 +171,12 @@ def _block_sizes(structures, round_to) -> list[int]:
     return [round_to.get(s.kind, 1) for s in structures]
 
 
-def _checked_scores(structures: Sequence, scores) -> dict[str, np.ndarray]:
+def checked_scores(structures: Sequence, scores) -> dict[str, np.ndarray]:
+    """The scores of each structure by name, from a criterion or a mapping, as `choose` takes them.
+
+    Raises:
+        ValueError: If some are missing, are NaN or have another shape than `(groups,)`.
+    """
     checked = {}
     for structure in structures:
         if callable(scores):

@@ -126,6 +126,17 @@ def when(value: Any, name: str) -> When:
     )
 
 
+def cubic(passed: float) -> float:
+    """How much is to be gone when a share of the time has passed: most of it early.
+
+    Args:
+        passed: 0 to 1.
+
+    Source: Zhu & Gupta, "To Prune, or Not to Prune", 2017, equation 1.
+    """
+    return 1.0 - (1.0 - passed) ** 3
+
+
 def scheduled(schedule: Any) -> Callable[[int], float]:
     """Reads a value that may change over steps.
 

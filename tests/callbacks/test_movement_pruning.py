@@ -68,6 +68,18 @@ def test_more_and_more_is_masked():
     assert seen == [[24], [24 - 7], [24 - 10], [24 - 12]]
 
 
+def test_schedules_of_tfmot_are_taken():
+    tfmot = pytest.importorskip("tensorflow_model_optimization")
+    model = compiled()
+    # It says nothing after its last step, so that one decides.
+    schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.5, 0, 8, power=1, frequency=2)
+    pruning = MovementPruning(
+        target=schedule, structures=["ffn"], start=0.0, stop=0.8, check_every=1, verbose=0
+    )
+    history = fit(model, pruning).history
+    assert history["groups/ffn"][-1] == 12
+
+
 def test_blocks_are_masked_as_a_share_and_filled_anew():
     filled = {}
     for method in ("hybrid", "hybrid_filled"):

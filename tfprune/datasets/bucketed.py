@@ -16,8 +16,8 @@ class Bucketed(keras.utils.PyDataset):
     Each epoch has its own order, which depends on the seed and the number of the epoch alone, so
     that a resumed fit sees what the whole one would have seen.
 
-    A subclass sets what it needs, calls `arrange` once, and says how a batch looks in `__getitem__`
-    (the numbers of its examples are `self.numbers(index)`) and `shape`.
+    A subclass sets what `shape` needs before it calls this `__init__`, and says how a batch looks
+    in `__getitem__` (the numbers of its examples are `self.numbers(index)`).
 
     Args:
         lengths: The padded length of each example.
