@@ -3,6 +3,7 @@
 from tfprune.callbacks.base import PruningCallback
 from tfprune.callbacks.group_lasso import GroupLasso
 from tfprune.callbacks.hard_concrete_gates import HardConcreteGates
+from tfprune.callbacks.head_lottery import HeadLottery
 from tfprune.callbacks.importance_pruning import ImportancePruning
 from tfprune.callbacks.movement_pruning import MovementPruning
 from tfprune.callbacks.targeted import TargetedPruning
@@ -10,6 +11,7 @@ from tfprune.callbacks.targeted import TargetedPruning
 __all__ = [
     "GroupLasso",
     "HardConcreteGates",
+    "HeadLottery",
     "ImportancePruning",
     "MovementPruning",
     "PruningCallback",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tfprune import criteria
+from tfprune.callbacks.scoring import checked_criterion, score
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.schedules import cubic
 from tfprune.targets import Target
@@ -22,9 +22,10 @@ class ImportancePruning(TargetedPruning):
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops` or `Latency`; or a function
             of the step since `start` that gives a sparsity, such as a schedule of
             tensorflow_model_optimization.
-        data: For `"gradient_importance"`, what its loss is taken on: a dataset or `(x, y)`.
-        criterion: `"gradient_importance"`, `"magnitude"`, or a `callable(structure)` that returns
-            one score for each group.
+        data: For `"gradient_importance"`, what its loss is taken on: a dataset or `(x, y)`; for
+            `"attention_confidence"`, what heads look at.
+        criterion: `"gradient_importance"`, `"magnitude"`, `"attention_confidence"` (of heads), or a
+            `callable(structure)` that returns one score for each group.
         rounds: 1 removes all at `start`. More remove part by part between `start` and `stop`, most
             in the first rounds, and score what is left anew each time.
         start: When the first round is: steps (int), a fraction of this fit (float), or an `Epoch`
@@ -79,16 +80,7 @@ class ImportancePruning(TargetedPruning):
         )
         if target is None:
             raise ValueError("`target` must be given, such as tfprune.Sparsity(0.5).")
-        if not callable(criterion) and criterion not in ("gradient_importance", "magnitude"):
-            raise ValueError(
-                "`criterion` must be 'gradient_importance', 'magnitude' or a function of a "
-                f"structure. Received: criterion={criterion!r}"
-            )
-        if criterion == "gradient_importance" and data is None:
-            raise ValueError(
-                "`data` must be given for criterion='gradient_importance': what the loss is taken "
-                "on, as a dataset or (x, y). Received: data=None"
-            )
+        checked_criterion(criterion, data)
         if not isinstance(rounds, int) or rounds < 1 or (rounds > 1 and stop is None):
             raise ValueError(
                 "`rounds` must be a positive integer, and `stop` given for more than one. "
@@ -143,10 +135,6 @@ class ImportancePruning(TargetedPruning):
         return cubic(number / self.rounds)
 
     def _scores(self):
-        if self.criterion == "magnitude":
-            return criteria.magnitude
-        if callable(self.criterion):
-            return self.criterion
-        return criteria.gradient_importance(
-            self.model, self.data, self.structures, steps=self.batches
+        return score(
+            self.criterion, self.model, self.subject, self.structures, self.data, self.batches
         )

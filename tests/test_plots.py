@@ -38,3 +38,13 @@ def test_a_failed_picture_leaves_the_old_one(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         plots.survivors({"a": (1, 2)}, tmp_path / "s.png")
     assert (tmp_path / "s.png").read_text() == "old"
+
+
+def test_rounds_show_what_is_left_in_each(tmp_path):
+    counts = [{"a": 4, "b": 2}, {"a": 3, "b": 0}]
+    (axes,) = plots.rounds(counts, tmp_path / "r.png").axes
+    assert [t.get_text() for t in axes.texts] == ["4", "3", "2", "0"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]
+    assert (tmp_path / "r.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="`counts`"):
+        plots.rounds([])

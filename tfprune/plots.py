@@ -65,6 +65,41 @@ def survivors(
     return _written(figure, path)
 
 
+def rounds(
+    counts: Sequence[Mapping[str, int]],
+    path: str | os.PathLike | None = None,
+    title: str = "Heads left after each round",
+):
+    """Draws how the groups of each layer become fewer from round to round.
+
+    Args:
+        counts: Structure name to groups left, before the first round and after each.
+        path: Where to write a PNG; `None` writes none.
+        title: The title.
+
+    Returns:
+        The matplotlib `Figure`.
+
+    Raises:
+        ValueError: If `counts` is empty.
+    """
+    if not counts:
+        raise ValueError("`counts` must hold at least one round. Received: none")
+    names = list(counts[0])
+    shares = [[row[name] / max(counts[0][name], 1) for row in counts] for name in names]
+    figure, axes = _figure(max(4.0, 1.8 + 0.42 * len(counts)), 1.2 + 0.36 * len(names))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25, aspect="auto")
+    for row, name in enumerate(names):
+        for column, left in enumerate(counts):
+            light = "white" if shares[row][column] > 0.75 else "#333333"
+            axes.text(column, row, left[name], ha="center", va="center", color=light, fontsize=9)
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_xticks(range(len(counts)))
+    axes.set_xlabel("round")
+    axes.set_title(title, loc="left", fontsize=11)
+    return _written(figure, path)
+
+
 def pareto(
     points: Mapping[str, tuple[float, float]] | Sequence,
     path: str | os.PathLike | None = None,

@@ -229,7 +229,8 @@ def _watched(layer, take):
         take(is_context, probabilities, attention_mask)
         return probabilities
 
-    laid = {"call": call, "_masked_softmax": softmax}
+    # Cast one by one, query and value would no longer be the same tensor; projections cast anyway.
+    laid = {"call": call, "_masked_softmax": softmax, "autocast": False}
     if hasattr(layer, "_flash_attention"):
         laid["_flash_attention"] = False
     own_compute = getattr(layer, "_compute_attention", None)

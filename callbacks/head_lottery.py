@@ -1,0 +1,382 @@
+"""Lottery tickets: learn early which heads matter, and train again without the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from tfprune.callbacks.rewinding import attach, detach
+from tfprune.callbacks.scoring import checked_criterion, score
+from tfprune.callbacks.targeted import TargetedPruning
+from tfprune.choosing import checked_scores
+from tfprune.model_parts import variables_scope
+from tfprune.schedules import Epoch, Plateau, when
+from tfprune.targets import Target
+
+_CLOCK = ("taken", "round", "began", "offset", "over")
+
+
+class HeadLottery(TargetedPruning):
+    """Finds the heads that matter early in training and rewinds to try again without the others.
+
+    The model trains until `start`, the late-resetting checkpoint, whose weights and optimizer are
+    kept. Then come rounds: train for `round_length`, remove the `heads_per_round` heads that are
+    least confident, set everything that is left back to the checkpoint. When the target is met the
+    fit ends with the checkpoint's weights and without the heads that have lost; `tfprune.rebuild`
+    cuts them out, and the small model is trained to convergence:
+
+        model.fit(data, epochs=40, callbacks=[lottery])  # ends when the search is over
+        small = tfprune.rebuild(model)
+        small.compile(optimizer, loss)
+        small.fit(data, epochs=20)
+
+    Data in a new order for each round is what `fit` gives anyway when a dataset shuffles in each
+    epoch. A search that is killed goes on where `BackupAndRestore` has saved it last.
+
+    Args:
+        target: How far: `tfprune.Sparsity(0.75)` of the heads' weights, `Parameters`, `Flops` or
+            `Latency`.
+        heads_per_round: How many heads leave in a round; by default half as many as there are
+            attention layers.
+        data: What heads are scored on: a dataset or `(x, y)`; for confidence `x` is enough.
+        structures: Kinds, names or regular expressions; heads by default.
+        criterion: `"attention_confidence"`, `"gradient_importance"`, `"magnitude"`, or a
+            `callable(structure)` that returns one score for each head.
+        start: When the checkpoint is taken: steps (int), a fraction of this fit (float), or an
+            `Epoch` or `Plateau` of `tfprune.schedules`. 0 keeps the weights the fit begins with,
+            such as pretrained ones.
+        round_length: How long a round trains, likewise, without `Plateau`.
+        within: `"model"` ranks all heads together, `"layer"` takes the same number from each layer.
+        batches: Batches of `data` to look at in a round; all by default.
+        monitor: A metric in the epoch logs that is noted for each round, such as `"val_bleu"`.
+        floor: The worst value of `monitor` that is accepted at the end of a round; where it is
+            worse, the round's heads come back and the search ends.
+        stop_training: Whether the fit ends with the search. If not, it goes on from the checkpoint
+            with the heads that are left.
+        check_every: Steps from one look to the next.
+        verbose: 1 prints a line for each round and a table at the end.
+
+    Attributes:
+        rounds: One dictionary for each round: `round`, `left` (structure name to heads), `removed`
+            (structure name to the numbers of the heads that left) and `metric`.
+        scores: The criterion's scores in the last round.
+
+    Raises:
+        ValueError: For arguments out of range; in `fit`, if a target cannot be reached or the fit
+            is too short for the search, and as `PruningCallback`.
+
+    Source: Behnke & Heafield, "Losing Heads in the Lottery", 2020, section 4.
+
+    Example:
+
+    >>> import keras, numpy as np, tfprune
+    >>> inputs = keras.Input((5, 8))
+    >>> outputs = keras.layers.MultiHeadAttention(4, 2, name="attention")(inputs, inputs)
+    >>> model = keras.Model(inputs, outputs)
+    >>> model.compile("adam", "mse")
+    >>> x = np.random.default_rng(0).normal(size=(64, 5, 8))
+    >>> lottery = HeadLottery(tfprune.Sparsity(0.5), heads_per_round=1, data=x, verbose=0)
+    >>> history = model.fit(x, x, epochs=9, verbose=0, callbacks=[lottery])
+    >>> len(history.epoch), [r["left"]["attention"] for r in lottery.rounds]
+    (3, [3, 2])
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        heads_per_round: int | None = None,
+        data: Any = None,
+        structures="heads",
+        criterion: str | Callable = "attention_confidence",
+        start=Epoch(1),  # noqa: B008  # Frozen.
+        round_length=Epoch(1),  # noqa: B008
+        within: str = "model",
+        batches: int | None = None,
+        monitor: str | None = None,
+        floor: float | None = None,
+        stop_training: bool = True,
+        check_every: int = 20,
+        verbose: int = 1,
+    ):
+        super().__init__(structures, target, start, None, within, False, None, check_every, verbose)
+        if not isinstance(target, Target):
+            raise ValueError(
+                "`target` must be a target such as tfprune.Sparsity(0.75). Received: "
+                f"target={target!r}"
+            )
+        if within == "kind":
+            raise ValueError("`within` must be 'model' or 'layer'. Received: within='kind'")
+        if heads_per_round is not None and (
+            not isinstance(heads_per_round, int) or heads_per_round < 1
+        ):
+            raise ValueError(
+                "`heads_per_round` must be a positive integer, or None. Received: "
+                f"heads_per_round={heads_per_round!r}"
+            )
+        checked_criterion(criterion, data)
+        if floor is not None and monitor is None:
+            raise ValueError("`monitor` must name the metric that `floor` is for. Received: None")
+        self.heads_per_round = heads_per_round
+        self.data = data
+        self.criterion = criterion
+        self.round_length = when(round_length, "round_length")
+        if isinstance(self.round_length, Plateau):
+            raise ValueError(
+                "`round_length` must be a duration that is known beforehand. Received: "
+                f"round_length={round_length!r}"
+            )
+        self.batches = batches
+        self.monitor = monitor
+        self.floor = floor
+        self.stop_training = stop_training
+        self.scores = None
+        self.rounds: list[dict] = []
+
+    # -- before the fit ----------------------------------------------------------------------------
+
+    def prepare(self):
+        """Makes room for the checkpoint."""
+        super().prepare()
+        others = [s.name for s in self.structures if s.kind != "heads"]
+        if self.criterion == "attention_confidence" and others:
+            raise ValueError(
+                "`structures` must be heads for criterion='attention_confidence'. Received: "
+                f"{', '.join(others)}"
+            )
+        optimizer = self.model.optimizer
+        with variables_scope(self.model):
+            if not optimizer.built:
+                optimizer.build(self.model.trainable_variables)
+        own = {id(v) for v in self._pressure.variables}
+        weights = [v for v in self.subject.weights if id(v) not in own]
+        self._variables = [*weights, *optimizer.variables]
+        heads = sum(s.groups for s in self.structures)
+        self._checkpoint = attach(self.subject, self._variables, heads, rounds=heads)
+        if self.heads_per_round is None:
+            self._number = max(len(self.structures) // 2, 1)
+        else:
+            self._number = self.heads_per_round
+
+    def take_off(self):
+        """Takes the checkpoint off the model."""
+        detach(self.subject)
+
+    def on_train_begin(self, logs=None):
+        """Sees whether the fit is long enough."""
+        super().on_train_begin(logs)
+        self.rounds, self.scores = [], None
+        self._metric = None
+        try:
+            self._check_length()
+        except ValueError:
+            self._take_off()
+            raise
+
+    def _check_length(self):
+        length = self.round_length.at(self._clock, "round_length")
+        if length < 1:
+            raise ValueError(f"`round_length` must be at least one step. Received: {length}")
+        if self._clock.steps_per_epoch is None or isinstance(self.start, Plateau):
+            return
+        keep = self.survivors({s.name: np.zeros(s.groups) for s in self.structures})
+        rounds = math.ceil(sum(int(np.sum(~k)) for k in keep.values()) / self._number)
+        needed = self.start.at(self._clock, "start") + rounds * length
+        if needed > self._clock.steps(self._clock.epochs, "stop"):
+            epochs = math.ceil(needed / self._clock.steps_per_epoch)
+            raise ValueError(
+                f"`epochs` of this fit must be at least {epochs} for {rounds} rounds of "
+                f"{length} steps from the checkpoint on. Received: epochs={self._clock.epochs}. "
+                "More `heads_per_round` or a shorter `round_length` need fewer."
+            )
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def _iterations(self):
+        # The optimizer's own count goes back with each rewind; this one goes on.
+        return super()._iterations() + int(self._clocks()[3])
+
+    def _clocks(self):
+        return ops.convert_to_numpy(self._checkpoint.clock)
+
+    def act(self, step, steps):
+        """Takes the checkpoint, and ends rounds."""
+        self.hold()
+        self._turn(step, at_epoch_end=False)
+
+    def rest(self):
+        """What has left stays away."""
+        self.hold()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Ends a round that is as long as the epoch, now that its metrics are known."""
+        if self.monitor is not None:
+            if self.monitor not in (logs or {}):
+                raise ValueError(
+                    f"`monitor` is {self.monitor!r}, which is not in the epoch logs. Put the "
+                    f"callback that writes it before this one. The logs hold: "
+                    f"{', '.join(logs or {})}"
+                )
+            self._metric = float(logs[self.monitor])
+        step = self._iterations() - self._fit_start
+        if self._phase(step) == (True, False):
+            self.model  # noqa: B018  # As in the base.
+            self.hold()
+            self._turn(step, at_epoch_end=True)
+        super().on_epoch_end(epoch, logs)
+
+    def _turn(self, step, at_epoch_end):
+        taken, number, began, _, over = self._clocks()
+        if not taken:
+            self._checkpoint.take(self._variables)
+            self._set_clock(taken=1, began=step)
+            return
+        length = self.round_length.at(self._clock, "round_length")
+        # The last batch of an epoch has no validation yet: the end of the epoch follows at once.
+        per_epoch = self._clock.steps_per_epoch
+        waits = not at_epoch_end and per_epoch and step % per_epoch == 0
+        if not over and not waits and step - began >= length:
+            self._end_round(int(number) + 1, step)
+
+    def _set_clock(self, **values):
+        clock = self._clocks().copy()
+        for name, value in values.items():
+            clock[_CLOCK.index(name)] = value
+        self._checkpoint.clock.assign(clock)
+
+    # -- rounds ------------------------------------------------------------------------------------
+
+    def _end_round(self, number, step):
+        left_in = ops.convert_to_numpy(self._checkpoint.left_in).copy()
+        metric = ops.convert_to_numpy(self._checkpoint.metric).copy()
+        if self._metric is not None:
+            metric[number], self._metric = self._metric, None
+            self._checkpoint.metric.assign(metric)
+        if self._below_floor(metric[number]):
+            left_in[left_in == number - 1] = 0  # Of round 0 there are those that never left.
+            over = True
+        else:
+            self.scores = score(
+                self.criterion, self.model, self.subject, self.structures, self.data, self.batches
+            )
+            over = self._let_go(checked_scores(self.structures, self.scores), left_in, number)
+        self._checkpoint.left_in.assign(left_in)
+        self._rewind()
+        self._set_clock(round=number, began=step, over=over)
+        self._read_rounds()
+        if self.verbose:
+            print(self._line(self.rounds[-1], over))
+        if over and self.stop_training:
+            self.model.stop_training = True
+
+    def _below_floor(self, metric):
+        if self.floor is None or np.isnan(metric):
+            return False
+        return Plateau(self.monitor).gain(self.floor, metric) < 0
+
+    def _let_go(self, scores, left_in, number):
+        """Marks the heads that leave in this round; whether the target is met."""
+        parts = self._parts(left_in)
+        for _ in range(self._number):
+            left = {s.name: int(np.sum(parts[s.name] == 0)) for s in self.structures}
+            now = self._cost(left)
+            if now <= self.target.limit + 1e-9:
+                break
+            best = min(
+                (s for s in self.structures if left[s.name]),
+                key=lambda s: (
+                    -left[s.name] / s.groups if self.within == "layer" else 0,
+                    scores[s.name][parts[s.name] == 0].min(),
+                ),
+            )
+            after = self._cost({**left, best.name: left[best.name] - 1})
+            if self.target.limit - after > now - self.target.limit:
+                return True  # Further from the target than it is now.
+            head = np.argmin(np.where(parts[best.name] == 0, scores[best.name], np.inf))
+            parts[best.name][head] = number
+        left = {s.name: int(np.sum(parts[s.name] == 0)) for s in self.structures}
+        return bool(self._cost(left) <= self.target.limit + 1e-9)
+
+    def _parts(self, left_in):
+        """Views of one array for all structures, one for each."""
+        ends = np.cumsum([s.groups for s in self.structures])
+        parts = np.split(left_in, ends[:-1])
+        return {s.name: part for s, part in zip(self.structures, parts, strict=True)}
+
+    def _rewind(self):
+        before = super()._iterations()
+        taken_back = self._clocks()[3]
+        self._checkpoint.give_back(self._variables)
+        self._set_clock(offset=taken_back + before - super()._iterations())
+        for s in self.structures:
+            gone = self._parts(ops.convert_to_numpy(self._checkpoint.left_in))[s.name] > 0
+            self._fallen[s.name] = gone.copy()
+            self.drop(s, gone)
+
+    def _read_rounds(self):
+        parts = self._parts(ops.convert_to_numpy(self._checkpoint.left_in))
+        metric = ops.convert_to_numpy(self._checkpoint.metric)
+        self.rounds = [
+            {
+                "round": number,
+                "left": {n: int(np.sum((p == 0) | (p > number))) for n, p in parts.items()},
+                "removed": {
+                    n: np.flatnonzero(p == number).tolist() for n, p in parts.items() if number in p
+                },
+                "metric": None if np.isnan(metric[number]) else float(metric[number]),
+            }
+            for number in range(1, int(self._clocks()[1]) + 1)
+        ]
+
+    def _line(self, last, over):
+        left, total = sum(last["left"].values()), sum(s.groups for s in self.structures)
+        gone = "; ".join(f"{n} {', '.join(map(str, h))}" for n, h in last["removed"].items())
+        metric = "" if last["metric"] is None else f", {self.monitor} {last['metric']:.4g}"
+        text = f"round {last['round']}: {left} of {total} heads left{metric}"
+        text += f"; gone: {gone}" if gone else "; below the floor, its heads are back"
+        return text + (". The search is over." if over else "")
+
+    def table(self) -> str:
+        """The rounds in Markdown: how many heads each layer has left, as in the paper's table 3."""
+        if not self.rounds:
+            raise ValueError("There are no rounds yet: `fit` has not come so far.")
+        families: dict[str, list] = {}
+        for s in self.structures:
+            family = getattr(self.scores, "kinds", {}).get(s.name, s.kind)
+            families.setdefault(family, []).append(s)
+        metric = [self.monitor] if self.monitor else []
+        lines = ["| " + " | ".join(["round", "gone", *families, *metric]) + " |"]
+        lines.append("|---" * lines[0].count(" | ") + "|---|")
+        whole = {s.name: s.groups for s in self.structures}
+        for row in [{"round": 0, "left": whole, "metric": None}, *self.rounds]:
+            gone = 1 - sum(row["left"].values()) / sum(whole.values())
+            cells = [str(row["round"]), f"{gone:.0%}"]
+            cells += [" ".join(str(row["left"][s.name]) for s in f) for f in families.values()]
+            cells += ["" if row["metric"] is None else f"{row['metric']:.4g}"] if metric else []
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def plot(self, path=None):
+        """Draws how many heads each layer has left after each round.
+
+        Args:
+            path: Where to write a PNG; `None` writes none.
+
+        Returns:
+            The matplotlib `Figure`.
+        """
+        from tfprune.plots import rounds
+
+        whole = {s.name: s.groups for s in self.structures}
+        return rounds([whole, *(row["left"] for row in self.rounds)], path)
+
+    def finish(self):
+        """Notes the rounds; says so if the search is not over."""
+        if self._fit_start is not None:
+            self._read_rounds()
+            if self.verbose and not self._clocks()[4]:
+                print("HeadLottery: the fit ended before the search was over.")
+        super().finish()

@@ -1,0 +1,84 @@
+"""Weights and optimizer as they were at one moment, to go back to."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.model_parts import add_part, remove_part, variables_scope
+
+_ATTRIBUTE = "pruning_checkpoint"
+
+
+class Checkpoint(keras.Layer):
+    """Copies of what training changes, kept on the model while it is trained.
+
+    It is a layer so that `BackupAndRestore` saves the copies with the rest: a search that is killed
+    goes on with the same checkpoint. It costs as much memory as the weights and the optimizer do.
+
+    Args:
+        variables: The variables to copy.
+        groups: Groups of all structures together.
+        rounds: The most rounds there can be.
+
+    Attributes:
+        left_in: `(groups,)`, the round in which each group left; 0 for those that stay.
+        metric: `(rounds + 1,)`, the metric at the end of each round, NaN before.
+        clock: `(5,)`: whether the checkpoint is taken, the round, the step at which it began, the
+            steps that were taken back so far, and whether the search is over.
+    """
+
+    def __init__(self, variables: list[keras.Variable], groups: int, rounds: int):
+        super().__init__(name=_ATTRIBUTE, dtype="float32")
+        self.copies = [
+            self._kept(f"copy_{i}", v.shape, np.zeros(v.shape), v.dtype)
+            for i, v in enumerate(variables)
+        ]
+        self.left_in = self._kept("left_in", (groups,), np.zeros(groups))
+        self.metric = self._kept("metric", (rounds + 1,), np.full(rounds + 1, np.nan))
+        self.clock = self._kept("clock", (5,), np.zeros(5))
+        self.built = True
+        self.in_use = False
+
+    def _kept(self, name, shape, value, dtype="float32"):
+        variable = self.add_weight(
+            name=name,
+            shape=shape,
+            dtype=dtype,
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+        )
+        variable.assign(value)
+        return variable
+
+    def take(self, variables: list[keras.Variable]) -> None:
+        """Copies the variables' present values."""
+        for copy, variable in zip(self.copies, variables, strict=True):
+            copy.assign(ops.convert_to_numpy(variable).copy())
+
+    def give_back(self, variables: list[keras.Variable]) -> None:
+        """Sets the variables to the values they had."""
+        for copy, variable in zip(self.copies, variables, strict=True):
+            variable.assign(ops.convert_to_numpy(copy).copy())
+
+    def call(self, inputs):
+        """Passes its input on; it is never called."""
+        return inputs
+
+
+def attach(model: keras.Model, variables, groups: int, rounds: int) -> Checkpoint:
+    """Gives a model a `Checkpoint`; one that an interrupted fit has left is replaced."""
+    if getattr(model, _ATTRIBUTE, None) is not None:
+        detach(model)
+    with variables_scope(model):
+        checkpoint = Checkpoint(variables, groups, rounds)
+    add_part(model, _ATTRIBUTE, checkpoint)
+    return checkpoint
+
+
+def detach(model: keras.Model) -> None:
+    """Takes the `Checkpoint` away again."""
+    if getattr(model, _ATTRIBUTE, None) is not None:
+        remove_part(model, _ATTRIBUTE)

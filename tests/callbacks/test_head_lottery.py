@@ -1,0 +1,339 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tfprune
+from tests.models import assert_same, noise, outputs, randomize
+from tfprune import criteria
+from tfprune.callbacks import HeadLottery
+from tfprune.callbacks.optimizer_slots import slots
+from tfprune.schedules import Epoch, Plateau, Step
+
+X, Y = noise(24, 5, 8), noise(24, 5, 8, seed=2)
+
+
+def compiled(depth=2, heads=4, optimizer=None, **options):
+    x = inputs = keras.Input((None, 8), name="x")
+    for i in range(depth):
+        y = layers.MultiHeadAttention(heads, 4, name=f"attention_{i}")(x, x)
+        x = layers.Add(name=f"add_{i}")([x, y])
+        y = layers.Dense(8, name=f"out_{i}")(layers.Dense(12, "relu", name=f"in_{i}")(x))
+        x = layers.Add(name=f"sum_{i}")([x, y])
+    model = randomize(keras.Model(inputs, x))
+    model.compile(optimizer or keras.optimizers.Adam(1e-2), "mse", **options)
+    return model
+
+
+def fit(model, *callbacks, epochs=12, **options):
+    return model.fit(
+        X,
+        Y,
+        batch_size=8,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=list(callbacks),
+        **options,
+    )
+
+
+def state(model):
+    return [
+        np.array(keras.ops.convert_to_numpy(v))
+        for v in [*model.weights, *model.optimizer.variables]
+    ]
+
+
+def by_hand(model, rounds, number):
+    """The lottery as a loop: three steps, then rounds of three from the same checkpoint."""
+    structures = tfprune.find_structures(model).select("heads")
+
+    def three_steps():
+        for start in (0, 8, 16):
+            model.train_on_batch(X[start : start + 8], Y[start : start + 8])
+
+    three_steps()
+    kept = state(model)
+    gone = {s.name: np.zeros(s.groups, bool) for s in structures}
+    for _ in range(rounds):
+        three_steps()
+        found = criteria.attention_confidence(model, X)
+        for _ in range(number):
+            _, name, head = min(
+                (found[s.name][h], s.name, h)
+                for s in structures
+                for h in range(s.groups)
+                if not gone[s.name][h]
+            )
+            gone[name][head] = True
+        for variable, value in zip([*model.weights, *model.optimizer.variables], kept, strict=True):
+            variable.assign(value.copy())
+        for s in structures:
+            alive = (~gone[s.name]).astype("float32")
+            s.scale(alive)
+            for share in s.slices:
+                for slot in slots(model.optimizer, share.variable):
+                    slot.assign(slot * s.spread(alive, share))
+    return gone
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "loss scale"])
+def test_it_is_the_loop_of_the_paper(optimizer):
+    make = {
+        "adam": lambda: keras.optimizers.Adam(1e-2),
+        "sgd": lambda: keras.optimizers.SGD(1e-2, momentum=0.9),
+        "loss scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-2)),
+    }[optimizer]
+    reference, model = compiled(optimizer=make()), compiled(optimizer=make())
+    gone = by_hand(reference, rounds=3, number=2)
+    lottery = HeadLottery(tfprune.Sparsity(0.75), heads_per_round=2, data=X, verbose=0)
+
+    history = fit(model, lottery)
+
+    assert len(history.epoch) == 4  # One to the checkpoint, three rounds; the search is over.
+    assert [sum(r["left"].values()) for r in lottery.rounds] == [6, 4, 2]
+    removed = {n: sorted(h for r in lottery.rounds for h in r["removed"].get(n, [])) for n in gone}
+    assert removed == {n: np.flatnonzero(g).tolist() for n, g in gone.items()}
+    for a, b in zip(state(reference), state(model), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == 3
+
+
+def test_the_small_model_has_the_heads_that_won_and_trains_on():
+    model = compiled()
+    lottery = HeadLottery(tfprune.Sparsity(0.5), 2, data=X, verbose=0)
+    fit(model, lottery)
+
+    small = tfprune.rebuild(model)
+
+    assert {s.name: s.groups for s in tfprune.find_structures(small) if s.kind == "heads"} == {
+        n: left for n, left in lottery.rounds[-1]["left"].items() if left
+    }
+    assert_same(outputs(model, X), outputs(small, X))
+    small.compile("adam", "mse")
+    fit(small, epochs=1)
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 3])
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_killed_and_resumed_is_not_killed(tmp_path, killed_at, order):
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == killed_at:
+                raise KeyboardInterrupt
+
+    def make():
+        return HeadLottery(tfprune.Sparsity(0.75), 2, data=X, monitor="loss", verbose=0)
+
+    def callbacks(lottery):
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        return (lottery, backup) if order == "after" else (backup, lottery)
+
+    whole, lottery = compiled(), make()
+    fit(whole, lottery)
+    killed = compiled()
+    with pytest.raises(KeyboardInterrupt):
+        fit(killed, *callbacks(make()), Kill())
+    resumed, again = compiled(), make()
+    fit(resumed, *callbacks(again))
+
+    assert [r["removed"] for r in again.rounds] == [r["removed"] for r in lottery.rounds]
+    for a, b in zip(state(whole), state(resumed), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_below_the_floor_the_heads_of_the_last_round_come_back():
+    class Metric(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["val_bleu"] = [20.0, 19.0, 18.0, 16.0][epoch]
+
+    model = compiled()
+    lottery = HeadLottery(
+        tfprune.Sparsity(0.9), 1, data=X, monitor="val_bleu", floor=17.0, verbose=0
+    )
+
+    fit(model, Metric(), lottery)
+
+    assert [r["metric"] for r in lottery.rounds] == [19.0, 18.0, 16.0]
+    assert [sum(r["left"].values()) for r in lottery.rounds] == [7, 7, 7]
+    alive = sum(np.count_nonzero(s.norms()) for s in tfprune.find_structures(model).select("heads"))
+    assert alive == 7
+
+
+def test_layer_by_layer_takes_the_same_from_each():
+    def scores(structure):  # All of the second layer score below all of the first.
+        return np.arange(structure.groups) + 10.0 * (structure.name == "attention_0")
+
+    model = compiled()
+    lottery = HeadLottery(
+        tfprune.Sparsity(0.5), 2, criterion=scores, within="layer", start=0, verbose=0
+    )
+    fit(model, lottery)
+    assert [list(r["left"].values()) for r in lottery.rounds] == [[3, 3], [2, 2]]
+    model = compiled()
+    lottery = HeadLottery(tfprune.Sparsity(0.5), 2, criterion=scores, start=0, verbose=0)
+    fit(model, lottery)
+    assert [list(r["left"].values()) for r in lottery.rounds] == [[4, 2], [4, 0]]
+
+
+def test_rounds_of_steps_and_training_on():
+    model = compiled()
+    lottery = HeadLottery(
+        tfprune.Sparsity(0.5),
+        2,
+        data=(X, Y),
+        criterion="gradient_importance",
+        start=Step(2),
+        round_length=Step(4),
+        stop_training=False,
+        check_every=1,
+        verbose=0,
+    )
+    history = fit(model, lottery, epochs=5)  # 15 steps: checkpoint at 2, rounds end at 6 and 10.
+    assert len(history.epoch) == 5
+    assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == 2 + 5
+    assert history.history["groups/heads"] == [8, 6, 6, 4, 4]
+
+
+def test_pretrained_weights_are_what_is_gone_back_to():
+    model = compiled()
+    before = [np.array(w) for w in model.get_weights()]
+    fit(model, HeadLottery(tfprune.Sparsity(0.5), 4, data=X, start=0, verbose=0))
+    dense = [
+        w
+        for w, v in zip(model.get_weights(), model.weights, strict=True)
+        if "attention" not in v.path
+    ]
+    same = [w for w, v in zip(before, model.weights, strict=True) if "attention" not in v.path]
+    for a, b in zip(dense, same, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_table_and_picture_show_the_rounds(tmp_path, capsys):
+    model = compiled()
+    lottery = HeadLottery(tfprune.Sparsity(0.75), 3, data=X, monitor="val_loss")
+    fit(model, lottery, validation_data=(X, Y))
+    text = capsys.readouterr().out
+    assert "round 1: 5 of 8 heads left, val_loss" in text and "The search is over." in text
+    rows = lottery.table().splitlines()
+    assert rows[0] == "| round | gone | encoder | val_loss |"
+    assert rows[1] == "|---|---|---|---|"
+    assert rows[2] == "| 0 | 0% | 4 4 |  |"
+    left = " ".join(map(str, lottery.rounds[-1]["left"].values()))
+    assert rows[-1].startswith(f"| 2 | 75% | {left} | ")
+    (axes,) = lottery.plot(tmp_path / "rounds.png").axes
+    assert len(axes.texts) == 2 * 3
+    assert (tmp_path / "rounds.png").stat().st_size > 1000
+
+
+def test_a_plateau_opens_the_search():
+    class Metric(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["val_bleu"] = [3.0, 9.0, 9.5, 9.6, 9.7, 9.8][epoch]
+
+    model = compiled()
+    lottery = HeadLottery(
+        tfprune.Sparsity(0.5), 4, data=X, start=Plateau("val_bleu", 1.0), verbose=0
+    )
+    assert len(fit(model, Metric(), lottery, epochs=6).epoch) == 4
+    assert len(lottery.rounds) == 1
+
+
+def test_all_heads_may_go():
+    model = compiled()
+    fit(model, HeadLottery(tfprune.Sparsity(1.0), 4, data=X, verbose=0))
+    small = tfprune.rebuild(model)
+    assert not [s for s in tfprune.find_structures(small) if s.kind == "heads"]
+    assert_same(outputs(model, X), outputs(small, X))
+
+
+def test_a_loss_that_is_no_number_is_said():
+    model = compiled()
+    model.compile("adam", lambda y, y_pred: keras.ops.sum(y_pred) * float("nan"))
+    with pytest.raises(ValueError, match="no longer finite"):
+        fit(model, HeadLottery(tfprune.Sparsity(0.5), 2, data=X, verbose=0))
+
+
+def test_an_interrupted_search_can_be_followed_by_another():
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    model = compiled()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, HeadLottery(tfprune.Sparsity(0.5), 2, data=X, verbose=0), Stop())
+    lottery = HeadLottery(tfprune.Sparsity(0.75), 2, data=X, verbose=0)
+    fit(model, lottery)
+    assert sum(lottery.rounds[-1]["left"].values()) == 2
+    assert not [w.path for w in model.weights if "pruning" in w.path]
+
+
+def test_a_fit_that_is_too_short_is_refused_with_the_length_it_needs():
+    model = compiled()
+    with pytest.raises(ValueError, match=r"`epochs` of this fit must be at least 4 for 3 rounds"):
+        fit(model, HeadLottery(tfprune.Sparsity(0.75), 2, data=X, verbose=0), epochs=3)
+    assert not [w.path for w in model.weights if "pruning" in w.path]
+
+
+@pytest.mark.parametrize(
+    "options, name",
+    [
+        ({"target": 0.5}, "target"),
+        ({"heads_per_round": 0}, "heads_per_round"),
+        ({"heads_per_round": 1.5}, "heads_per_round"),
+        ({"data": None}, "data"),
+        ({"criterion": "confidence"}, "criterion"),
+        ({"within": "kind"}, "within"),
+        ({"floor": 3.0}, "monitor"),
+        ({"round_length": Plateau("loss")}, "round_length"),
+        ({"round_length": "epoch"}, "round_length"),
+    ],
+)
+def test_bad_arguments(options, name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        HeadLottery(**{"target": tfprune.Sparsity(0.5), "data": X, **options})
+
+
+def test_what_only_fit_can_know():
+    with pytest.raises(ValueError, match="`structures` must be heads"):
+        fit(compiled(), HeadLottery(tfprune.Sparsity(0.5), 2, data=X, structures=None, verbose=0))
+    with pytest.raises(ValueError, match="'val_bleu', which is not in the epoch logs"):
+        fit(compiled(), HeadLottery(tfprune.Sparsity(0.5), 2, data=X, monitor="val_bleu"))
+    with pytest.raises(ValueError, match="`round_length` must be at least one step"):
+        fit(compiled(), HeadLottery(tfprune.Sparsity(0.5), 2, data=X, round_length=Epoch(0.1)))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_with_jit_and_mixed_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = compiled(jit_compile=True)
+        lottery = HeadLottery(tfprune.Sparsity(0.5), 2, data=X, verbose=0)
+        fit(model, lottery)
+        assert lottery.reached == pytest.approx(0.5)
+        assert set(lottery.scores.kinds.values()) == {"encoder"}
+        tolerance = 1e-5 if policy == "float32" else 3e-2
+        assert_same(outputs(model, X), outputs(tfprune.rebuild(model), X), tolerance)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_a_keras_hub_classifier(tmp_path):
+    keras_hub = pytest.importorskip("keras_hub")
+    backbone = keras_hub.models.BertBackbone(30, 2, 4, 16, 24, max_sequence_length=8)
+    model = keras_hub.models.BertTextClassifier(backbone, num_classes=2)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss)
+    ids = np.random.default_rng(0).integers(1, 30, (32, 6))
+    x = {"token_ids": ids, "padding_mask": ids > 3, "segment_ids": np.zeros_like(ids)}
+    lottery = HeadLottery(tfprune.Sparsity(0.5), 2, data=x, start=0, verbose=0)
+
+    model.fit(x, ids[:, 0] % 2, batch_size=8, epochs=9, verbose=0, callbacks=[lottery])
+
+    small = tfprune.rebuild(model)
+    assert sum(s.groups for s in tfprune.find_structures(small).select("heads")) == 4
+    assert_same(outputs(model, x), outputs(small, x))
+    small.save(tmp_path / "small.keras")
+    assert_same(outputs(model, x), outputs(keras.saving.load_model(tmp_path / "small.keras"), x))
