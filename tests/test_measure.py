@@ -44,6 +44,14 @@ def test_latency(tmp_path):
         tfprune.measure_latency(tmp_path / "none.tflite")
 
 
+def test_what_is_gone_is_named():
+    model = transformer()
+    small = tfprune.rebuild(model, keep={"attention": np.zeros(2, bool)})
+    text = str(tfprune.compare(model, small, latency=False))
+    assert "Nothing is left of attention: skipped at inference." in text
+    assert "Nothing is left" not in str(tfprune.compare(model, model, latency=False))
+
+
 @pytest.mark.tensorflow_only
 def test_compare(tmp_path):
     model = randomize(transformer())

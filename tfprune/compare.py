@@ -73,6 +73,9 @@ class Comparison:
             layers.add_row(name, self.kinds[name], f"{left:,}", f"{total:,}")
         if self.survivors:
             console.print(layers)
+        gone = [name for name, (left, _) in self.survivors.items() if not left]
+        if gone:
+            console.print(f"Nothing is left of {', '.join(gone)}: skipped at inference.")
         for note in self.notes:
             console.print(note)
         return console.file.getvalue().rstrip("\n")
