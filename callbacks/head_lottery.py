@@ -339,6 +339,32 @@ class HeadLottery(TargetedPruning):
         text += f"; gone: {gone}" if gone else "; below the floor, its heads are back"
         return text + (". The search is over." if over else "")
 
+    def keep(self, number: int | None = None) -> dict[str, np.ndarray]:
+        """Which heads stay after a round, as `tfprune.rebuild(model, keep=…)` takes it.
+
+        A search goes through all sizes: with the checkpoint in a model of its own, the ticket of
+        any round can be cut out of it.
+
+        Args:
+            number: The round; the last one by default.
+
+        Returns:
+            Structure name to boolean array `(heads,)`.
+
+        Raises:
+            ValueError: If there was no such round.
+        """
+        number = len(self.rounds) if number is None else number
+        if not 0 <= number <= len(self.rounds):
+            raise ValueError(
+                f"`number` must be a round from 0 to {len(self.rounds)}. Received: {number}"
+            )
+        masks = {s.name: np.ones(s.groups, bool) for s in self.structures}
+        for row in self.rounds[:number]:
+            for name, heads in row["removed"].items():
+                masks[name][heads] = False
+        return masks
+
     def table(self) -> str:
         """The rounds in Markdown: how many heads each layer has left, as in the paper's table 3."""
         if not self.rounds:

@@ -161,6 +161,19 @@ def test_below_the_floor_the_heads_of_the_last_round_come_back():
     assert alive == 7
 
 
+def test_the_ticket_of_any_round_can_be_cut_out_of_the_checkpoint():
+    model, checkpoint = compiled(), compiled()
+    lottery = HeadLottery(tfprune.Sparsity(0.75), 2, data=X, start=0, verbose=0)
+    fit(model, lottery)
+    for number, left in enumerate([8, 6, 4, 2]):
+        masks = lottery.keep(number)
+        assert sum(int(mask.sum()) for mask in masks.values()) == left
+    ticket = tfprune.rebuild(checkpoint, keep=lottery.keep())
+    assert_same(outputs(model, X), outputs(ticket, X))  # The fit gave the checkpoint back.
+    with pytest.raises(ValueError, match="a round from 0 to 3"):
+        lottery.keep(4)
+
+
 def test_layer_by_layer_takes_the_same_from_each():
     def scores(structure):  # All of the second layer score below all of the first.
         return np.arange(structure.groups) + 10.0 * (structure.name == "attention_0")

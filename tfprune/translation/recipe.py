@@ -131,9 +131,9 @@ class Recipe:
         """The unpruned model after as many steps as the pruned ones."""
 
         def begun():
-            return self._stage("dense_1", self._pretrained, self.prune_epochs, self.pretrain_epochs)
+            return self.stage("dense_1", self.pretrained, self.prune_epochs, self.pretrain_epochs)
 
-        return self._converged("dense", begun)
+        return self.converged("dense", begun)
 
     def pruned(self, name: str, structures, strength: float, **options) -> keras.Model:
         """A model pruned by group lasso, rebuilt and converged.
@@ -147,12 +147,12 @@ class Recipe:
 
         def pressed():
             lasso = GroupLasso(structures, strength, verbose=0, **options)
-            pruned = self._stage(
-                f"{name}_1", self._pretrained, self.prune_epochs, self.pretrain_epochs, [lasso]
+            pruned = self.stage(
+                f"{name}_1", self.pretrained, self.prune_epochs, self.pretrain_epochs, [lasso]
             )
             return rebuild(pruned)
 
-        return self._converged(name, pressed)
+        return self.converged(name, pressed)
 
     def from_scratch(self, name: str, like: keras.Model) -> keras.Model:
         """The same shape with fresh weights, trained for as many steps altogether."""
@@ -163,27 +163,47 @@ class Recipe:
 
         def begun():
             epochs = self.pretrain_epochs + self.prune_epochs
-            return self._stage(f"{name}_1", fresh, epochs, 0, learning_rate=self.learning_rate)
+            return self.stage(f"{name}_1", fresh, epochs, 0, learning_rate=self.learning_rate)
 
-        return self._converged(name, begun)
+        return self.converged(name, begun)
 
-    def _pretrained(self) -> keras.Model:
+    def pretrained(self) -> keras.Model:
+        """The whole model before anything is pruned."""
+
         def fresh():
             keras.utils.set_random_seed(self.seed)
             return student(len(self.vocabulary()), max_length=self.max_length, **self.shape)
 
-        return self._stage(
+        return self.stage(
             "pretrained", fresh, self.pretrain_epochs, 0, learning_rate=self.learning_rate
         )
 
-    def _converged(self, name, make):
+    def converged(self, name: str, make: Callable[[], keras.Model]) -> keras.Model:
+        """What `make` gives, trained to the end; `name` is that of its file."""
         done = self.pretrain_epochs + self.prune_epochs
-        return self._stage(name, make, self.converge_epochs, done, last=True)
+        return self.stage(name, make, self.converge_epochs, done, last=True)
 
-    def _stage(
-        self, name, make, epochs, done, callbacks=(), learning_rate=None, last=False
+    def stage(
+        self,
+        name: str,
+        make: Callable[[], keras.Model],
+        epochs: int,
+        done: int,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        learning_rate: float | None = None,
+        last: bool = False,
     ) -> keras.Model:
-        """Trains for some epochs, unless that was done before; goes on where it was killed."""
+        """Trains for some epochs, unless that was done before; goes on where it was killed.
+
+        Args:
+            name: Name of the file.
+            make: Gives the model to train.
+            epochs: How many epochs.
+            done: How many came before, so that batches come in another order.
+            callbacks: Callbacks of this stage alone.
+            learning_rate: The highest; `later_learning_rate` by default.
+            last: Whether it falls to 0.
+        """
         path = self.folder / f"{name}.keras"
         if path.exists():
             return keras.saving.load_model(path, compile=False)

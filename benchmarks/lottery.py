@@ -1,0 +1,302 @@
+"""Lottery tickets for attention heads, on an English-German student.
+
+    python benchmarks/lottery.py                          # SSRU decoder, heads of the encoder
+    python benchmarks/lottery.py --decoder self_attention # heads of all three kinds
+
+One search goes through all sizes; the tickets of several are trained to the end and compared with
+the dense student, with the same shape trained from scratch, with the same number of heads in each
+layer, and with what others do to a converged model: hard concrete gates (Voita et al., 2019) and
+gradient importance (Michel et al., 2019). Runs that are finished are not made again; a killed one
+goes on from its last epoch. Results: benchmarks/results/lottery_{ssru,self_attention}.*
+"""
+
+import argparse
+import json
+import math
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+from machine import processor
+
+import tfprune
+from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning
+from tfprune.datasets import libreoffice_help
+from tfprune.files import whole
+from tfprune.plots import pareto, rounds
+from tfprune.translation import batches, export_translator, paired_bootstrap, words_per_second
+from tfprune.translation.recipe import Recipe
+
+HERE = Path(__file__).parent
+SHARES = (50, 65, 75, 85)  # Per cent of the heads that are gone.
+COMPARED = 75  # Where the baselines are.
+HEADS_PER_ROUND = 3  # As in the paper, for six layers.
+PRUNED = {"ssru": "encoder.*attention", "self_attention": "heads"}
+
+
+class Log(keras.callbacks.Callback):
+    """One line an epoch."""
+
+    def __init__(self, stage):
+        super().__init__()
+        self.stage = stage
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Prints it."""
+        figures = {k: round(float(v), 3) for k, v in logs.items() if k.count("_") == 0}
+        print(self.stage, epoch + 1, figures, flush=True)
+
+
+class Experiment:
+    """The runs of one student; each is a model by its name."""
+
+    def __init__(self, decoder, folder, scale):
+        self.decoder = decoder
+        self.recipe = Recipe(
+            libreoffice_help("en", "de", interface_strings=True),
+            folder,
+            {
+                "encoder_layers": 6,
+                "decoder_layers": 2,
+                "model_dim": 128,
+                "feed_forward_dim": 512,
+                "num_heads": 8,
+                "dropout": 0.1,
+                "decoder": decoder,
+            },
+            vocabulary_size=2000,
+            max_length=64,
+            pretrain_epochs=round(4 * scale),  # To the late-resetting checkpoint.
+            prune_epochs=0,
+            converge_epochs=round(14 * scale),
+            callbacks=lambda stage, epochs: [Log(stage)],
+        )
+        self.folder = self.recipe.folder
+
+    def run(self, name):
+        """Makes one run, or loads what is finished of it."""
+        if name == "dense":
+            return self.recipe.converged(name, self.recipe.pretrained)
+        method, _, share = name.rpartition("-")
+        if method == "ticket":
+            return self.recipe.converged(name, lambda: self.ticket(int(share)))
+        if method == "reinit":
+            return self.recipe.from_scratch(name, self.ticket(int(share)))
+        if method == "uniform":
+            return self.recipe.from_scratch(name, self.uniform(int(share)))
+        target = tfprune.Sparsity(int(share) / 100)
+        on = PRUNED[self.decoder]
+        callback = {
+            # Half of the time for the gates, half to settle.
+            "gates": HardConcreteGates([on], target, stop=0.5, verbose=0),
+            "importance": ImportancePruning([on], target, self.some(), verbose=0),
+        }[method]
+        return self.after_convergence(name, callback)
+
+    def after_convergence(self, name, callback):
+        """As others do: the dense model is trained to the end, then pruned, then trained again."""
+        recipe = self.recipe
+        path = self.folder / f"{name}_small.keras"
+        if not path.exists():
+            done = recipe.pretrain_epochs + recipe.converge_epochs
+            pruned = recipe.stage(
+                name, lambda: self.run("dense"), recipe.converge_epochs, done, [callback], last=True
+            )
+            with whole(path) as fresh:
+                tfprune.rebuild(pruned).save(fresh)
+        return keras.saving.load_model(path, compile=False)
+
+    def some(self):
+        """A part of the training batches to score heads on, without shuffling."""
+        pairs = self.recipe.train_pairs[:600]
+        return batches(pairs, self.recipe.vocabulary(), max_length=64, shuffle=False)
+
+    def search(self):
+        """The rounds of the lottery, one epoch each; kept beside the models."""
+        path = self.folder / "search.json"
+        if not path.exists():
+            (self.folder / "search.keras").unlink(missing_ok=True)
+            lottery = HeadLottery(
+                tfprune.Sparsity(max(SHARES) / 100),
+                HEADS_PER_ROUND,
+                data=self.some(),
+                structures=[PRUNED[self.decoder]],
+                start=0,
+            )
+            structures = tfprune.find_structures(self.recipe.pretrained())
+            heads = sum(s.groups for s in structures.select([PRUNED[self.decoder]]))
+            epochs = math.ceil(heads * max(SHARES) / 100 / HEADS_PER_ROUND) + 1
+            done = self.recipe.pretrain_epochs
+            self.recipe.stage("search", self.recipe.pretrained, epochs, done, [lottery])
+            history = {
+                "rounds": lottery.rounds,
+                "table": lottery.table(),
+                "keep": [
+                    {n: m.tolist() for n, m in lottery.keep(number).items()}
+                    for number in range(len(lottery.rounds) + 1)
+                ],
+            }
+            with whole(path) as fresh:
+                fresh.write_text(json.dumps(history, indent=1) + "\n")
+        return json.loads(path.read_text())
+
+    def ticket(self, share):
+        """The checkpoint with the heads of the round that is nearest to a share gone."""
+
+        def gone(keep):
+            masks = np.concatenate(list(keep.values()))
+            return 100 * (1 - np.mean(masks))
+
+        keep = min(self.search()["keep"], key=lambda keep: abs(gone(keep) - share))
+        return tfprune.rebuild(
+            self.recipe.pretrained(), keep={name: np.array(mask) for name, mask in keep.items()}
+        )
+
+    def uniform(self, share):
+        """The student with the same number of heads in each layer that is pruned."""
+        model = self.recipe.pretrained()  # Its shape alone is used.
+        structures = tfprune.find_structures(model).select([PRUNED[self.decoder]])
+        keep = {
+            s.name: np.arange(s.groups) < round(s.groups * (1 - share / 100)) for s in structures
+        }
+        return tfprune.rebuild(model, keep=keep)
+
+
+def names():
+    """All runs; those that tell most come first."""
+    tickets = [f"ticket-{share}" for share in (COMPARED, *(s for s in SHARES if s != COMPARED))]
+    others = [f"{method}-{COMPARED}" for method in ("reinit", "uniform", "importance", "gates")]
+    return ["dense", tickets[0], *others, *tickets[1:]]
+
+
+def heads_left(groups, dense):
+    """Heads of each layer, kind by kind: `8 8 8 8 8 8`."""
+    kinds = {"encoder": [], "decoder": [], "context": []}
+    for name in dense:
+        if name.endswith("attention"):
+            kind = "context" if "cross" in name else name.partition("_")[0]
+            kinds[kind].append(str(groups.get(name, 0)))
+    return {kind: " ".join(left) for kind, left in kinds.items() if left}
+
+
+def report(work, made, pairs):
+    """Scores, sizes and speeds of everything that is finished."""
+    recipe = work.recipe
+    rows = {name: recipe.scores(name, model, pairs) for name, model in made.items()}
+    files = {}
+    for name, model in made.items():
+        path = recipe.folder / f"{name}.tflite"
+        if not path.exists():
+            export_translator(recipe.translator(model), path)
+        files[name] = path
+    speeds = words_per_second(files, [source for source, _ in pairs[:200]])
+    others = {name: row["hypotheses"] for name, row in rows.items() if name != "dense"}
+    differences = (
+        paired_bootstrap([t for _, t in pairs], rows["dense"]["hypotheses"], others)
+        if others
+        else {}
+    )
+    results = {
+        "script": "benchmarks/lottery.py",
+        "versions": {p: version(p) for p in ("keras", "tensorflow", "ai-edge-litert", "sacrebleu")},
+        "machine": {"processor": processor(), "python": platform.python_version(), "threads": 1},
+        "sizes": {
+            "training_pairs": len(recipe.train_pairs),
+            "test_pairs": len(pairs),
+            **recipe.shape,
+            "vocabulary": recipe.vocabulary_size,
+            "epochs": {
+                "checkpoint": recipe.pretrain_epochs,
+                "round": 1,
+                "convergence": recipe.converge_epochs,
+            },
+        },
+        "signatures": [rows["dense"]["bleu_signature"], rows["dense"]["chrf_signature"]],
+        "rounds": work.search()["rounds"] if (recipe.folder / "search.json").exists() else [],
+        "models": {
+            name: {
+                "bleu": row["bleu"],
+                "chrf": row["chrf"],
+                "parameters": row["parameters"],
+                "groups": row["groups"],
+                "p_bleu": differences.get(name, {}).get("bleu_p"),
+                "bytes": files[name].stat().st_size,
+                "speed": speeds[name],
+            }
+            for name, row in rows.items()
+        },
+    }
+    out, stem = HERE / "results", f"lottery_{work.decoder}"
+    (out / f"{stem}.json").write_text(json.dumps(results, indent=1) + "\n")
+    (out / f"{stem}.md").write_text(table(results))
+    points = {n: (1 / m["speed"]["time_ratio"], m["bleu"]) for n, m in results["models"].items()}
+    pareto(points, out / f"{stem}.png", x="speed against dense (LiteRT, one thread)")
+    if results["rounds"]:
+        whole_model = {n: rows["dense"]["groups"][n] for n in results["rounds"][0]["left"]}
+        history = [whole_model, *(row["left"] for row in results["rounds"])]
+        rounds(history, out / f"{stem}_rounds.png")
+
+
+def table(results):
+    """The results in Markdown."""
+    dense = results["models"]["dense"]
+    sizes = results["sizes"]
+    kinds = list(heads_left(dense["groups"], dense["groups"]))
+    total = sum(n for name, n in dense["groups"].items() if name.endswith("attention"))
+    lines = [
+        f"# Lottery tickets for heads: student with {sizes['encoder_layers']} encoder and "
+        f"{sizes['decoder_layers']} decoder layers ({sizes['decoder']})",
+        "",
+        f"English to German help text, {sizes['test_pairs']} test sentences; "
+        f"{sizes['epochs']['checkpoint']} epochs to the checkpoint, one for each round, "
+        f"{sizes['epochs']['convergence']} of convergence; {results['machine']['processor']}, one "
+        "thread; " + ", ".join(f"{k} {v}" for k, v in results["versions"].items()) + ".",
+        f"{results['signatures'][0]}; {results['signatures'][1]}.",
+        "",
+        f"| model | heads gone | {' | '.join(kinds)} | BLEU | p | chrF | parameters | MB | words/s "
+        "| time |",
+        "|---" * (9 + len(kinds)) + "|",
+    ]
+    for name, m in results["models"].items():
+        left = heads_left(m["groups"], dense["groups"])
+        number = sum(n for k, n in m["groups"].items() if k.endswith("attention"))
+        p = "" if m["p_bleu"] is None or m["p_bleu"] != m["p_bleu"] else f"{m['p_bleu']:.3f}"
+        lines.append(
+            f"| {name} | {total - number} of {total} | {' | '.join(left[k] for k in kinds)} | "
+            f"{m['bleu']:.1f} | {p} | {m['chrf']:.1f} | {m['parameters']:,} | "
+            f"{m['bytes'] / 1e6:.2f} | {m['speed']['words_per_second']:.0f} | "
+            f"{m['speed']['time_ratio']:.2f} |"
+        )
+    lines += [
+        "",
+        "time: median over sentences of time by the dense model's, timed in turn; p: paired "
+        "bootstrap of BLEU against dense. ticket: found by the lottery; reinit: its shape from "
+        "scratch; uniform: as many heads, the same in each layer, from scratch; importance and "
+        "gates: pruned after convergence and trained for as long again.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    """Makes the runs and writes the report after each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--decoder", choices=PRUNED, default="ssru", help="default: %(default)s")
+    parser.add_argument("--runs", nargs="+", choices=names(), default=names())
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of epochs")
+    parser.add_argument("--folder", help="checkpoints; by default a folder beside this script")
+    parser.add_argument("--train-only", action="store_true", help="no files, no report")
+    options = parser.parse_args()
+    folder = options.folder or HERE / "checkpoints" / f"lottery-{options.decoder}"
+    work = Experiment(options.decoder, folder, options.scale)
+    pairs = work.recipe.held_out("test", 2000)
+    made = {}
+    for name in dict.fromkeys(["dense", *options.runs]):
+        made[name] = work.run(name)
+        if not options.train_only:
+            report(work, made, pairs)
+
+
+if __name__ == "__main__":
+    main()
