@@ -120,7 +120,8 @@ class Experiment:
                 trained = keras.distillation.Distiller(
                     plain(teacher),
                     trained,
-                    keras.distillation.LogitsDistillation(temperature=2.0),
+                    # By its name alone Keras takes the loss of probabilities, and gives it logits.
+                    keras.distillation.LogitsDistillation(2.0, loss=keras.losses.KLDivergence()),
                     student_loss_weight=0.5,
                 )
             self.compile(trained, self.epochs * len(data), teacher is not None)

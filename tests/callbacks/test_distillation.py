@@ -44,6 +44,19 @@ def test_the_student_is_pruned_and_the_teacher_is_not(callback):
     assert_same(outputs(model.student, X), outputs(small, X))
 
 
+def test_the_teachers_loss_in_our_examples_is_that_of_softened_probabilities():
+    def softened(logits):
+        shares = np.exp(logits / 2.0)
+        return shares / shares.sum(-1, keepdims=True)
+
+    teacher, student = noise(4, 3, seed=3), noise(4, 3, seed=4)
+    loss = keras.distillation.LogitsDistillation(2.0, loss=keras.losses.KLDivergence())
+    p, q = softened(teacher), softened(student)
+    expected = 2.0**2 * np.mean(np.sum(p * np.log(p / q), axis=-1))
+    found = float(keras.ops.convert_to_numpy(loss.compute_loss(teacher, student)))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_penalty_is_in_the_loss():
     model = distiller(keras.optimizers.SGD(0.0))
     plain = model.fit(X, Y, batch_size=32, verbose=0).history["loss"][0]
