@@ -9,12 +9,10 @@ encoder, in a process of its own; LiteRT time against FLOPs. Writes benchmarks/r
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -22,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from keras import layers
-from machine import processor
+from machine import about, in_words
 from step_time import CALLBACKS, encoder, step_time
 
 import tfprune
@@ -94,13 +92,7 @@ def main():
     large = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     lasso = CALLBACKS["GroupLasso"]
     results = {
-        "script": "benchmarks/group_lasso.py",
-        "versions": {p: version(p) for p in ("keras", "tensorflow", "ai-edge-litert")},
-        "machine": {
-            "processor": processor(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        **about(__file__, "ai-edge-litert"),
         "step_time": [
             step_time(lasso, 128, 768, 8, 100, 24),  # The recipe's 2,400 words a batch.
             step_time(lasso, 256, 1536, 8, 100, 24, rounds=4),
@@ -120,9 +112,7 @@ def table(r):
     lines = [
         "# Group lasso: cost and effect",
         "",
-        f"{r['machine']['processor']}, {r['machine']['cores']} cores; "
-        + ", ".join(f"{k} {v}" for k, v in r["versions"].items())
-        + ".",
+        f"{in_words(r)}.",
         "",
         "| what | measured | target |",
         "|---|---|---|",

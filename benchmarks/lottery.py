@@ -13,13 +13,11 @@ goes on from its last epoch. Results: benchmarks/results/lottery_{ssru,self_atte
 import argparse
 import json
 import math
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
 import numpy as np
-from machine import processor
+from machine import about, in_words
 
 import tfprune
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning
@@ -199,9 +197,7 @@ def report(work, made, pairs):
         else {}
     )
     results = {
-        "script": "benchmarks/lottery.py",
-        "versions": {p: version(p) for p in ("keras", "tensorflow", "ai-edge-litert", "sacrebleu")},
-        "machine": {"processor": processor(), "python": platform.python_version(), "threads": 1},
+        **about(__file__, "ai-edge-litert", "sacrebleu"),
         "sizes": {
             "training_pairs": len(recipe.train_pairs),
             "test_pairs": len(pairs),
@@ -251,8 +247,8 @@ def table(results):
         "",
         f"English to German help text, {sizes['test_pairs']} test sentences; "
         f"{sizes['epochs']['checkpoint']} epochs to the checkpoint, one for each round, "
-        f"{sizes['epochs']['convergence']} of convergence; {results['machine']['processor']}, one "
-        "thread; " + ", ".join(f"{k} {v}" for k, v in results["versions"].items()) + ".",
+        f"{sizes['epochs']['convergence']} of convergence; {in_words(results)}; LiteRT on one "
+        "thread.",
         f"{results['signatures'][0]}; {results['signatures'][1]}.",
         "",
         f"| model | heads gone | {' | '.join(kinds)} | BLEU | p | chrF | parameters | MB | words/s "

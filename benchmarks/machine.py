@@ -1,10 +1,33 @@
 """What a measurement ran on."""
 
+import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
 
 
-def processor():
+def about(script: str, *packages: str) -> dict:
+    """The head of every results file: script, versions of packages, machine."""
+    return {
+        "script": f"benchmarks/{Path(script).name}",
+        "versions": {package: version(package) for package in ("keras", "tensorflow", *packages)},
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def in_words(results: dict) -> str:
+    """The machine and the versions of a results file, in a line."""
+    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    machine = results["machine"]
+    cores = f", {machine['cores']} cores" if "cores" in machine else ""
+    return f"{machine['processor']}{cores}; {versions}"
+
+
+def processor() -> str:
     """The name of the processor, as the system gives it."""
     try:
         info = Path("/proc/cpuinfo").read_text()

@@ -12,14 +12,12 @@ after each.
 import argparse
 import gc
 import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
 import keras_hub
 import numpy as np
-from machine import processor
+from machine import about, in_words
 
 import tfprune
 from tfprune import criteria
@@ -208,9 +206,7 @@ def report(work, runs):
             "time_int8": ratios[f"{name} int8"],
         }
     results = {
-        "script": "benchmarks/sentiment.py",
-        "versions": {p: version(p) for p in ("keras", "keras-hub", "tensorflow", "ai-edge-litert")},
-        "machine": {"processor": processor(), "python": platform.python_version(), "threads": 1},
+        **about(__file__, "keras-hub", "ai-edge-litert"),
         "sizes": {
             "training": len(work.text.train),
             "test": len(work.text.test),
@@ -244,10 +240,8 @@ def table(results):
         "# Sentiment: MiniLM on movie reviews, every run with the same number of steps",
         "",
         f"{sizes['training']:,} training and {sizes['test']:,} test sentences, {sizes['epochs']} "
-        f"epochs, batches of {sizes['batch']}; {results['machine']['processor']}, one thread, "
-        f"{sizes['longest']} tokens; "
-        + ", ".join(f"{k} {v}" for k, v in results["versions"].items())
-        + ".",
+        f"epochs, batches of {sizes['batch']}; {in_words(results)}; LiteRT on one thread, "
+        f"{sizes['longest']} tokens.",
         "",
         "| model | accuracy | encoder weights left | heads | units | MB | MB int8 | time | "
         "time int8 |",

@@ -8,9 +8,7 @@ median over rounds of the ratio of their epoch times. Writes benchmarks/results/
 
 import json
 import os
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from keras import layers
-from machine import processor
+from machine import about, in_words
 
 import tfprune
 from tfprune.callbacks import GroupLasso, HardConcreteGates, ImportancePruning, MovementPruning
@@ -95,13 +93,7 @@ def step_time(make_callback, width, units, heads, batch, length, rounds=7, steps
 def main():
     sizes = ((128, 768, 8, 100, 24), (256, 1536, 8, 100, 24))
     results = {
-        "script": "benchmarks/step_time.py",
-        "versions": {p: version(p) for p in ("keras", "tensorflow")},
-        "machine": {
-            "processor": processor(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        **about(__file__),
         "callbacks": {
             name: [step_time(make, *size, rounds=3) for size in sizes]
             for name, make in CALLBACKS.items()
@@ -120,10 +112,7 @@ def table(r):
     lines = [
         "# Step time with each callback, by step time without",
         "",
-        f"Encoder of 2 layers, 8 heads, F = 6 d, 2,400 positions a batch; "
-        f"{r['machine']['processor']}, {r['machine']['cores']} cores; "
-        + ", ".join(f"{k} {v}" for k, v in r["versions"].items())
-        + ".",
+        f"Encoder of 2 layers, 8 heads, F = 6 d, 2,400 positions a batch; {in_words(r)}.",
         "",
         f"| callback | {' | '.join(sizes)} | target |",
         "|---|---|---|---|",

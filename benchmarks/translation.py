@@ -10,12 +10,10 @@ such as `--student 12-1`, to translation_12-1.*
 
 import argparse
 import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
-from machine import processor
+from machine import about, in_words
 
 import tfprune
 from tfprune.datasets import libreoffice_help
@@ -116,9 +114,7 @@ def report(made, files, work, pairs, name):
         else {}
     )
     results = {
-        "script": "benchmarks/translation.py",
-        "versions": {p: version(p) for p in ("keras", "tensorflow", "ai-edge-litert", "sacrebleu")},
-        "machine": {"processor": processor(), "python": platform.python_version(), "threads": 1},
+        **about(__file__, "ai-edge-litert", "sacrebleu"),
         "sizes": {
             "training_pairs": len(work.train_pairs),
             "test_pairs": len(pairs),
@@ -165,9 +161,7 @@ def table(results):
         "# Translation: group lasso against dense, after the same number of steps",
         "",
         f"English to German help text, {results['sizes']['test_pairs']} test sentences; "
-        f"{results['machine']['processor']}, one thread; "
-        + ", ".join(f"{k} {v}" for k, v in results["versions"].items())
-        + ".",
+        f"{in_words(results)}; LiteRT on one thread.",
         f"{results['signatures'][0]}; {results['signatures'][1]}.",
         "",
         "| model | BLEU | p | chrF | parameters | ffn left | heads left | MB | MB int8 | words/s | "

@@ -18,3 +18,6 @@ def test_notebook_runs(path, monkeypatch):
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     last = [cell for cell in notebook.cells if cell.cell_type == "code"][-1]
     assert len(last.outputs[-1].text.strip().splitlines()) >= 1
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    pictures = sum("image/png" in out.get("data", {}) for out in outputs)
+    assert pictures == sum(".plot()" in cell.source for cell in notebook.cells)
