@@ -57,6 +57,22 @@ def test_the_teachers_loss_in_our_examples_is_that_of_softened_probabilities():
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+def test_scoring_leaves_the_losses_of_the_epoch_alone():
+    def history(*callbacks):
+        model = distiller(keras.optimizers.SGD(0.0))
+        return model.fit(X, Y, batch_size=8, verbose=0, callbacks=list(callbacks)).history
+
+    class Score(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:  # On targets that would be seen in the losses.
+                tfprune.criteria.gradient_importance(self.model, (X, 9 * Y))
+
+    plain, scored = history(), history(Score())
+    assert plain.keys() == scored.keys()
+    for name, (value,) in plain.items():
+        assert scored[name] == [pytest.approx(value, rel=1e-5)]
+
+
 def test_the_penalty_is_in_the_loss():
     model = distiller(keras.optimizers.SGD(0.0))
     plain = model.fit(X, Y, batch_size=32, verbose=0).history["loss"][0]

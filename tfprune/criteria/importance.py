@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -73,13 +74,24 @@ def gradient_importance(
         raise ValueError("`model` must be built and compiled: its loss tells what matters.")
     structures = find_structures(model) if structures is None else structures
     probe = _Probe(model, structures, per)
-    with probe.laid():
+    with probe.laid(), _metrics_kept(model):
         probe.compile_as_the_model()
         given = _as_fit_takes_it(data, batch_size)
         probe.fit(**given, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
     total = [ops.convert_to_numpy(t) for t in probe.optimizer.totals]
     count = ops.convert_to_numpy(probe.optimizer.iterations if per == "batch" else probe.examples)
     return Scores({s.name: t / max(count, 1) for s, t in zip(structures, total, strict=True)})
+
+
+@contextmanager
+def _metrics_kept(model):
+    """A loss of the model's own counts in its metrics; a fit that is under way wants them back."""
+    kept = [(v, ops.convert_to_numpy(v).copy()) for m in model.metrics for v in m.variables]
+    try:
+        yield
+    finally:
+        for variable, value in kept:
+            variable.assign(value)
 
 
 def _as_fit_takes_it(data, batch_size):
