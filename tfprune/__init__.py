@@ -15,6 +15,7 @@ from tfprune.export import export
 from tfprune.latency_table import LatencyTable
 from tfprune.measure import compare_latency, count_flops, count_parameters, measure_latency
 from tfprune.rebuild import rebuild
+from tfprune.sizes import Frontier, sizes
 from tfprune.structures import find_structures
 from tfprune.targets import Flops, Latency, Parameters, Sparsity
 
@@ -35,6 +36,7 @@ _MODULES = (
 __all__ = [
     "Comparison",
     "Flops",
+    "Frontier",
     "Latency",
     "LatencyTable",
     "Parameters",
@@ -47,6 +49,7 @@ __all__ = [
     "find_structures",
     "measure_latency",
     "rebuild",
+    "sizes",
     *_MODULES,
 ]
 

@@ -97,6 +97,43 @@ def choose(
     return keep
 
 
+def opening_sizes(
+    structures: Structures,
+    scores: Callable | Mapping[str, np.ndarray],
+    within: str = "model",
+    per_cost: bool = False,
+    round_to: Mapping[str, int] | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """At which size of the model each group comes in, when the most important come first.
+
+    Args:
+        structures: The structures.
+        scores: As in `choose`.
+        within: As in `choose`.
+        per_cost: As in `choose`.
+        round_to: As in `choose`; groups of a block come in together.
+
+    Returns:
+        Two dictionaries from structure name to arrays `(groups,)`: the share of all weights that
+        is there once the group is, `t̂`, and the share that came with it, `δ`.
+
+    Source: Li et al., 2022, section 6.1.
+    """
+    ranking = _ranked(structures, checked_scores(structures, scores), within, per_cost, round_to)
+    group_size = np.array([s.group_size for s in structures], "float64")
+    weights = ranking.size * group_size[ranking.owner]
+    total = weights.sum()
+    # The ranking says what goes first; what goes last comes in first.
+    there = np.cumsum(weights[::-1])[::-1] / total
+    opens_at = {s.name: np.zeros(s.groups) for s in structures}
+    width = {s.name: np.zeros(s.groups) for s in structures}
+    for block in range(len(ranking.owner)):
+        name, groups = structures[ranking.owner[block]].name, ranking.groups(block)
+        opens_at[name][groups] = there[block]
+        width[name][groups] = weights[block] / total
+    return opens_at, width
+
+
 @dataclass(frozen=True)
 class _Ranking:
     """Blocks of groups in the order in which they go.

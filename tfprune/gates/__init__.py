@@ -1,16 +1,19 @@
 """Gates over structures: laid on in place, trained with the model, folded into its weights."""
 
 from tfprune.gates.attaching import Gates, attach, detach, gates_of
+from tfprune.gates.dynamic import DynamicGate, Size
 from tfprune.gates.gate import Gate
 from tfprune.gates.hard_concrete import HardConcrete
 from tfprune.gates.movement import BlockScores, MovementScores, straight_through
 
 __all__ = [
     "BlockScores",
+    "DynamicGate",
     "Gate",
     "Gates",
     "HardConcrete",
     "MovementScores",
+    "Size",
     "attach",
     "detach",
     "gates_of",

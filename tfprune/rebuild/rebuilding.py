@@ -7,13 +7,18 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from tfprune.gates.dynamic import at_size
 from tfprune.rebuild.graph import GraphRebuilder, is_plain
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import pruned_copy
 from tfprune.structures import find_structures
 
 
-def rebuild(model: keras.Model, keep: Mapping[str, np.ndarray] | None = None) -> keras.Model:
+def rebuild(
+    model: keras.Model,
+    keep: Mapping[str, np.ndarray] | None = None,
+    size: float | None = None,
+) -> keras.Model:
     """Makes the smaller model that a pruned model contains.
 
     Groups whose weights are zero are cut out of every kernel and bias. What they still contribute,
@@ -29,13 +34,15 @@ def rebuild(model: keras.Model, keep: Mapping[str, np.ndarray] | None = None) ->
         keep: Structure name, as `find_structures` shows it, to a boolean array `(groups,)`: false
             removes a group whatever its weights. Structures that are not named, by default all,
             lose the groups whose weights are zero.
+        size: For a model that was trained with `DynamicSparsity`: which of its sizes, as a share of
+            the weights of what is pruned. By default the size that is set, which is the largest.
 
     Returns:
         A new model with the same name, inputs, outputs, dtypes and trainable flags.
 
     Raises:
-        ValueError: If the model is not built or cannot be copied, if its weights hold NaN, or if
-            `keep` does not fit.
+        ValueError: If the model is not built or cannot be copied, if its weights hold NaN, if
+            `keep` does not fit, or if `size` is given for a model of one size.
 
     Source: Behnke & Heafield, "Pruning Neural Machine Translation for Speed Using Group Lasso",
     WMT 2021, section 3.
@@ -54,7 +61,8 @@ def rebuild(model: keras.Model, keep: Mapping[str, np.ndarray] | None = None) ->
     """
     structures = find_structures(model)
     _refuse_nan(structures)
-    plan = Plan(structures, keep)
+    with at_size(model, size):
+        plan = Plan(structures, keep)
     if is_plain(model):
         return GraphRebuilder(plan).rebuild(model)
     return pruned_copy(model, plan)

@@ -1,0 +1,281 @@
+"""One training for every size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.callbacks.gated import GatedPruning
+from tfprune.callbacks.scoring import checked_criterion, score
+from tfprune.choosing import opening_sizes
+from tfprune.gates import DynamicGate, Size
+from tfprune.model_parts import variables_scope
+from tfprune.regularizers import checked_strength
+
+
+class DynamicSparsity(GatedPruning):
+    """Trains a model of every size at once: in each step a random one.
+
+    At `start` the groups are ranked by importance, and each gets the size from which on it is
+    there. From then on each step draws one of the sizes and trains the weights that are in it.
+    Afterwards `tfprune.rebuild(model, size=0.5)` cuts any size out of the model, and
+    `tfprune.sizes(model, data)` shows what each is worth. The gates stay on the model for that,
+    open at the largest size; a file saved from it holds that size alone.
+
+    Args:
+        sizes: The sizes that are trained, as shares of the weights of the structures.
+        structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
+        data: What importance is taken on: a dataset or `(x, y)`.
+        criterion: As in `ImportancePruning`; by default `"gradient_importance"` where there is
+            `data`, and `"magnitude"` where there is none.
+        start: When the sizes begin: steps (int), a fraction of this fit (float), or an `Epoch` or
+            `Plateau` of `tfprune.schedules`. Before it the model is trained whole, so that it has
+            learned what matters when groups are ranked.
+        within: As in `ImportancePruning`.
+        per_cost: As in `ImportancePruning`.
+        round_to: As in `ImportancePruning`.
+        sandwich: Of three steps one takes the largest size, one the smallest, one a random size.
+            Without it each step takes a random size.
+        train_gates: Trains α and β of the gates as well, which are then drawn in each step as hard
+            concrete gates are.
+        strength: With `train_gates`, λ of `λ |size - t|`, which keeps the gates to the size.
+        score_learning_rate: With `train_gates`, their learning rate, for Adam and its kin.
+        batches: Batches of `data` to look at; all by default.
+        seed: Seed of the sizes.
+        verbose: 1 prints a table of the sizes at the end.
+
+    Attributes:
+        gates: The gates, also after the fit.
+
+    Raises:
+        ValueError: For arguments out of range, and as `PruningCallback`.
+
+    Source: Li et al., "Probing Structured Pruning on Multilingual Pre-trained Models", 2022,
+    section 6.1; the sandwich rule, here spread over steps, is that of Yu & Huang, "Universally
+    Slimmable Networks", 2019, section 3.
+
+    Example:
+
+    >>> import keras, numpy as np, tfprune
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> x = np.random.default_rng(0).normal(size=(64, 4))
+    >>> every = DynamicSparsity(sizes=[1.0, 0.5, 0.25], verbose=0)
+    >>> history = model.fit(x, x[:, :1], epochs=3, verbose=0, callbacks=[every])
+    >>> small = [tfprune.rebuild(model, size=size) for size in (1.0, 0.5, 0.25)]
+    >>> [tfprune.find_structures(s)[0].groups for s in small]
+    [8, 4, 2]
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[float] = (1.0, 0.75, 0.5, 0.25),
+        structures=None,
+        data: Any = None,
+        criterion: str | Callable | None = None,
+        start=0.25,
+        within: str = "kind",
+        per_cost: bool = False,
+        round_to: Mapping[str, int] | None = None,
+        sandwich: bool = False,
+        train_gates: bool = False,
+        strength: float = 8.0,
+        score_learning_rate: float = 0.01,
+        batches: int | None = None,
+        seed: int = 0,
+        verbose: int = 1,
+    ):
+        super().__init__(structures, None, start, None, within, per_cost, round_to, 1, verbose)
+        sizes = sorted({float(t) for t in sizes}, reverse=True)
+        if not sizes or not 0 < sizes[-1] <= sizes[0] <= 1:
+            raise ValueError(f"`sizes` must hold numbers in (0, 1]. Received: sizes={sizes!r}")
+        if criterion is None:
+            criterion = "magnitude" if data is None else "gradient_importance"
+        checked_criterion(criterion, data)
+        if not score_learning_rate > 0:
+            raise ValueError(
+                f"`score_learning_rate` must be positive. Received: {score_learning_rate!r}"
+            )
+        self.sizes = sizes
+        self.data = data
+        self.criterion = criterion
+        self.sandwich = sandwich
+        self.train_gates = train_gates
+        self.strength = checked_strength(strength)
+        self.score_learning_rate = score_learning_rate
+        self.batches = batches
+        self.seed = seed
+
+    # -- gates -------------------------------------------------------------------------------------
+
+    def make_gates(self):
+        """One gate for each structure; all of them read one size."""
+        self._size = Size()
+        scale = self.score_scale(self.score_learning_rate) if self.train_gates else 1.0
+        return [
+            DynamicGate(s, self._size, self.train_gates, self.seed + i, scale)
+            for i, s in enumerate(self.structures)
+        ]
+
+    def prepare(self):
+        """Lays the gates on; with `train_gates` puts the penalty on their size into the loss."""
+        super().prepare()
+        if self.train_gates:
+            self._pressure.press(self.gates[0].scores, SizeGap(self.gates, self._size))
+
+    def rank(self) -> None:
+        """Scores the groups, and says at which size each of them comes in."""
+        scores = score(
+            self.criterion, self.model, self.subject, self.structures, self.data, self.batches
+        )
+        opens_at, width = opening_sizes(
+            self.structures, scores, self.within, self.per_cost, self.round_to
+        )
+        for gate in self.gates:
+            name = gate.structure.name
+            gate.rank(*binned(opens_at[name], width[name], self.sizes))
+
+    @property
+    def decided(self) -> bool:
+        """Whether the groups are ranked, in this fit or in the part of it before a resume."""
+        return any(bool(np.any(ops.convert_to_numpy(g.opens_at) > 0)) for g in self.gates)
+
+    # -- during the fit ----------------------------------------------------------------------------
+
+    def act(self, step, steps):
+        """Ranks the groups when it is time."""
+        if not self.decided:
+            self.rank()
+        if self.train_gates:
+            self.gates.pressure.assign(np.array([self.strength, 0, 0, 0], "float32"))
+
+    def rest(self):
+        """Before the start the whole model is trained."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Sets the size for this step."""
+        if self.decided_once:
+            self._set_size(self.drawn(self._epoch_start + batch))
+
+    def on_test_begin(self, logs=None):
+        """Validates the largest size."""
+        self._set_size(self.sizes[0])
+
+    def drawn(self, step: int) -> float:
+        """The size of a step; it depends on the seed and the step alone."""
+        if self.sandwich and step % 3 < 2:
+            return self.sizes[0] if step % 3 == 0 else self.sizes[-1]
+        return float(np.random.default_rng([self.seed, step]).choice(self.sizes))
+
+    @property
+    def decided_once(self) -> bool:
+        """`decided`, without a look at the gates once it is true."""
+        if not self._begun:
+            self.model  # noqa: B018  # As in the base.
+            self._begun = self.decided
+        return self._begun
+
+    def _set_size(self, size):
+        self.model  # noqa: B018
+        self._size.size.assign(size)
+
+    def on_train_begin(self, logs=None):
+        """Starts with the whole model."""
+        super().on_train_begin(logs)
+        self._begun = False
+        self._kept_on = False
+
+    # -- after it ----------------------------------------------------------------------------------
+
+    def finish(self):
+        """Opens the gates for the largest size, and leaves them on."""
+        if self._fit_start is not None and not self.decided:
+            self.rank()
+        self._set_size(self.sizes[0])
+        self._kept_on = self._fit_start is not None
+
+    def take_off(self):
+        """Gates that are ranked stay; those of a fit that came to nothing go."""
+        if not getattr(self, "_kept_on", False):
+            super().take_off()
+            return
+        self.gates.in_use = True  # A later fit begins anew.
+        with variables_scope(self.model):
+            for gate in self.gates:
+                gate.scores.trainable = False
+            self._renew_optimizer()
+
+    def _print_summary(self):
+        from rich.console import Console
+        from rich.table import Table
+
+        from tfprune.gates.dynamic import at_size
+
+        table = Table(title="DynamicSparsity: groups in each size", title_justify="left")
+        table.add_column("layer", overflow="fold")
+        table.add_column("kind")
+        for size in self.sizes:
+            table.add_column(f"{size:g}", justify="right")
+        rows = {g.structure.name: [g.structure.kind] for g in self.gates}
+        for size in self.sizes:
+            with at_size(self.subject, size):
+                for gate in self.gates:
+                    rows[gate.structure.name].append(f"{int(gate.open_groups().sum()):,}")
+        for name, cells in rows.items():
+            table.add_row(name, *cells)
+        Console().print(table)
+
+
+def binned(opens_at: np.ndarray, width: np.ndarray, sizes: Sequence[float]):
+    """Moves what comes in to the nearest of the sizes, so that at each of them gates are 0 or 1.
+
+    A gate opens between two sizes rather than at one, so that rounding cannot half close it.
+
+    Args:
+        opens_at: `(groups,)`, `t̂`.
+        width: `(groups,)`, δ.
+        sizes: The sizes, largest first.
+
+    Returns:
+        `t̂` and δ, moved.
+    """
+    edges = np.array([*sizes, 0.0])
+    # A group belongs to a size if at least half of it fits: the size is met on average.
+    middle = opens_at - width / 2
+    place = np.array([np.count_nonzero(edges[:-1] >= m) - 1 for m in middle])
+    gap = edges[place] - edges[place + 1]
+    # What is beyond the largest size is there at none.
+    never = place < 0
+    opens_at = np.where(never, 2.0, edges[place] - gap / 4)
+    return opens_at, np.where(never, 0.5, np.minimum(width, gap / 2))
+
+
+class SizeGap(keras.regularizers.Regularizer):
+    """`λ |expected size - t|`, with t the size of the present step.
+
+    Args:
+        gates: The gates; λ is the first number of their `pressure`.
+        size: What holds t.
+
+    Source: Li et al., 2022, section 4.2.1, equation 11.
+    """
+
+    def __init__(self, gates, size):
+        self.gates = gates
+        self.size = size
+
+    def __call__(self, _):
+        """The penalty, a scalar."""
+        weights = [g.structure.group_size * g.structure.groups for g in self.gates]
+        parts = [g.structure.group_size * ops.sum(g.expected()) / sum(weights) for g in self.gates]
+        gap = sum(parts) - ops.convert_to_tensor(self.size.size)
+        return self.gates.pressure[0] * ops.abs(gap)
+
+    def get_config(self):
+        """Nothing: a model saved during training loads without it."""
+        return {}

@@ -1,0 +1,244 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tfprune
+from tests.models import assert_same, noise, outputs, randomize, transformer
+from tfprune.callbacks import DynamicSparsity
+from tfprune.callbacks.dynamic_sparsity import binned
+from tfprune.choosing import opening_sizes
+from tfprune.gates import gates_of
+from tfprune.gates.dynamic import at_size
+
+X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
+SIZES = [1.0, 0.75, 0.5, 0.25]
+
+
+def compiled(**options):
+    model = randomize(transformer(heads=4, units=24, activation="gelu"))
+    model.compile(keras.optimizers.Adam(1e-3), "mse", **options)
+    return model
+
+
+def fit(model, *callbacks, epochs=4, **options):
+    options = {"batch_size": 8, "verbose": 0, "shuffle": False, **options}
+    return model.fit(X, Y, epochs=epochs, callbacks=list(callbacks), **options)
+
+
+def share(small, model):
+    weights = [sum(s.weights for s in tfprune.find_structures(m)) for m in (small, model)]
+    return weights[0] / weights[1]
+
+
+@pytest.mark.parametrize("train_gates", [False, True])
+def test_every_size_comes_out_of_one_training(train_gates):
+    model = compiled()
+    every = DynamicSparsity(SIZES, data=(X, Y), train_gates=train_gates, verbose=0)
+    fit(model, every)
+    for size in SIZES:
+        small = tfprune.rebuild(model, size=size)
+        assert share(small, model) == pytest.approx(size, abs=0.03)
+        with at_size(model, size):
+            assert_same(outputs(model, X), outputs(small, X))
+    assert_same(outputs(model, X), outputs(tfprune.rebuild(model), X))
+
+
+def test_a_step_trains_only_what_is_in_its_size():
+    model = compiled()
+    every = DynamicSparsity([0.5], data=(X, Y), start=0, verbose=0)
+    before = [np.array(w) for w in model.get_weights()]
+    fit(model, every, epochs=1)
+    (gate,) = [g for g in every.gates if g.structure.kind == "ffn"]
+    open_groups = gate.open_groups()
+    assert open_groups.sum() == 12
+    moved = {v.path: np.abs(np.array(v) - b) for v, b in zip(model.weights, before, strict=False)}
+    by_unit = next(m for path, m in moved.items() if path.endswith("ffn_out/kernel")).max(1)
+    assert np.all(by_unit[open_groups] > 0) and np.all(by_unit[~open_groups] == 0)
+
+
+def test_sizes_are_drawn_by_step():
+    every = DynamicSparsity(SIZES, seed=3)
+    drawn = [every.drawn(step) for step in range(400)]
+    assert drawn == [every.drawn(step) for step in range(400)]
+    assert np.all(np.abs(np.array([drawn.count(s) for s in SIZES]) - 100) < 40)
+    sandwich = DynamicSparsity(SIZES, sandwich=True)
+    drawn = [sandwich.drawn(step) for step in range(30)]
+    assert drawn[0::3] == [1.0] * 10 and drawn[1::3] == [0.25] * 10 and len(set(drawn[2::3])) > 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.floats(0.05, 1.0), min_size=1, max_size=6, unique=True),
+    st.lists(st.floats(0.001, 1.0), min_size=1, max_size=40),
+)
+def test_binned_groups_are_in_or_out_at_every_size(sizes, weights):
+    sizes = sorted(sizes, reverse=True)
+    if np.min(-np.diff([*sizes, 0.0])) < 1e-3:
+        return
+    width = np.array(weights) / np.sum(weights)
+    opens_at, moved = binned(np.cumsum(width), width, sizes)
+    left = np.array([np.sum(width[opens_at <= t]) for t in sizes])
+    for t in sizes:  # Closed for certain, or open for certain.
+        assert np.all((opens_at < t - 1e-6) | (opens_at - moved > t + 1e-6))
+    assert np.all(np.abs(left - sizes) <= width.max() / 2 + 1e-9)
+
+
+def test_a_group_comes_in_when_its_rank_does():
+    model = compiled()
+    structures = tfprune.find_structures(model)
+    draw = np.random.default_rng(0)
+    scores = {s.name: draw.uniform(size=s.groups) for s in structures}
+    opens_at, width = opening_sizes(structures, scores)
+    everything = sum(s.weights for s in structures)
+    for s in structures:
+        np.testing.assert_allclose(width[s.name], s.group_size / everything)
+    order = sorted(
+        ((scores[s.name][g], s.name, g) for s in structures for g in range(s.groups)), reverse=True
+    )
+    there = 0.0
+    for _, name, group in order:
+        there += width[name][group]
+        assert opens_at[name][group] == pytest.approx(there)
+
+
+def test_without_data_the_ranking_is_by_magnitude():
+    every = DynamicSparsity(SIZES)
+    assert every.criterion == "magnitude"
+    assert DynamicSparsity(SIZES, data=(X, Y)).criterion == "gradient_importance"
+
+
+@pytest.mark.parametrize("train_gates", [False, True])
+def test_killed_and_resumed_is_not_killed(tmp_path, train_gates):
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def run(folder, *more):
+        model = compiled()
+        every = DynamicSparsity(SIZES, data=(X, Y), train_gates=train_gates, verbose=0)
+        fit(model, every, keras.callbacks.BackupAndRestore(folder), *more)
+        return model
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", Kill())
+    resumed = run(tmp_path / "killed")
+    for a, b in zip(gates_of(whole), gates_of(resumed), strict=True):
+        np.testing.assert_allclose(np.array(a.opens_at), np.array(b.opens_at), rtol=1e-4)
+    if train_gates:
+        return  # Keras keeps no state of random draws, as in dropout: others follow after a kill.
+    for size in SIZES:
+        with at_size(whole, size), at_size(resumed, size):
+            assert_same(outputs(whole, X), outputs(resumed, X), 1e-4)
+
+
+def test_validation_sees_the_largest_size():
+    model = compiled()
+    every = DynamicSparsity([1.0, 0.25], data=(X, Y), start=0, verbose=0)
+    history = fit(model, every, epochs=1, validation_data=(X, Y)).history
+    assert history["val_loss"][0] == pytest.approx(model.evaluate(X, Y, verbose=0), rel=1e-4)
+
+
+def test_a_second_fit_begins_anew_and_a_saved_file_has_no_gates(tmp_path):
+    model = compiled()
+    fit(model, DynamicSparsity([1.0, 0.5], data=(X, Y), verbose=0))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert gates_of(loaded) is None
+    assert_same(outputs(model, X), outputs(loaded, X))
+    fit(model, DynamicSparsity([1.0, 0.25], data=(X, Y), verbose=0))
+    assert share(tfprune.rebuild(model, size=0.25), model) == pytest.approx(0.25, abs=0.03)
+
+
+def test_an_interrupted_fit_can_be_followed_by_another():
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    model = compiled()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, DynamicSparsity(SIZES, data=(X, Y), verbose=0), Stop())
+    fit(model, DynamicSparsity(SIZES, data=(X, Y), verbose=0))
+    assert share(tfprune.rebuild(model, size=0.5), model) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_with_jit_and_mixed_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = compiled(jit_compile=True)
+        fit(model, DynamicSparsity(SIZES, data=(X, Y), train_gates=True, verbose=0))
+        small = tfprune.rebuild(model, size=0.5)
+        with at_size(model, 0.5):
+            tolerance = 1e-5 if policy == "float32" else 3e-2
+            assert_same(outputs(model, X), outputs(small, X), tolerance)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_trained_gates_are_pulled_to_the_size():
+    model = compiled()
+    every = DynamicSparsity(
+        [0.5], data=(X, Y), train_gates=True, strength=50.0, score_learning_rate=0.1, verbose=0
+    )
+    fit(model, every, epochs=40)
+    weights = {g.structure.name: g.structure.weights for g in every.gates}
+    with at_size(model, 0.5):
+        likely = {
+            g.structure.name: float(np.mean(keras.ops.convert_to_numpy(g.expected())))
+            for g in every.gates
+        }
+    mean = sum(likely[n] * w for n, w in weights.items()) / sum(weights.values())
+    assert mean == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.tensorflow_only
+def test_the_frontier_shows_each_size(tmp_path):
+    model = compiled()
+    model.compile(keras.optimizers.Adam(1e-3), "mse", metrics=["mae"])
+    fit(model, DynamicSparsity(SIZES, data=(X, Y), verbose=0))
+    frontier = tfprune.sizes(model, (X, Y), SIZES, sequence_length=4, verbose=0)
+    assert [row["size"] for row in frontier.rows] == SIZES
+    for row in frontier.rows:
+        small = tfprune.rebuild(model, size=row["size"])
+        small.compile(loss="mse", metrics=["mae"])
+        expected = small.evaluate(X, Y, verbose=0, return_dict=True)
+        assert row["mae"] == pytest.approx(expected["mae"], rel=1e-4)
+        assert row["parameters"] == small.count_params()
+        assert row["milliseconds"] > 0
+    assert frontier.rows[0]["time"] == 1.0
+    assert "milliseconds" in str(frontier) and frontier.to_dict()["conditions"]["threads"] == 1
+    frontier.plot(tmp_path / "sizes.png", "loss")
+    assert (tmp_path / "sizes.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(ValueError, match="`quality` must be one of loss, mae"):
+        frontier.plot(quality="bleu")
+    bare = tfprune.sizes(model, sizes=[0.5], latency=False, verbose=0)
+    assert list(bare.rows[0]) == ["size", "parameters"]
+
+
+@pytest.mark.parametrize(
+    "options, name",
+    [
+        ({"sizes": []}, "sizes"),
+        ({"sizes": [0.0, 1.0]}, "sizes"),
+        ({"sizes": [1.2]}, "sizes"),
+        ({"criterion": "gradient_importance"}, "data"),
+        ({"criterion": "luck"}, "criterion"),
+        ({"strength": -1.0}, "strength"),
+        ({"score_learning_rate": 0}, "score_learning_rate"),
+        ({"within": "head"}, "within"),
+    ],
+)
+def test_bad_arguments(options, name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        DynamicSparsity(**options)
+
+
+def test_the_table_shows_the_sizes(capsys):
+    fit(compiled(), DynamicSparsity([1.0, 0.5], data=(X, Y)))
+    text = capsys.readouterr().out
+    assert "│ ffn_in    │ ffn   │ 24 │  12 │" in text

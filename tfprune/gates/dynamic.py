@@ -1,0 +1,196 @@
+"""Gates that open one after the other as the model is wanted larger."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.gates.attaching import gates_of
+from tfprune.gates.gate import Gate
+from tfprune.gates.hard_concrete import BETA, HIGH, LOW, stretched
+from tfprune.structures import Structure
+
+# Where the stretched sigmoid reaches 1 and 0: f⁻¹(1) and f⁻¹(0).
+OPEN = math.log((1 - LOW) / (HIGH - 1))
+CLOSED = math.log(-LOW / HIGH)
+
+
+def size_of(model: keras.Model) -> Size | None:
+    """What holds the wanted size of a model, or `None` for a model of one size."""
+    for gate in gates_of(model) or ():
+        if isinstance(gate, DynamicGate):
+            return gate.shared
+    return None
+
+
+@contextmanager
+def at_size(model: keras.Model, size: float | None):
+    """Sets the size of a model for a while; `None` leaves it as it is.
+
+    Args:
+        model: A model that was trained with `tfprune.callbacks.DynamicSparsity`.
+        size: From 0 to 1.
+
+    Raises:
+        ValueError: If the model has one size only, or `size` is out of range.
+    """
+    if size is None:
+        yield
+        return
+    shared = size_of(model)
+    if shared is None:
+        raise ValueError(
+            "`size` needs a model that was trained with `tfprune.callbacks.DynamicSparsity` and "
+            f"still carries its gates. Received: size={size!r} and a model without"
+        )
+    if not 0 < size <= 1:
+        raise ValueError(f"`size` must lie in (0, 1]. Received: size={size!r}")
+    before = float(ops.convert_to_numpy(shared.size))
+    shared.size.assign(size)
+    try:
+        yield
+    finally:
+        shared.size.assign(before)
+
+
+class Size(keras.Layer):
+    """The wanted size of a model, which all its dynamic gates read.
+
+    Attributes:
+        size: Variable that holds t, from 0 to 1.
+    """
+
+    def __init__(self, name: str = "size"):
+        super().__init__(name=name, dtype="float32")
+        self.size = self.add_weight(
+            name="size", shape=(), initializer="ones", trainable=False, autocast=False
+        )
+        self.built = True
+
+    def call(self, inputs):
+        """Passes its input on; it is never called."""
+        return inputs
+
+
+class DynamicGate(Gate):
+    """A gate that is open where the wanted size is large enough: `g = f(α + t β)`.
+
+    f is the stretched sigmoid of `HardConcrete`. A group of weight w that a ranking lets in at size
+    `t̂` has `f(α + t̂ β) = 1` and `f(α + (t̂ − δ) β) = 0`, where `δ = w / Σw`. Since α and β become
+    huge when δ is small, the gate keeps `t̂` and δ and takes the difference to t first.
+
+    Args:
+        structure: The structure.
+        size: What holds t.
+        trained: Whether α and β are trained from there, by `scores` `(2, groups)`: what is added to
+            α, and the logarithm of what β is multiplied by. While training, the gate is then drawn
+            as `HardConcrete` is.
+        seed: Seed of the draws.
+        score_scale: As in `HardConcrete`.
+        name: Name of the layer.
+
+    Attributes:
+        opens_at: Variable `(groups,)`, `t̂`; at first 0, which is open always.
+        width: Variable `(groups,)`, δ.
+
+    Source: Li et al., "Probing Structured Pruning on Multilingual Pre-trained Models", 2022,
+    section 6.1, equations 14 to 16.
+
+    Example:
+
+    >>> import keras, numpy as np, tfprune
+    >>> from tfprune.gates import attach
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(1)])
+    >>> size = Size()
+    >>> gates = attach(model, [DynamicGate(s, size) for s in tfprune.find_structures(model)])
+    >>> gates[0].rank(opens_at=np.array([0.25, 1.0, 0.5, 0.75]), width=np.full(4, 0.25))
+    >>> size.size.assign(0.5)
+    >>> print(keras.ops.convert_to_numpy(gates[0].values()))
+    [1. 0. 1. 0.]
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        size: Size,
+        trained: bool = False,
+        seed: int | None = None,
+        score_scale: float = 1.0,
+        name: str | None = None,
+    ):
+        super().__init__(structure, "consumers", name)
+        self.shared = size
+        self.trained = trained
+        self.draws = keras.random.SeedGenerator(seed)
+        shape = (structure.groups,)
+        self._add_scores((2, *shape), score_scale, 0.0)
+        self.scores.trainable = trained
+        self.opens_at = self._kept("opens_at", shape, 0.0)
+        self.width = self._kept("width", shape, 1.0)
+
+    def _kept(self, name, shape, value):
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=keras.initializers.Constant(value),
+            trainable=False,
+            autocast=False,
+        )
+
+    def rank(self, opens_at: np.ndarray, width: np.ndarray) -> None:
+        """Says at which size each group comes in.
+
+        Args:
+            opens_at: `(groups,)`, the smallest size with the group, `t̂`.
+            width: `(groups,)`, how much smaller the model is without it, δ.
+
+        Raises:
+            ValueError: If a width is not positive or a number is not finite.
+        """
+        if not np.all(np.isfinite(opens_at)) or not np.all(np.asarray(width) > 0):
+            raise ValueError(
+                "`opens_at` must be finite and `width` positive. Received: "
+                f"opens_at={opens_at!r}, width={width!r}"
+            )
+        self.opens_at.assign(np.asarray(opens_at, "float32"))
+        self.width.assign(np.asarray(width, "float32"))
+
+    @property
+    def beta(self) -> Any:
+        """β, a tensor `(groups,)`."""
+        slope = (OPEN - CLOSED) / ops.convert_to_tensor(self.width)
+        return slope * ops.exp(self.scaled_scores[1])
+
+    @property
+    def alpha(self) -> Any:
+        """α, a tensor `(groups,)`."""
+        return self.argument(0.0)
+
+    def argument(self, t: Any) -> Any:
+        """`α + t β`, a tensor `(groups,)`."""
+        closed_at = ops.convert_to_tensor(self.opens_at) - ops.convert_to_tensor(self.width)
+        return CLOSED + self.scaled_scores[0] + (t - closed_at) * self.beta
+
+    def free(self, training: bool = False) -> Any:
+        """The gate of each group at the present size."""
+        # Beyond ±30 the sigmoid is 0 or 1, and infinities would have no gradient.
+        x = ops.clip(self.argument(ops.convert_to_tensor(self.shared.size)), -30.0, 30.0)
+        if not (training and self.trained):
+            return stretched(ops.sigmoid(x))
+        u = keras.random.uniform(x.shape, 1e-6, 1 - 1e-6, dtype="float32", seed=self.draws)
+        return stretched(ops.sigmoid((ops.log(u) - ops.log(1 - u) + x) / BETA))
+
+    def values(self, training: bool = False) -> Any:
+        """The gate of each group, a tensor `(groups,)`; it is never fixed."""
+        return self.free(training)
+
+    def expected(self) -> Any:
+        """The chance that a drawn gate is not zero at the present size."""
+        x = self.argument(ops.convert_to_tensor(self.shared.size))
+        return ops.sigmoid(ops.clip(x, -30.0, 30.0) - BETA * math.log(-LOW / HIGH))

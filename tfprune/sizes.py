@@ -1,0 +1,162 @@
+"""What each size of a model is worth."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfprune.gates.dynamic import at_size, size_of
+from tfprune.measure import compare_latency, count_parameters
+from tfprune.rebuild import rebuild
+
+
+@dataclass
+class Frontier:
+    """What `tfprune.sizes` found; prints as a table.
+
+    Args:
+        rows: One dictionary for each size, largest first: `size`, `parameters`, the metrics of
+            `evaluate`, and, where it was measured, `milliseconds` on LiteRT and `time`, the median
+            of ratios to the largest size, timed in turn.
+        conditions: Sequence length, batch size and threads of the timing.
+    """
+
+    rows: list[dict[str, float]]
+    conditions: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, JSON-able."""
+        return {"rows": self.rows, "conditions": self.conditions}
+
+    def plot(self, path: str | os.PathLike | None = None, quality: str | None = None):
+        """Draws quality against speed, or against parameters where no time was measured.
+
+        Args:
+            path: Where to write a PNG; `None` writes none.
+            quality: The metric to draw; by default the last one. A loss is drawn upside down.
+
+        Returns:
+            The matplotlib `Figure`.
+
+        Raises:
+            ValueError: If there is no such metric.
+        """
+        from tfprune.plots import pareto
+
+        known = {"size", "parameters", "milliseconds", "time"}
+        metrics = [name for name in self.rows[0] if name not in known]
+        quality = quality or metrics[-1]
+        if quality not in metrics:
+            raise ValueError(
+                f"`quality` must be one of {', '.join(metrics)}. Received: {quality!r}"
+            )
+        timed = "time" in self.rows[0]
+        sign, label = (-1, f"-{quality}") if quality.endswith("loss") else (1, quality)
+        column = "time" if timed else "parameters"
+        points = {
+            f"{row['size']:g}": (self.rows[0][column] / row[column], sign * row[quality])
+            for row in self.rows
+        }
+        x = "times as fast as the largest (LiteRT)" if timed else "times smaller than the largest"
+        return pareto(points, path, x=x, y=label, title="One training, every size", least_range=0)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title="Sizes", title_justify="left")
+        for name in self.rows[0]:
+            table.add_column(name, justify="right")
+        for row in self.rows:
+            table.add_row(*(f"{v:,}" if isinstance(v, int) else f"{v:.4g}" for v in row.values()))
+        console = Console(file=io.StringIO(), width=100)
+        console.print(table)
+        return console.file.getvalue().rstrip("\n")
+
+
+def sizes(
+    model: keras.Model,
+    data: Any = None,
+    sizes: Sequence[float] = (1.0, 0.75, 0.5, 0.25),
+    latency: bool = True,
+    quantize: str | None = None,
+    sequence_length: int = 128,
+    batch_size: int = 1,
+    threads: int = 1,
+    verbose: int = 1,
+) -> Frontier:
+    """Shows quality, parameters and LiteRT latency of each size of a model.
+
+    Args:
+        model: A compiled model that was trained with `tfprune.callbacks.DynamicSparsity`.
+        data: What `evaluate` is called on: a dataset or `(x, y)`; `None` leaves quality out.
+        sizes: The sizes.
+        latency: Whether to export each size to LiteRT and time them in turn.
+        quantize: As in `tfprune.export`.
+        sequence_length: Size of open axes of the inputs that are timed.
+        batch_size: Their batch size.
+        threads: Threads of LiteRT.
+        verbose: 1 says which size is at work.
+
+    Returns:
+        `Frontier`: `print` it, or take `to_dict()` or `plot()`.
+
+    Raises:
+        ValueError: If the model has one size only, a size is out of range, or the model is not
+            compiled and there is `data`.
+
+    Example: see `tfprune.callbacks.DynamicSparsity`; then `print(tfprune.sizes(model, data))`.
+    """
+    if size_of(model) is None:
+        raise ValueError(
+            "`model` must have been trained with `tfprune.callbacks.DynamicSparsity` and still "
+            "carry its gates. Received: a model without."
+        )
+    if data is not None and not model.compiled:
+        raise ValueError("`model` must be compiled, for its metrics, if `data` is given.")
+    ordered = sorted({float(size) for size in sizes}, reverse=True)
+    if not ordered:
+        raise ValueError("`sizes` must hold at least one size. Received: none")
+    rows, small = [], {}
+    for size in ordered:
+        if verbose:
+            print(f"size {size:g} ...", flush=True)
+        small[size] = rebuild(model, size=size)
+        rows.append({"size": size, "parameters": count_parameters(small[size])})
+        if data is not None:
+            with at_size(model, size):
+                rows[-1] |= _quality(model, data)
+    conditions = {
+        "sequence_length": sequence_length,
+        "batch_size": batch_size,
+        "threads": threads,
+    }
+    if latency:
+        _time(rows, small, quantize, conditions)
+    return Frontier(rows, conditions)
+
+
+def _quality(model, data) -> dict[str, float]:
+    given = {"x": data[0], "y": data[1]} if isinstance(data, tuple) else {"x": data}
+    result: Mapping[str, Any] = model.evaluate(**given, return_dict=True, verbose=0)
+    return {name: float(value) for name, value in result.items()}
+
+
+def _time(rows, small, quantize, conditions) -> None:
+    from tfprune.export import export
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = [
+            export(model, Path(folder) / f"{size}.tflite", quantize=quantize)
+            for size, model in small.items()
+        ]
+        timed = compare_latency(files, **conditions)
+    for row, latency, ratio in zip(rows, timed.latencies, timed.ratios, strict=True):
+        row |= {"milliseconds": latency.median, "time": ratio}
