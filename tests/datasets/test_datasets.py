@@ -6,7 +6,14 @@ import zipfile
 
 import pytest
 
-from tfprune.datasets import cache, libreoffice_help, minilm, movie_reviews, number_words
+from tfprune.datasets import (
+    cache,
+    help_topics,
+    libreoffice_help,
+    minilm,
+    movie_reviews,
+    number_words,
+)
 
 PAGE = (
     '<html><body><h1 id="hd_1" dir="auto">{0} one</h1>'
@@ -32,6 +39,44 @@ def test_paragraphs_are_aligned_and_splits_are_apart(pages):
     assert len(sources) == len(set(sources)) == 61  # one heading that all pages share
     assert text.dev and text.test and len(text.train) > len(text.dev)
     assert libreoffice_help("en", "de", folder=pages) == text
+
+
+def test_topics_of_translations_are_in_the_same_split(tmp_path):
+    words = {"en-US": "Alpha beta gamma delta", "de": "Eins zwei drei vier", "fr": "Un deux trois"}
+    for code, text in words.items():
+        for module in ("swriter", "scalc", "shared"):
+            folder = tmp_path / code / "text" / module
+            folder.mkdir(parents=True)
+            for i in range(40):
+                body = f'<p id="par_1">{text} {module} {i}</p><p id="par_2">{text} always same</p>'
+                untranslated = '<p id="par_3">Nobody has translated this one</p>'
+                (folder / f"{i}.html").write_text(body + untranslated)
+
+    topics = help_topics(("en", "de", "fr"), folder=tmp_path)
+
+    assert list(topics) == ["en", "de", "fr"]
+    assert topics["en"].classes == (
+        *("Basic", "Calc", "Chart", "Base", "Draw", "Impress", "Math", "Writer"),
+    )
+    where = {}  # Of a page: its split, by what is the same in all languages.
+    for text in topics.values():
+        everything = [*text.train, *text.dev, *text.test]
+        assert len({t for t, _ in everything}) == len(everything)
+        assert text.train and text.dev and text.test
+        for split in ("train", "dev", "test"):
+            for paragraph, label in getattr(text, split):
+                words = paragraph.split()
+                if words[-1].isdigit():
+                    page = tuple(words[-2:])
+                    assert text.classes[label] == {"swriter": "Writer", "scalc": "Calc"}[page[0]]
+                    assert where.setdefault(page, split) == split
+    assert len(where) == 80
+    german = {t for t, _ in [*topics["de"].train, *topics["de"].dev, *topics["de"].test]}
+    assert "Nobody has translated this one" not in german
+    assert sum("always same" in t for t in german) == 1
+    for bad in ((), ("en", "en"), ("en", "it")):
+        with pytest.raises(ValueError, match="`languages` must be some of en, de, es, fr"):
+            help_topics(bad)
 
 
 def test_clear_errors(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Text and weights: fetched once by a package manager, or made on the spot."""
 
 from tfprune.datasets.bucketed import TextBatches
+from tfprune.datasets.help_topics import help_topics
 from tfprune.datasets.labelled import LabelledText
 from tfprune.datasets.libreoffice import libreoffice_help
 from tfprune.datasets.minilm import minilm
@@ -12,6 +13,7 @@ __all__ = [
     "LabelledText",
     "ParallelText",
     "TextBatches",
+    "help_topics",
     "libreoffice_help",
     "minilm",
     "movie_reviews",
