@@ -11,6 +11,7 @@ import importlib
 # Some functions carry the name of the module they live in. Importing them here, all at once, makes
 # sure that `tfprune.rebuild` is the function whichever module is imported first.
 from tfprune.compare import Comparison, compare
+from tfprune.embeddings import trim_vocabulary
 from tfprune.export import export
 from tfprune.latency_table import LatencyTable
 from tfprune.measure import compare_latency, count_flops, count_parameters, measure_latency
@@ -50,6 +51,7 @@ __all__ = [
     "measure_latency",
     "rebuild",
     "sizes",
+    "trim_vocabulary",
     *_MODULES,
 ]
 

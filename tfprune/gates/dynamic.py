@@ -110,7 +110,7 @@ class DynamicGate(Gate):
     >>> size = Size()
     >>> gates = attach(model, [DynamicGate(s, size) for s in tfprune.find_structures(model)])
     >>> gates[0].rank(opens_at=np.array([0.25, 1.0, 0.5, 0.75]), width=np.full(4, 0.25))
-    >>> size.size.assign(0.5)
+    >>> _ = size.size.assign(0.5)
     >>> print(keras.ops.convert_to_numpy(gates[0].values()))
     [1. 0. 1. 0.]
     """

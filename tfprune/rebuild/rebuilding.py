@@ -11,7 +11,7 @@ from tfprune.gates.dynamic import at_size
 from tfprune.rebuild.graph import GraphRebuilder, is_plain
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import pruned_copy
-from tfprune.structures import find_structures
+from tfprune.structures import Structures, find_structures
 
 
 def rebuild(
@@ -62,7 +62,12 @@ def rebuild(
     structures = find_structures(model)
     _refuse_nan(structures)
     with at_size(model, size):
-        plan = Plan(structures, keep)
+        return rebuilt_by(model, structures, keep)
+
+
+def rebuilt_by(model: keras.Model, structures: Structures, keep) -> keras.Model:
+    """`rebuild` for structures that are at hand, of whatever kind they are."""
+    plan = Plan(structures, keep)
     if is_plain(model):
         return GraphRebuilder(plan).rebuild(model)
     return pruned_copy(model, plan)

@@ -1,0 +1,117 @@
+"""Keeps the rows of an embedding that a corpus uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.embeddings.tokenizers import always_kept, size_of, used_by, with_tokens
+from tfprune.rebuild.rebuilding import rebuilt_by
+from tfprune.structures import Structure, Structures, find_structures
+from tfprune.structures.structure import Slices
+
+
+def trim_vocabulary(
+    model: keras.Model, tokenizer: Any, corpus: Iterable[str]
+) -> tuple[keras.Model, Any]:
+    """Leaves out the tokens that a corpus does not use, in a model and its tokenizer alike.
+
+    The corpus is split into the same tokens as before, under new ids, and the model computes the
+    same for it. Special tokens and single characters stay, so that any other text can be written
+    too, if in more tokens.
+
+    Args:
+        model: A built model, with an `Embedding` or a `ReversibleEmbedding` as long as the
+            vocabulary, its own or inside a KerasHub layer. Dense layers that give the model's
+            logits over the vocabulary are trimmed too.
+        tokenizer: A `tfprune.translation.Vocabulary`, or a WordPiece tokenizer of KerasHub such as
+            `BertTokenizer`.
+        corpus: Texts.
+
+    Returns:
+        A new model and a new tokenizer; those given are left as they were.
+
+    Raises:
+        ValueError: If the tokenizer is of another kind, the model has no such embedding, or the
+            corpus holds no text.
+
+    Source: the share of parameters in embeddings is what keeps small multilingual models large; Li
+    et al., 2022, section 6.2.
+
+    Example:
+
+    >>> from tfprune.translation import Vocabulary, student
+    >>> vocabulary = Vocabulary.train(["one two three four five"] * 10, size=275)
+    >>> model = student(len(vocabulary), 1, 1, model_dim=8, feed_forward_dim=8, num_heads=2)
+    >>> small, fewer = trim_vocabulary(model, vocabulary, ["one two"])
+    >>> len(fewer) < len(vocabulary), small.output_shape[-1] == len(fewer)
+    (True, True)
+    >>> fewer.decode(fewer.encode("one two"))
+    'one two'
+    """
+    number = size_of(tokenizer)
+    rows = _rows_of(model, number)
+    used = used_by(tokenizer, corpus)
+    if not used.any():
+        raise ValueError("`corpus` must hold text. Received: none")
+    kept = used | always_kept(tokenizer)
+    # The other structures are named, and stay whole, so that gates over them are not lost.
+    others = list(find_structures(model))
+    keep = {s.name: np.ones(s.groups, bool) for s in others} | {s.name: kept for s in rows}
+    return rebuilt_by(model, Structures([*others, *rows]), keep), with_tokens(tokenizer, kept)
+
+
+class VocabularyRows(Structure):
+    """The rows of an embedding, or the columns of a layer that gives logits over the vocabulary."""
+
+    kind = "vocabulary"
+
+    def resized_config(self, layer, groups):
+        """Fewer rows, or fewer units."""
+        return {"input_dim" if _is_embedding(layer) else "units": groups}
+
+    def remainders(self):
+        """Never asked for: special tokens stay."""
+        return []
+
+
+def _rows_of(model, number) -> list[VocabularyRows]:
+    names, rows = set(), []
+    for layer in model._flatten_layers(include_self=False):
+        if id(layer) in names:
+            continue
+        names.add(id(layer))
+        slices = ()
+        if _is_embedding(layer) and layer.input_dim == number:
+            slices = (Slices(layer, "embeddings", 0, "producer"),)
+            if hasattr(layer, "reverse_embeddings"):
+                slices += (Slices(layer, "reverse_embeddings", 1, "producer"),)
+        elif isinstance(layer, keras.layers.Dense) and layer.units == number:
+            if not _gives_output(model, layer):
+                continue
+            slices = (Slices(layer, "kernel", 1, "producer"),)
+            if layer.use_bias:
+                slices += (Slices(layer, "bias", 0, "producer"),)
+        if slices:
+            rows.append(VocabularyRows(f"{layer.path}/vocabulary", number, slices))
+    if not any(_is_embedding(s.slices[0].layer) for s in rows):
+        lengths = sorted(
+            {x.input_dim for x in model._flatten_layers(include_self=False) if _is_embedding(x)}
+        )
+        raise ValueError(
+            f"`model` must have an embedding of {number} rows, as many as the tokenizer has "
+            f"tokens. Received: embeddings of {', '.join(map(str, lengths)) or 'no'} rows"
+        )
+    return rows
+
+
+def _gives_output(model, layer) -> bool:
+    outputs = getattr(model, "outputs", None) or []
+    return any(t._keras_history.operation is layer for t in outputs)
+
+
+def _is_embedding(layer) -> bool:
+    return isinstance(layer, keras.layers.Embedding)
