@@ -4,7 +4,14 @@ import pytest
 
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
-from tfprune.callbacks import GroupLasso, HardConcreteGates, ImportancePruning, MovementPruning
+from tfprune.callbacks import (
+    DynamicSparsity,
+    GroupLasso,
+    HardConcreteGates,
+    HeadLottery,
+    ImportancePruning,
+    MovementPruning,
+)
 from tfprune.gates import gates_of
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
@@ -31,6 +38,7 @@ HALF = {"target": tfprune.Sparsity(0.5), "verbose": 0}
         lambda: HardConcreteGates(**HALF),
         lambda: MovementPruning("hybrid", block=(4, 2), **HALF),
         lambda: ImportancePruning(data=(X, Y), **HALF),
+        lambda: HeadLottery(data=X, start=0, **HALF),
     ],
 )
 def test_the_student_is_pruned_and_the_teacher_is_not(callback):
@@ -42,6 +50,17 @@ def test_the_student_is_pruned_and_the_teacher_is_not(callback):
     small = tfprune.rebuild(model.student)
     assert small.count_params() < model.teacher.count_params()
     assert_same(outputs(model.student, X), outputs(small, X))
+
+
+def test_a_student_of_every_size():
+    model = distiller()
+    teacher = outputs(model.teacher, X)
+    every = DynamicSparsity([1.0, 0.5], data=(X, Y), train_gates=True, verbose=0)
+    model.fit(X, Y, batch_size=8, epochs=4, verbose=0, callbacks=[every])
+    assert_same(teacher, outputs(model.teacher, X), 0)
+    small = tfprune.rebuild(model.student, size=0.5)
+    left = [sum(s.weights for s in tfprune.find_structures(m)) for m in (small, model.student)]
+    assert left[0] / left[1] == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_teachers_loss_in_our_examples_is_that_of_softened_probabilities():

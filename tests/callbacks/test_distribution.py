@@ -13,7 +13,9 @@ import contextlib, json, sys
 import keras, numpy as np
 from tests.models import noise, randomize, transformer
 import tfprune
-from tfprune.callbacks import GroupLasso, HardConcreteGates, MovementPruning
+from tfprune.callbacks import (
+    DynamicSparsity, GroupLasso, HardConcreteGates, HeadLottery, MovementPruning
+)
 from tfprune.structures import find_structures
 
 def callback():
@@ -22,6 +24,10 @@ def callback():
         "lasso": lambda: GroupLasso(strength=0.05, check_every=2, verbose=0),
         "movement": lambda: MovementPruning(**half),
         "hard concrete": lambda: HardConcreteGates(**half),
+        "lottery": lambda: HeadLottery(
+            tfprune.Sparsity(0.5), 1, criterion="magnitude", verbose=0
+        ),
+        "every size": lambda: DynamicSparsity([1.0, 0.5], verbose=0),
     }[sys.argv[1]]()
 
 def run(scope):
@@ -67,25 +73,28 @@ def both(code, method):
     return json.loads(out.stdout.strip().splitlines()[-1])
 
 
-def check(alone, together, draws):
-    assert 0 < alone["left"]["ffn_in"] < 12
-    if draws:  # Each device draws its own gates.
+def check(method, alone, together):
+    if method == "lottery":
+        assert alone["left"]["attention"] == 1
+    elif method != "every size":  # Which trains all and removes nothing.
+        assert 0 < alone["left"]["ffn_in"] < 12
+    if method == "hard concrete":  # Each device draws its own gates.
         assert together["left"]["ffn_in"] == 6
         return
     assert alone["left"] == together["left"]
     assert together["total"] == pytest.approx(alone["total"], rel=1e-3)
 
 
-METHODS = ["lasso", "movement", "hard concrete"]
+METHODS = ["lasso", "movement", "hard concrete", "lottery", "every size"]
 
 
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("method", METHODS)
 def test_mirrored_strategy(method):
-    check(*both(MIRRORED, method), draws=method == "hard concrete")
+    check(method, *both(MIRRORED, method))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="DataParallel is tested on JAX")
 @pytest.mark.parametrize("method", METHODS)
 def test_data_parallel(method):
-    check(*both(PARALLEL, method), draws=method == "hard concrete")
+    check(method, *both(PARALLEL, method))
