@@ -11,8 +11,9 @@ import importlib
 # Some functions carry the name of the module they live in. Importing them here, all at once, makes
 # sure that `tfprune.rebuild` is the function whichever module is imported first.
 from tfprune.compare import Comparison, compare
-from tfprune.embeddings import trim_vocabulary
+from tfprune.embeddings import factorize_embeddings, trim_vocabulary
 from tfprune.export import export
+from tfprune.factorized_embedding import FactorizedEmbedding
 from tfprune.latency_table import LatencyTable
 from tfprune.measure import compare_latency, count_flops, count_parameters, measure_latency
 from tfprune.rebuild import rebuild
@@ -36,6 +37,7 @@ _MODULES = (
 
 __all__ = [
     "Comparison",
+    "FactorizedEmbedding",
     "Flops",
     "Frontier",
     "Latency",
@@ -47,6 +49,7 @@ __all__ = [
     "count_flops",
     "count_parameters",
     "export",
+    "factorize_embeddings",
     "find_structures",
     "measure_latency",
     "rebuild",

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.gates.overlay import lift, tap
+from tfprune.gates.overlay import lay, lift, tap
 from tfprune.structures import Slices, Structure, Structures, find_structures
 
 
@@ -44,7 +44,8 @@ def gradient_importance(
         structures: Those to score; all by default.
         per: `"example"`: the mean over examples of the absolute value. `"batch"`: the mean over
             batches, in which examples of opposite sign cancel; the paper's short form,
-            `|⟨W[g], ∂L/∂W[g]⟩|`.
+            `|⟨W[g], ∂L/∂W[g]⟩|`. Ranks of embeddings, which no layer reads as its input, are
+            always taken per batch.
         batch_size: For arrays.
         steps: Batches to look at; all by default.
 
@@ -78,9 +79,13 @@ def gradient_importance(
         probe.compile_as_the_model()
         given = _as_fit_takes_it(data, batch_size)
         probe.fit(**given, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
-    total = [ops.convert_to_numpy(t) for t in probe.optimizer.totals]
-    count = ops.convert_to_numpy(probe.optimizer.iterations if per == "batch" else probe.examples)
-    return Scores({s.name: t / max(count, 1) for s, t in zip(structures, total, strict=True)})
+    batches = ops.convert_to_numpy(probe.optimizer.iterations)
+    examples = ops.convert_to_numpy(probe.examples)
+    scores = {}
+    for structure, total in zip(structures, probe.optimizer.totals, strict=True):
+        count = examples if per == "example" and structure.read_as_input else batches
+        scores[structure.name] = ops.convert_to_numpy(total) / max(count, 1)
+    return Scores(scores)
 
 
 @contextmanager
@@ -167,8 +172,26 @@ class _Probe(keras.Model):
         compute = self.model.compute_loss if self.has_own_loss else super().compute_loss
         return compute(x, y, y_pred, sample_weight, training=training)
 
+    @contextmanager
     def laid(self):
-        return _Taps([(share.layer, self._tap(s, share)) for s, share in self.taken])
+        laid = []
+        try:
+            for structure, share in self.taken:
+                if structure.read_as_input:
+                    watch = self._tap(structure, share)
+                    tap(share.layer, watch)
+                else:
+                    watch = self._factor(structure, share)
+                    lay(share.layer, watch)
+                laid.append((share.layer, watch))
+            yield
+        finally:
+            for layer, watch in laid:
+                lift(layer, watch)
+
+    def _factor(self, structure, share):
+        gate = self.gates[self.place[structure.name]]
+        return lambda training: 1.0 + structure.spread(ops.convert_to_tensor(gate), share)
 
     def _tap(self, structure, share):
         place = self.place[structure.name]
@@ -179,19 +202,6 @@ class _Probe(keras.Model):
             return watch(inputs, gate, structure, share)
 
         return function
-
-
-class _Taps:
-    def __init__(self, taps):
-        self.taps = taps
-
-    def __enter__(self):
-        for layer, function in self.taps:
-            tap(layer, function)
-
-    def __exit__(self, *error):
-        for layer, function in self.taps:
-            lift(layer, function)
 
 
 def _per_batch(inputs, gate, structure, share):

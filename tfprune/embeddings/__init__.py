@@ -1,5 +1,6 @@
-"""Smaller embeddings: fewer rows of a vocabulary."""
+"""Smaller embeddings: fewer rows of a vocabulary, or a product of two smaller matrices."""
 
+from tfprune.embeddings.factorizing import factorize_embeddings
 from tfprune.embeddings.trimming import trim_vocabulary
 
-__all__ = ["trim_vocabulary"]
+__all__ = ["factorize_embeddings", "trim_vocabulary"]

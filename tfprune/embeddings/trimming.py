@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfprune.embeddings.tokenizers import always_kept, size_of, used_by, with_tokens
+from tfprune.factorized_embedding import FactorizedEmbedding
 from tfprune.rebuild.rebuilding import rebuilt_by
 from tfprune.structures import Structure, Structures, find_structures
 from tfprune.structures.structure import Slices
@@ -114,4 +115,4 @@ def _gives_output(model, layer) -> bool:
 
 
 def _is_embedding(layer) -> bool:
-    return isinstance(layer, keras.layers.Embedding)
+    return isinstance(layer, (keras.layers.Embedding, FactorizedEmbedding))

@@ -45,7 +45,7 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
     Returns:
         One entry for each layer that changes: `"index"` among the layers inside, `"class"`,
         `"name"`, and `"become"`: `"smaller"` (with `"config"` and `"input_width"`), `"constant"`
-        (with `"shape"`) or `"nothing"`.
+        (with `"shape"`), `"other"` (with `"layer"`) or `"nothing"`.
     """
     cuts: Cuts = []
     for index, inner in enumerate(layers_inside(layer, apart)):
@@ -56,6 +56,10 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
         }
         if id(inner) in plan.constants:
             cut |= {"become": "constant", "shape": list(plan.constants[id(inner)].shape)}
+        elif id(inner) in plan.replacements:
+            other, config, _ = plan.replacements[id(inner)]
+            made = keras.saving.serialize_keras_object(other.from_config(config))
+            cut |= {"become": "other", "layer": made}
         elif id(inner) in plan.gone:
             cut |= {"become": "nothing"}
         elif id(inner) in plan.configs or id(inner) in plan.input_widths:
@@ -102,6 +106,10 @@ def _replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
         constant = ConstantOutput(cut["shape"], **common)
         constant.build()
         return constant
+    if cut["become"] == "other":
+        other = keras.saving.deserialize_keras_object(cut["layer"])
+        other.build_from_config(layer.get_build_config())
+        return other
     if cut["become"] == "nothing":
         return Passed(**common)
     smaller = type(layer).from_config({**layer.get_config(), "name": cut["name"], **cut["config"]})
@@ -135,6 +143,9 @@ def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
     if isinstance(new, (ConstantOutput, Passed)) and type(new) is not type(old):
         if isinstance(new, ConstantOutput):
             new.bias.assign(plan.constants[id(old)])
+        return
+    if id(old) in plan.replacements:
+        new.set_weights(plan.replacements[id(old)][2])
         return
     new.name = old.name
     own = [*old._trainable_variables, *old._non_trainable_variables]

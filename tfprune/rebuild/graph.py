@@ -55,6 +55,9 @@ class GraphRebuilder:
             return self.rebuild(operation)
         if is_composite(operation) and self.plan.touches(operation):
             return pruned_copy(operation, self.plan)
+        if id(operation) in self.plan.replacements:
+            other, config, _ = self.plan.replacements[id(operation)]
+            return other.from_config(config)
         config = operation.get_config()
         config.update(self.plan.configs.get(id(operation), {}))
         return type(operation).from_config(config)
@@ -68,6 +71,9 @@ class GraphRebuilder:
 
 def give_weights(old, new, plan: Plan) -> None:
     """Gives `new` the weights of `old`, folded and cut as the plan says."""
+    if id(old) in plan.replacements:
+        new.set_weights(plan.replacements[id(old)][2])
+        return
     before, after = old.variables, new.variables
     if len(before) != len(after):
         raise ValueError(

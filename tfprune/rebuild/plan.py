@@ -23,6 +23,8 @@ class Plan:
         structures: The structures of the model.
         keep: Structure name to boolean array `(groups,)`. A group marked false goes as if all its
             weights were zero; structures that are not named are judged by their weights.
+        replacements: `id` of a layer to the class, the configuration and the weights of the layer
+            that takes its place.
 
     Attributes:
         left: Structure name to the numbers of the groups that stay.
@@ -32,8 +34,14 @@ class Plan:
         gone: `id` of the layers that nothing reads any more.
     """
 
-    def __init__(self, structures: Structures, keep: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        structures: Structures,
+        keep: Mapping[str, Any] | None = None,
+        replacements: Mapping[int, tuple[type, dict, list]] | None = None,
+    ):
         self.structures = structures
+        self.replacements = dict(replacements or {})
         self.left: dict[str, np.ndarray] = {}
         self.configs: dict[int, dict[str, Any]] = {}
         self.input_widths: dict[int, int] = {}
@@ -75,6 +83,7 @@ class Plan:
             or id(x) in self.constants
             or id(x) in self.gone
             or id(x) in self.input_widths
+            or id(x) in self.replacements
             for x in layer._flatten_layers()
         )
 
@@ -92,6 +101,8 @@ class Plan:
         stays = self._alive(structure) if keep is None else keep
         if keep is None:
             self._fold(structure, stays)
+        if np.count_nonzero(stays) < structure.least:
+            stays = np.arange(structure.groups) < structure.least
         left = np.flatnonzero(stays)
         self.left[structure.name] = left
         if len(left) == structure.groups:

@@ -65,9 +65,18 @@ def rebuild(
         return rebuilt_by(model, structures, keep)
 
 
-def rebuilt_by(model: keras.Model, structures: Structures, keep) -> keras.Model:
-    """`rebuild` for structures that are at hand, of whatever kind they are."""
-    plan = Plan(structures, keep)
+def rebuilt_by(
+    model: keras.Model, structures: Structures, keep, replacements: Mapping | None = None
+) -> keras.Model:
+    """`rebuild` for structures that are at hand, of whatever kind they are.
+
+    Args:
+        model: As in `rebuild`.
+        structures: What may be cut.
+        keep: As in `rebuild`.
+        replacements: As in `Plan`.
+    """
+    plan = Plan(structures, keep, replacements)
     if is_plain(model):
         return GraphRebuilder(plan).rebuild(model)
     return pruned_copy(model, plan)

@@ -63,9 +63,13 @@ class Structure:
     Attributes:
         kind: The kind's name, as callbacks and tables use it: `"ffn"`, `"heads"`.
         masked: Whether the first layer is called on a tensor that carries a Keras mask.
+        least: Groups that always stay, if only as zeros.
+        read_as_input: Whether what the groups emit is the input of the layers that read it.
     """
 
     kind: ClassVar[str] = ""
+    least: ClassVar[int] = 0
+    read_as_input: ClassVar[bool] = True
     masked = False
 
     def __init__(self, name: str, groups: int, slices: tuple[Slices, ...]):

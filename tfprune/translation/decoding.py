@@ -16,6 +16,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from tfprune.factorized_embedding import FactorizedEmbedding
 from tfprune.structures.graph import graph_of
 from tfprune.structures.registry import describe_of
 from tfprune.translation.layers import SSRU, SinusoidalPositions
@@ -79,6 +80,8 @@ class StepDecoder:
             bound = inspect.signature(layer.call).bind(
                 *node.arguments.args, **node.arguments.kwargs
             )
+            if "value" not in bound.arguments:  # It mixes no positions.
+                return None
             if id(bound.arguments["value"]) in self._changing:
                 return _SelfAttention(layer, self.max_length)
             return _CrossAttention(layer)
@@ -141,8 +144,11 @@ class StepDecoder:
         args, kwargs = _filled(node, values)
         layer = node.operation
         # A tied embedding is in the graph once more, reversed, as the output layer.
-        if self._lookup and isinstance(layer, keras.layers.Embedding) and not kwargs.get("reverse"):
+        embeds = isinstance(layer, (keras.layers.Embedding, FactorizedEmbedding))
+        if self._lookup and embeds and not kwargs.get("reverse"):
             outputs = ops.cast(self._lookup(layer.embeddings, args[0]), layer.compute_dtype)
+            if isinstance(layer, FactorizedEmbedding):
+                outputs = ops.matmul(outputs, ops.cast(layer.kernel, layer.compute_dtype))
         else:
             outputs = layer(*args, **kwargs)
         for tensor, value in zip(node.outputs, tree.flatten(outputs), strict=True):

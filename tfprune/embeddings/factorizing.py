@@ -1,0 +1,104 @@
+"""Turns trained embeddings into products of two smaller matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.factorized_embedding import FactorizedEmbedding
+from tfprune.rebuild.rebuilding import rebuilt_by
+from tfprune.structures import Structures, find_structures
+
+
+def factorize_embeddings(
+    model: keras.Model, rank: int | Mapping[str, int], verbose: int = 1
+) -> keras.Model:
+    """Replaces embeddings by `Ê P`, the nearest product of that rank.
+
+    The ranks are then groups like others: `find_structures` shows them as `"ranks"`, callbacks
+    prune them, `rebuild` cuts them out.
+
+    Args:
+        model: A built model with an `Embedding` or a tied `ReversibleEmbedding`, its own or inside
+            a KerasHub layer.
+        rank: The inner size of all of them, or name of an embedding to its inner size; others are
+            then left as they are. Embeddings no wider or longer than the rank stay whole.
+        verbose: 1 prints the error of each: `‖E − Ê P‖ / ‖E‖`.
+
+    Returns:
+        A new model; the one given is left as it was.
+
+    Raises:
+        ValueError: If `rank` is no positive integer, or no embedding is left to factorise.
+
+    Source: Eckart & Young, "The Approximation of One Matrix by Another of Lower Rank", 1936; Li et
+    al., 2022, section 3.
+
+    Example:
+
+    >>> import keras, tfprune
+    >>> ids = keras.Input((None,), dtype="int32")
+    >>> model = keras.Model(ids, keras.layers.Embedding(50, 16, name="words")(ids))
+    >>> small = factorize_embeddings(model, rank=4, verbose=0)
+    >>> small.count_params(), tfprune.find_structures(small)[0].groups
+    (264, 4)
+    """
+    ranks = [rank] if not isinstance(rank, Mapping) else list(rank.values())
+    if not ranks or any(not isinstance(r, int) or isinstance(r, bool) or r < 1 for r in ranks):
+        raise ValueError(f"`rank` must be a positive integer. Received: rank={rank!r}")
+    replacements, errors = {}, {}
+    found = embeddings_of(model)
+    unknown = set(rank) - set(found) if isinstance(rank, Mapping) else set()
+    for name, layer in found.items():
+        wanted = rank.get(name) if isinstance(rank, Mapping) else rank
+        if wanted is None or wanted >= min(layer.input_dim, layer.output_dim):
+            continue
+        replacements[id(layer)], errors[name] = _factorized(layer, wanted)
+    if unknown or not replacements:
+        sizes = ", ".join(f"{n} ({e.input_dim} x {e.output_dim})" for n, e in found.items())
+        raise ValueError(
+            "`rank` must be smaller than an embedding of the model is long and wide, and name only "
+            f"what there is. Received: rank={rank!r} and embeddings {sizes or 'none'}"
+        )
+    structures = find_structures(model)
+    keep = {s.name: np.ones(s.groups, bool) for s in structures}
+    if verbose:
+        for name, error in errors.items():
+            print(f"{name}: relative error {error:.3f}")
+    return rebuilt_by(model, Structures(list(structures)), keep, replacements)
+
+
+def embeddings_of(model: keras.Model) -> dict[str, keras.Layer]:
+    """Path to embedding, for those that can be factorised: untied ones in reverse cannot."""
+    return {
+        layer.path: layer
+        for layer in model._flatten_layers(include_self=False)
+        if type(layer).__name__ in ("Embedding", "ReversibleEmbedding")
+        and isinstance(layer, keras.layers.Embedding)
+        and getattr(layer, "tie_weights", True)
+    }
+
+
+def _factorized(layer, rank):
+    """The new layer's class and configuration with its weights, and the error."""
+    table = ops.convert_to_numpy(ops.cast(layer.embeddings, "float32")).astype("float64")
+    left, values, right = np.linalg.svd(table, full_matrices=False)
+    # Half of each singular value on either side, so that neither matrix learns much faster.
+    root = np.sqrt(values[:rank])
+    error = float(np.sqrt(np.sum(values[rank:] ** 2) / max(np.sum(values**2), 1e-30)))
+    config = {
+        "name": layer.name,
+        "dtype": keras.saving.serialize_keras_object(layer.dtype_policy),
+        "trainable": layer.trainable,
+        "input_dim": layer.input_dim,
+        "output_dim": layer.output_dim,
+        "rank": rank,
+        "mask_zero": layer.mask_zero,
+        "reverse_dtype": getattr(layer, "reverse_dtype", None),
+        "logit_soft_cap": getattr(layer, "logit_soft_cap", None),
+    }
+    weights = [left[:, :rank] * root, root[:, None] * right[:rank]]
+    return (FactorizedEmbedding, config, weights), error

@@ -1,0 +1,109 @@
+"""An embedding as the product of two matrices, whose inner size can be pruned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("tfprune")
+class FactorizedEmbedding(keras.Layer):
+    """`E = Ê P`: each row of a small embedding is projected to the model's width.
+
+    It takes the place of an `Embedding` or a tied `ReversibleEmbedding`. A model that has one needs
+    `import tfprune` to load.
+
+    Args:
+        input_dim: Rows: the vocabulary.
+        output_dim: Width of what it returns.
+        rank: Columns of Ê and rows of P.
+        mask_zero: As in `keras.layers.Embedding`.
+        reverse_dtype: As in `keras.layers.ReversibleEmbedding`.
+        logit_soft_cap: As in `keras.layers.ReversibleEmbedding`.
+        **kwargs: As in `keras.Layer`.
+
+    Attributes:
+        embeddings: Ê, `(input_dim, rank)`.
+        kernel: P, `(rank, output_dim)`.
+
+    Source: Lan et al., "ALBERT", 2020, section 3.1; Li et al., 2022, section 3.
+
+    Example:
+
+    >>> import numpy as np
+    >>> layer = FactorizedEmbedding(100, 8, rank=3)
+    >>> tuple(layer(np.array([[1, 2]])).shape), tuple(layer(np.ones((1, 2, 8)), reverse=True).shape)
+    ((1, 2, 8), (1, 2, 100))
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        rank: int,
+        mask_zero: bool = False,
+        reverse_dtype: str | None = None,
+        logit_soft_cap: float | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        for name, value in (("input_dim", input_dim), ("output_dim", output_dim), ("rank", rank)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a positive integer. Received: {value!r}")
+        self.input_dim = input_dim
+        self.output_dim = output_dim
+        self.rank = rank
+        self.mask_zero = mask_zero
+        self.reverse_dtype = reverse_dtype
+        self.logit_soft_cap = logit_soft_cap
+
+    def build(self, input_shape=None):
+        """Makes both matrices."""
+        self.embeddings = self.add_weight(
+            name="embeddings", shape=(self.input_dim, self.rank), initializer="uniform"
+        )
+        self.kernel = self.add_weight(
+            name="kernel", shape=(self.rank, self.output_dim), initializer="glorot_uniform"
+        )
+
+    def call(self, inputs: Any, reverse: bool = False) -> Any:
+        """Ids `(…,)` to vectors `(…, output_dim)`; in reverse, vectors to logits over the rows."""
+        if not reverse:
+            if not keras.backend.is_int_dtype(inputs.dtype):
+                inputs = ops.cast(inputs, "int32")
+            rows = ops.take(ops.convert_to_tensor(self.embeddings), inputs, axis=0)
+            return ops.matmul(ops.cast(rows, self.compute_dtype), self.kernel)
+        rows, kernel = ops.convert_to_tensor(self.embeddings), ops.convert_to_tensor(self.kernel)
+        if self.reverse_dtype is not None:
+            inputs, rows, kernel = (ops.cast(x, self.reverse_dtype) for x in (inputs, rows, kernel))
+        logits = ops.matmul(ops.matmul(inputs, ops.transpose(kernel)), ops.transpose(rows))
+        cap = self.logit_soft_cap
+        return logits if cap is None else ops.tanh(logits / cap) * cap
+
+    def compute_mask(self, inputs, mask=None):
+        """Where ids are not 0, with `mask_zero`; logits have the mask of what they come from."""
+        if not self.mask_zero or not keras.backend.is_int_dtype(inputs.dtype):
+            return None
+        return ops.not_equal(inputs, 0)
+
+    def compute_output_spec(self, inputs, reverse=False):
+        """One axis more, or the last one as long as there are rows."""
+        shape = (
+            (*inputs.shape[:-1], self.input_dim) if reverse else (*inputs.shape, self.output_dim)
+        )
+        dtype = self.reverse_dtype if reverse and self.reverse_dtype else self.compute_dtype
+        return keras.KerasTensor(shape, dtype=dtype)
+
+    def get_config(self):
+        """The configuration."""
+        return {
+            **super().get_config(),
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "rank": self.rank,
+            "mask_zero": self.mask_zero,
+            "reverse_dtype": self.reverse_dtype,
+            "logit_soft_cap": self.logit_soft_cap,
+        }
