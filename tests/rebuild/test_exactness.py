@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from tests.models import assert_same, kill, noise, outputs, randomize
+from tfprune.factorized_embedding import FactorizedEmbedding
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
@@ -23,7 +24,10 @@ def models(draw):
     masked = keras.backend.backend() != "jax" and ids and draw(st.booleans())
     if ids:
         inputs = keras.Input((5,), dtype="int32")
-        x = layers.Embedding(9, width, mask_zero=masked)(inputs)
+        if draw(st.booleans()):
+            x = FactorizedEmbedding(9, width, rank=3, mask_zero=masked)(inputs)
+        else:
+            x = layers.Embedding(9, width, mask_zero=masked)(inputs)
     else:
         inputs = keras.Input((5, width))
         x = inputs
