@@ -11,7 +11,7 @@ from keras import ops
 
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.callbacks.scoring import checked_criterion, score
-from tfprune.choosing import opening_sizes
+from tfprune.choosing import binned, opening_sizes
 from tfprune.gates import DynamicGate, Size
 from tfprune.model_parts import variables_scope
 from tfprune.regularizers import checked_strength
@@ -229,30 +229,6 @@ class DynamicSparsity(GatedPruning):
         for name, cells in rows.items():
             table.add_row(name, *cells)
         Console().print(table)
-
-
-def binned(opens_at: np.ndarray, width: np.ndarray, sizes: Sequence[float]):
-    """Moves what comes in to the nearest of the sizes, so that at each of them gates are 0 or 1.
-
-    A gate opens between two sizes rather than at one, so that rounding cannot half close it.
-
-    Args:
-        opens_at: `(groups,)`, `t̂`.
-        width: `(groups,)`, δ.
-        sizes: The sizes, largest first.
-
-    Returns:
-        `t̂` and δ, moved.
-    """
-    edges = np.array([*sizes, 0.0])
-    # A group belongs to a size if at least half of it fits: the size is met on average.
-    middle = opens_at - width / 2
-    place = np.array([np.count_nonzero(edges[:-1] >= m) - 1 for m in middle])
-    gap = edges[place] - edges[place + 1]
-    # What is beyond the largest size is there at none.
-    never = place < 0
-    opens_at = np.where(never, 2.0, edges[place] - gap / 4)
-    return opens_at, np.where(never, 0.5, np.minimum(width, gap / 2))
 
 
 class SizeGap(keras.regularizers.Regularizer):

@@ -1,14 +1,10 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.callbacks import DynamicSparsity
-from tfprune.callbacks.dynamic_sparsity import binned
-from tfprune.choosing import opening_sizes
 from tfprune.gates import gates_of
 from tfprune.gates.dynamic import at_size
 
@@ -66,41 +62,6 @@ def test_sizes_are_drawn_by_step():
     sandwich = DynamicSparsity(SIZES, sandwich=True)
     drawn = [sandwich.drawn(step) for step in range(30)]
     assert drawn[0::3] == [1.0] * 10 and drawn[1::3] == [0.25] * 10 and len(set(drawn[2::3])) > 1
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    st.lists(st.floats(0.05, 1.0), min_size=1, max_size=6, unique=True),
-    st.lists(st.floats(0.001, 1.0), min_size=1, max_size=40),
-)
-def test_binned_groups_are_in_or_out_at_every_size(sizes, weights):
-    sizes = sorted(sizes, reverse=True)
-    if np.min(-np.diff([*sizes, 0.0])) < 1e-3:
-        return
-    width = np.array(weights) / np.sum(weights)
-    opens_at, moved = binned(np.cumsum(width), width, sizes)
-    left = np.array([np.sum(width[opens_at <= t]) for t in sizes])
-    for t in sizes:  # Closed for certain, or open for certain.
-        assert np.all((opens_at < t - 1e-6) | (opens_at - moved > t + 1e-6))
-    assert np.all(np.abs(left - sizes) <= width.max() / 2 + 1e-9)
-
-
-def test_a_group_comes_in_when_its_rank_does():
-    model = compiled()
-    structures = tfprune.find_structures(model)
-    draw = np.random.default_rng(0)
-    scores = {s.name: draw.uniform(size=s.groups) for s in structures}
-    opens_at, width = opening_sizes(structures, scores)
-    everything = sum(s.weights for s in structures)
-    for s in structures:
-        np.testing.assert_allclose(width[s.name], s.group_size / everything)
-    order = sorted(
-        ((scores[s.name][g], s.name, g) for s in structures for g in range(s.groups)), reverse=True
-    )
-    there = 0.0
-    for _, name, group in order:
-        there += width[name][group]
-        assert opens_at[name][group] == pytest.approx(there)
 
 
 def test_without_data_the_ranking_is_by_magnitude():
