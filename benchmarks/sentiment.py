@@ -24,7 +24,7 @@ from tfprune import criteria
 from tfprune.callbacks import HardConcreteGates, ImportancePruning, MovementPruning
 from tfprune.datasets import TextBatches, minilm, movie_reviews
 from tfprune.files import whole
-from tfprune.plots import pareto, survivors
+from tfprune.plots import curves, survivors
 
 HERE = Path(__file__).parent
 EPOCHS = 4
@@ -221,11 +221,22 @@ def report(work, runs):
     out = HERE / "results"
     (out / "sentiment.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "sentiment.md").write_text(table(results))
-    points = {n: (1 / r["time"], 100 * r["accuracy"]) for n, r in rows.items()}
-    pareto(points, out / "sentiment.png", x="speed against dense (LiteRT)", y="accuracy (%)")
-    pruned = [n for n in rows if n.partition("-")[0] in METHODS]
-    if pruned:
-        best = max(pruned, key=lambda n: rows[n]["accuracy"])
+    series = {}
+    for name in set(rows) - {"dense"}:
+        method, _, teacher = name.partition("+")
+        method = method.rpartition("-")[0] + (f"+{teacher}" if teacher else "")
+        point = (1 / rows[name]["time"], 100 * rows[name]["accuracy"])
+        series.setdefault(method, []).append(point)
+    curves(
+        {method: series[method] for method in sorted(series)},
+        out / "sentiment.png",
+        x="times as fast as dense (LiteRT, float)",
+        y="accuracy (%)",
+        reference=100 * rows["dense"]["accuracy"],
+    )
+    half = [n for n in rows if n.partition("-")[0] in METHODS and "-0.5" in n]
+    if half:
+        best = max(half, key=lambda n: rows[n]["accuracy"])
         left = {k: (groups[best].get(k, 0), total) for k, total in groups["dense"].items()}
         kinds = {k: "heads" if "attention" in k else "ffn" for k in left}
         survivors(left, out / "sentiment_survivors.png", kinds, f"Groups left: {best}")

@@ -48,3 +48,18 @@ def test_rounds_show_what_is_left_in_each(tmp_path):
     assert (tmp_path / "r.png").stat().st_size > 1000
     with pytest.raises(ValueError, match="`counts`"):
         plots.rounds([])
+
+
+def test_curves_pair_a_method_with_its_variant(tmp_path):
+    series = {"a": [(2, 5), (1, 9)], "a+teacher": [(1, 8)], "b": [(1, 7)]}
+    figure = plots.curves(series, tmp_path / "c.png", reference=10)
+    (axes,) = figure.axes
+    across, a, teacher, b = axes.lines
+    assert list(across.get_ydata()) == [10, 10]
+    assert list(zip(*a.get_data(), strict=True)) == [(1, 9), (2, 5)]
+    assert a.get_color() == teacher.get_color() != b.get_color()
+    assert [line.get_linestyle() for line in (a, teacher)] == ["-", "--"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == list(series)
+    assert (tmp_path / "c.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="`series`"):
+        plots.curves({})

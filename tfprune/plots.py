@@ -9,6 +9,7 @@ from tfprune.files import whole
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_MARKERS = ("o", "s", "^")
 _GONE = "#E3E3E3"
 _SIDES = ((True, True), (False, False), (True, False), (False, True))
 
@@ -54,10 +55,10 @@ def survivors(
         from matplotlib.patches import Patch
 
         handles = [Patch(color=_COLOURS[i % 6], label=kind) for i, kind in enumerate(order)]
-        axes.legend(
+        # Under the picture: beside a title it collides where names are long.
+        figure.legend(
             handles=handles,
-            loc="lower right",
-            bbox_to_anchor=(1.0, 1.0),
+            loc="outside lower center",
             ncol=len(handles),
             frameon=False,
             fontsize=9,
@@ -157,6 +158,57 @@ def pareto(
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(color="#EEEEEE")
     axes.set_axisbelow(True)
+    return _written(figure, path)
+
+
+def curves(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    path: str | os.PathLike | None = None,
+    x: str = "speed",
+    y: str = "quality",
+    title: str = "Quality against speed",
+    reference: float | None = None,
+):
+    """Draws methods as lines through the sizes that they were tried at.
+
+    Args:
+        series: Method to points `(x, y)`; a method whose name ends in `+…` has the colour of the
+            one without, and a dashed line.
+        path: Where to write a PNG; `None` writes none.
+        x: What is on the horizontal axis.
+        y: What is on the vertical axis.
+        title: The title.
+        reference: The quality of the whole model, a line across.
+
+    Returns:
+        The matplotlib `Figure`.
+
+    Raises:
+        ValueError: If `series` is empty.
+    """
+    if not series:
+        raise ValueError("`series` must hold at least one method. Received: none")
+    figure, axes = _figure(8, 4.8)
+    if reference is not None:
+        axes.axhline(reference, color="#999999", lw=1, zorder=0)
+    families = list(dict.fromkeys(name.partition("+")[0] for name in series))
+    for name, points in series.items():
+        family, plus, _ = name.partition("+")
+        number = families.index(family)
+        axes.plot(
+            *zip(*sorted(points), strict=True),
+            color=_COLOURS[number % len(_COLOURS)],
+            marker=_MARKERS[number // len(_COLOURS) % len(_MARKERS)],
+            markerfacecolor="white" if plus else None,
+            linestyle="--" if plus else "-",
+            label=name,
+        )
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.grid(color="#EEEEEE")
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return _written(figure, path)
 
 
