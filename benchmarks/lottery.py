@@ -18,6 +18,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from machine import about, in_words
+from translation import Log
 
 import tfprune
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning
@@ -32,19 +33,6 @@ SHARES = (50, 65, 75, 85)  # Per cent of the heads that are gone.
 COMPARED = 75  # Where the baselines are.
 HEADS_PER_ROUND = 3  # As in the paper, for six layers.
 PRUNED = {"ssru": "encoder.*attention", "self_attention": "heads"}
-
-
-class Log(keras.callbacks.Callback):
-    """One line an epoch."""
-
-    def __init__(self, stage):
-        super().__init__()
-        self.stage = stage
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Prints it."""
-        figures = {k: round(float(v), 3) for k, v in logs.items() if k.count("_") == 0}
-        print(self.stage, epoch + 1, figures, flush=True)
 
 
 class Experiment:

@@ -90,7 +90,7 @@ class DynamicSparsity(GatedPruning):
         seed: int = 0,
         verbose: int = 1,
     ):
-        super().__init__(structures, None, start, None, within, per_cost, round_to, 1, verbose)
+        super().__init__(structures, None, start, None, within, per_cost, round_to, 20, verbose)
         sizes = sorted({float(t) for t in sizes}, reverse=True)
         if not sizes or not 0 < sizes[-1] <= sizes[0] <= 1:
             raise ValueError(f"`sizes` must hold numbers in (0, 1]. Received: sizes={sizes!r}")
@@ -149,7 +149,7 @@ class DynamicSparsity(GatedPruning):
 
     def act(self, step, steps):
         """Ranks the groups when it is time."""
-        if not self.decided:
+        if not self.decided_once:
             self.rank()
         if self.train_gates:
             self.gates.pressure.assign(np.array([self.strength, 0, 0, 0], "float32"))

@@ -10,7 +10,7 @@ from keras import ops
 
 from tfprune.factorized_embedding import FactorizedEmbedding
 from tfprune.rebuild.rebuilding import rebuilt_by
-from tfprune.structures import Structures, find_structures
+from tfprune.structures import find_structures
 
 
 def factorize_embeddings(
@@ -68,7 +68,7 @@ def factorize_embeddings(
     if verbose:
         for name, error in errors.items():
             print(f"{name}: relative error {error:.3f}")
-    return rebuilt_by(model, Structures(list(structures)), keep, replacements)
+    return rebuilt_by(model, structures, keep, replacements)
 
 
 def embeddings_of(model: keras.Model) -> dict[str, keras.Layer]:
