@@ -78,7 +78,7 @@ class FactorizedEmbedding(keras.Layer):
         rows, kernel = ops.convert_to_tensor(self.embeddings), ops.convert_to_tensor(self.kernel)
         if self.reverse_dtype is not None:
             inputs, rows, kernel = (ops.cast(x, self.reverse_dtype) for x in (inputs, rows, kernel))
-        logits = ops.matmul(ops.matmul(inputs, ops.transpose(kernel)), ops.transpose(rows))
+        logits = ops.matmul(ops.matmul(inputs, ops.swapaxes(kernel, -1, -2)), ops.transpose(rows))
         cap = self.logit_soft_cap
         return logits if cap is None else ops.tanh(logits / cap) * cap
 

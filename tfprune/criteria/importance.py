@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.gates.overlay import lay, lift, tap
-from tfprune.structures import Slices, Structure, Structures, find_structures
+from tfprune.structures import Structure, Structures, find_structures
 
 
 class Scores(dict):
@@ -197,7 +197,7 @@ class _Probe(keras.Model):
         place = self.place[structure.name]
         watch = _per_example if self.per == "example" else _per_batch
 
-        def function(inputs):
+        def function(inputs, training):
             gate = ops.cast(ops.convert_to_tensor(self.gates[place]), inputs.dtype)
             return watch(inputs, gate, structure, share)
 
@@ -205,7 +205,7 @@ class _Probe(keras.Model):
 
 
 def _per_batch(inputs, gate, structure, share):
-    return inputs * (1.0 + _beside_inputs(gate, inputs, structure, share))
+    return inputs * (1.0 + structure.spread_over_input(gate, share, inputs))
 
 
 def _per_example(inputs, gate, structure, share):
@@ -216,7 +216,7 @@ def _per_example(inputs, gate, structure, share):
         def gradient(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
             product = ops.cast(x, "float32") * ops.cast(upstream, "float32")
-            axis = _group_axis(x, share)
+            axis = share.input_axis(x)
             others = [a for a in range(1, len(x.shape)) if a != axis]
             each = ops.sum(product, axis=others) if others else product
             each = ops.reshape(each, (-1, structure.groups, each.shape[-1] // structure.groups))
@@ -227,18 +227,6 @@ def _per_example(inputs, gate, structure, share):
         return x, gradient
 
     return watched(inputs, gate)
-
-
-def _group_axis(inputs, share: Slices) -> int:
-    """The axis of a layer's input along which the groups lie: its last ones are the kernel's."""
-    return len(inputs.shape) - len(share.connection_axes) + share.axis
-
-
-def _beside_inputs(gate, inputs, structure, share):
-    axis = _group_axis(inputs, share)
-    shape = [1] * len(inputs.shape)
-    shape[axis] = -1
-    return ops.reshape(ops.repeat(gate, inputs.shape[axis] // structure.groups), shape)
 
 
 class _Recorder(keras.optimizers.Optimizer):

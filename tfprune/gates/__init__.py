@@ -5,6 +5,7 @@ from tfprune.gates.dynamic import DynamicGate, Size
 from tfprune.gates.gate import Gate
 from tfprune.gates.hard_concrete import HardConcrete
 from tfprune.gates.movement import BlockScores, MovementScores, straight_through
+from tfprune.gates.subnetworks import Subnetworks, subnetworks_of
 
 __all__ = [
     "BlockScores",
@@ -14,8 +15,10 @@ __all__ = [
     "HardConcrete",
     "MovementScores",
     "Size",
+    "Subnetworks",
     "attach",
     "detach",
     "gates_of",
     "straight_through",
+    "subnetworks_of",
 ]

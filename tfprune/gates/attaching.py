@@ -29,6 +29,11 @@ class Gates(keras.Layer):
         self.in_use = False  # By a callback.
         self.built = True
 
+    @property
+    def subnetworks(self):
+        """What tells examples apart, or `None`."""
+        return self.gates[0].subnetworks if self.gates else None
+
     def __len__(self):
         return len(self.gates)
 
@@ -58,16 +63,20 @@ def attach(model: keras.Model, gates: Sequence[Gate]) -> Gates:
         The gates as the layer that the model now tracks.
 
     Raises:
-        ValueError: If the model has gates already.
+        ValueError: If the model has gates already, or only some of them tell examples apart.
 
     Example: see `HardConcrete`.
     """
     if gates_of(model) is not None:
         raise ValueError("The model has gates already; `tfprune.gates.detach` takes them off.")
+    if len({id(gate.subnetworks) for gate in gates}) > 1:
+        raise ValueError("All `gates` of a model must have the same `subnetworks`, or none.")
     held = Gates(gates)
     add_part(model, _ATTRIBUTE, held)
     for gate in held:
         gate.lay()
+    if held.subnetworks is not None:
+        held.subnetworks.listen(model)
     return held
 
 
@@ -84,6 +93,8 @@ def detach(model: keras.Model, fold: bool = False) -> None:
         return
     for gate in held:
         gate.fold() if fold else gate.lift()
+    if held.subnetworks is not None:
+        held.subnetworks.ignore(model)
     remove_part(model, _ATTRIBUTE)
 
 

@@ -13,6 +13,7 @@ from keras import ops
 from tfprune.gates.attaching import gates_of
 from tfprune.gates.gate import Gate
 from tfprune.gates.hard_concrete import BETA, HIGH, LOW, stretched
+from tfprune.gates.subnetworks import Subnetworks
 from tfprune.structures import Structure
 
 # Where the stretched sigmoid reaches 1 and 0: f⁻¹(1) and f⁻¹(0).
@@ -93,6 +94,7 @@ class DynamicGate(Gate):
         seed: Seed of the draws.
         score_scale: As in `HardConcrete`.
         name: Name of the layer.
+        subnetworks: As in `Gate`; shapes `(groups,)` below are then `(names, groups)`.
 
     Attributes:
         opens_at: Variable `(groups,)`, `t̂`; at first 0, which is open always.
@@ -123,16 +125,16 @@ class DynamicGate(Gate):
         seed: int | None = None,
         score_scale: float = 1.0,
         name: str | None = None,
+        subnetworks: Subnetworks | None = None,
     ):
-        super().__init__(structure, "consumers", name)
+        super().__init__(structure, "consumers", name, subnetworks)
         self.shared = size
         self.trained = trained
         self.draws = keras.random.SeedGenerator(seed)
-        shape = (structure.groups,)
-        self._add_scores((2, *shape), score_scale, 0.0)
+        self._add_scores((2, *self.shape), score_scale, 0.0)
         self.scores.trainable = trained
-        self.opens_at = self._kept("opens_at", shape, 0.0)
-        self.width = self._kept("width", shape, 1.0)
+        self.opens_at = self._kept("opens_at", self.shape, 0.0)
+        self.width = self._kept("width", self.shape, 1.0)
 
     def _kept(self, name, shape, value):
         return self.add_weight(

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from tfprune.gates.gate import Gate
+from tfprune.gates.subnetworks import Subnetworks
 from tfprune.structures import Structure
 
 BETA, LOW, HIGH = 2 / 3, -0.1, 1.1
@@ -34,6 +35,7 @@ class HardConcrete(Gate):
         score_scale: α is this number times the trained variable: under Adam it then moves that
             many times faster than the weights.
         name: Name of the layer.
+        subnetworks: As in `Gate`.
 
     Attributes:
         scaled_scores: α.
@@ -63,10 +65,11 @@ class HardConcrete(Gate):
         seed: int | None = None,
         score_scale: float = 1.0,
         name: str | None = None,
+        subnetworks: Subnetworks | None = None,
     ):
-        super().__init__(structure, "consumers", name)
+        super().__init__(structure, "consumers", name, subnetworks)
         self.draws = keras.random.SeedGenerator(seed)
-        self._add_scores((structure.groups,), score_scale, initial)
+        self._add_scores(self.shape, score_scale, initial)
 
     def free(self, training: bool = False) -> Any:
         """The gate of each group, drawn if `training`."""

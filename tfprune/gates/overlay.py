@@ -11,8 +11,8 @@ from keras import ops
 Factor = Callable[[bool], Any]
 """Gives what the kernel is multiplied by, in training or not."""
 
-Tap = Callable[[Any], Any]
-"""Takes what the kernel reads and passes it on, changed or noted."""
+Tap = Callable[[Any, bool], Any]
+"""Takes what the kernel reads, in training or not, and passes it on, changed or noted."""
 
 _ATTRIBUTE = "_tfprune_overlay"
 
@@ -37,12 +37,13 @@ class Overlay:
 
     def __call__(self, inputs, *args, **kwargs):
         """The layer's `call`, with the product of kernel and factors as the kernel."""
+        training = bool(kwargs.get("training"))
         for tap in self.taps:
-            inputs = tap(inputs)
+            inputs = tap(inputs, training)
         plain = vars(self.layer)[self._name]
         kernel = ops.convert_to_tensor(plain)
         for factor in self.factors:
-            kernel = kernel * ops.cast(factor(bool(kwargs.get("training"))), kernel.dtype)
+            kernel = kernel * ops.cast(factor(training), kernel.dtype)
         vars(self.layer)[self._name] = kernel
         try:
             return self._call(inputs, *args, **kwargs)
@@ -79,7 +80,8 @@ def tap(layer: keras.Layer, function: Tap) -> None:
 
     Args:
         layer: A built `Dense` or `EinsumDense` layer.
-        function: Called with the layer's input each time the layer is.
+        function: Called as `function(inputs, training)` each time the layer is; what it returns is
+            what the layer reads.
     """
     _overlay(layer).taps.append(function)
 

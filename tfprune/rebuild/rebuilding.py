@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tfprune.gates.dynamic import at_size
+from tfprune.gates.subnetworks import at_group, input_names, subnetworks_of
 from tfprune.rebuild.graph import GraphRebuilder, is_plain
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import pruned_copy
@@ -18,6 +19,7 @@ def rebuild(
     model: keras.Model,
     keep: Mapping[str, np.ndarray] | None = None,
     size: float | None = None,
+    group: str | None = None,
 ) -> keras.Model:
     """Makes the smaller model that a pruned model contains.
 
@@ -36,13 +38,17 @@ def rebuild(
             lose the groups whose weights are zero.
         size: For a model that was trained with `DynamicSparsity`: which of its sizes, as a share of
             the weights of what is pruned. By default the size that is set, which is the largest.
+        group: For a model that was trained by a callback with `groups`: whose subnetwork. The model
+            that comes out needs no number of a group any more: an input that was there for the
+            gates alone is left out.
 
     Returns:
         A new model with the same name, inputs, outputs, dtypes and trainable flags.
 
     Raises:
         ValueError: If the model is not built or cannot be copied, if its weights hold NaN, if
-            `keep` does not fit, or if `size` is given for a model of one size.
+            `keep` does not fit, if `size` or `group` is given for a model of one size or one
+            network, or if `group` is not given for a model of several.
 
     Source: Behnke & Heafield, "Pruning Neural Machine Translation for Speed Using Group Lasso",
     WMT 2021, section 3.
@@ -61,8 +67,9 @@ def rebuild(
     """
     structures = find_structures(model)
     _refuse_nan(structures)
-    with at_size(model, size):
-        return rebuilt_by(model, structures, keep)
+    with at_size(model, size), at_group(model, group):
+        small = rebuilt_by(model, structures, keep)
+    return small if group is None else _without(small, subnetworks_of(model).entry)
 
 
 def rebuilt_by(
@@ -80,6 +87,27 @@ def rebuilt_by(
     if is_plain(model):
         return GraphRebuilder(plan).rebuild(model)
     return pruned_copy(model, plan)
+
+
+def _without(model: keras.Model, name: str) -> keras.Model:
+    """A Functional model without the input of that name, if nothing reads it."""
+    if not is_plain(model) or isinstance(model, keras.Sequential):
+        return model
+    unread = [x for x, known in zip(model.inputs, input_names(model), strict=True) if known == name]
+    nodes = [node for depth in model._nodes_by_depth.values() for node in depth]
+    read = {id(x) for node in nodes for x in node.input_tensors}
+    if not unread or id(unread[0]) in read:
+        return model
+    inputs = model._inputs_struct
+    if isinstance(inputs, dict):
+        inputs = {k: x for k, x in inputs.items() if x is not unread[0]}
+    else:
+        inputs = [x for x in inputs if x is not unread[0]]
+        inputs = inputs[0] if len(inputs) == 1 else inputs
+    left = keras.Model(inputs, model._outputs_struct, name=model.name)
+    if not model.trainable:
+        left.trainable = False
+    return left
 
 
 def _refuse_nan(structures) -> None:

@@ -41,6 +41,14 @@ class Slices:
         plain = getattr(self.layer, f"_{self.attribute}", None)
         return plain if isinstance(plain, keras.Variable) else getattr(self.layer, self.attribute)
 
+    def input_axis(self, inputs: Any) -> int:
+        """The axis of what a consumer reads along which the groups lie: its last are the kernel's.
+
+        Args:
+            inputs: The input of `layer`, a tensor.
+        """
+        return len(inputs.shape) - len(self.connection_axes) + self.axis
+
     @property
     def connection_axes(self) -> tuple[int, ...]:
         """The axes that number single connections (rows or columns) rather than groups."""
@@ -173,16 +181,34 @@ class Structure:
         """Shapes one number for each group so that it multiplies `share.variable`.
 
         Args:
-            per_group: Tensor or array `(groups,)`.
+            per_group: Tensor or array `(groups,)`; `(batch, groups)` for numbers by example.
             share: One of `self.slices`.
 
         Returns:
-            Tensor that broadcasts against the variable.
+            Tensor that broadcasts against the variable, with the batch in front.
         """
         shape = [1] * len(share.variable.shape)
-        shape[share.axis] = -1
-        repeats = share.variable.shape[share.axis] // self.groups
-        return ops.reshape(ops.repeat(per_group, repeats), shape)
+        shape[share.axis] = length = share.variable.shape[share.axis]
+        many = [-1] if len(per_group.shape) > 1 else []
+        return ops.reshape(ops.repeat(per_group, length // self.groups, axis=-1), many + shape)
+
+    def spread_over_input(self, per_group: Any, share: Slices, inputs: Any) -> Any:
+        """Shapes one number for each group so that it multiplies what a consumer reads.
+
+        Args:
+            per_group: Tensor or array `(groups,)`; `(batch, groups)` for numbers by example.
+            share: One of `self.consumers`.
+            inputs: The input of its layer, a tensor.
+
+        Returns:
+            Tensor that broadcasts against `inputs`.
+        """
+        axis = share.input_axis(inputs)
+        shape = [1] * len(inputs.shape)
+        shape[axis] = length = inputs.shape[axis]
+        if len(per_group.shape) > 1:
+            shape[0] = -1
+        return ops.reshape(ops.repeat(per_group, length // self.groups, axis=-1), shape)
 
     def scale(self, per_group: Any) -> None:
         """Multiplies the weights of each group, in place, by one number for each group.

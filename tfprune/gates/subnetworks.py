@@ -1,0 +1,188 @@
+"""One subnetwork for each group of examples, such as a language, in one set of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+
+class Subnetworks:
+    """Says which subnetwork each example of a batch goes through; all gates of a model read it.
+
+    A gate made with it has a value for each name and each group of weights, and scales what its
+    kernels read, example by example. The number of each example's subnetwork comes with the data,
+    as a further entry of `x`: `{"token_ids": …, "language": [0, 2, 1]}`. A model that has an input
+    of that name is given it; from others it is kept, so that they need not know of it.
+
+    Args:
+        names: The names of the subnetworks, by number.
+        entry: The entry of `x` that holds each example's number, integers `(batch,)`.
+
+    Raises:
+        ValueError: If there are fewer than two names, or one twice.
+
+    Source: Li et al., "Probing Structured Pruning on Multilingual Pre-trained Models", 2022,
+    section 4: the non-shared setting.
+
+    Example:
+
+    >>> import keras, numpy as np, tfprune
+    >>> from tfprune.gates import HardConcrete, attach
+    >>> model = keras.Sequential([
+    ...     keras.Input((2,)), keras.layers.Dense(2, "relu"), keras.layers.Dense(1)])
+    >>> languages = Subnetworks(["en", "de"])
+    >>> structures = tfprune.find_structures(model)
+    >>> gates = attach(model, [HardConcrete(s, subnetworks=languages) for s in structures])
+    >>> gates[0].fix(np.array([[1, 0], [0, 1]]))
+    >>> x = {"x": np.ones((3, 2), "float32"), "language": np.array([0, 1, 1])}
+    >>> model.predict(x, verbose=0).shape
+    (3, 1)
+    >>> [tfprune.rebuild(model, group=name).count_params() for name in ("en", "de")]
+    [5, 5]
+    """
+
+    def __init__(self, names: Sequence[str], entry: str = "language"):
+        names = tuple(names) if not isinstance(names, str) else (names,)
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise ValueError(
+                f"`groups` must be two names or more, each once. Received: groups={names!r}"
+            )
+        self.names = names
+        self.entry = entry
+        self.chosen: int | None = None
+        self._numbers: Any = None
+
+    def __len__(self):
+        return len(self.names)
+
+    @contextmanager
+    def choose(self, name: str):
+        """Sends everything through one subnetwork for a while.
+
+        Raises:
+            ValueError: If there is no such name.
+        """
+        if name not in self.names:
+            raise ValueError(
+                f"`group` must be one of {', '.join(map(repr, self.names))}. Received: "
+                f"group={name!r}"
+            )
+        before, self.chosen = self.chosen, self.names.index(name)
+        try:
+            yield
+        finally:
+            self.chosen = before
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether a model computes now, each example with its own subnetwork."""
+        return self.chosen is None and self._numbers is not None
+
+    def pick(self, each: Any) -> Any:
+        """From one row for each subnetwork, the row that is chosen, or a row for each example.
+
+        Args:
+            each: Tensor `(names, groups)`.
+
+        Returns:
+            Tensor `(groups,)`, or `(batch, groups)` while a model computes.
+
+        Raises:
+            ValueError: If it is not known which subnetwork is meant.
+        """
+        if self.chosen is not None:
+            return each[self.chosen]
+        if self._numbers is None:
+            names = ", ".join(map(repr, self.names))
+            raise ValueError(
+                f"The model has one subnetwork for each of {names}. Say which: with `group=` in "
+                f"`tfprune.rebuild` and the like, or with an entry {self.entry!r} in what the "
+                "model is called on, a number for each example."
+            )
+        return ops.take(each, self._numbers, axis=0)
+
+    # -- where the numbers come from ---------------------------------------------------------------
+
+    def listen(self, model: keras.Model) -> None:
+        """Takes the numbers from whatever the model is called on, until `ignore`."""
+        plain = model.call
+
+        @wraps(plain)
+        def call(inputs, *args, **kwargs):
+            before = self._numbers
+            self._numbers, inputs = self._apart(model, inputs)
+            if isinstance(kwargs.get("mask"), dict) and not isinstance(inputs, dict):
+                kwargs["mask"] = None
+            try:
+                return plain(inputs, *args, **kwargs)
+            finally:
+                self._numbers = before
+
+        # On the object alone, as the factors over a kernel are.
+        vars(model)["call"] = call
+
+    def ignore(self, model: keras.Model) -> None:
+        """Undoes `listen`."""
+        vars(model).pop("call", None)
+
+    def _apart(self, model, inputs):
+        """The numbers, and what the model itself is to be called on."""
+        known = input_names(model)
+        if isinstance(inputs, Mapping):
+            numbers = inputs.get(self.entry)
+            if known and self.entry not in known:
+                inputs = {k: v for k, v in inputs.items() if k != self.entry}
+                if len(inputs) == 1 and not isinstance(getattr(model, "_inputs_struct", 0), dict):
+                    (inputs,) = inputs.values()
+        else:
+            flat = tree.flatten(inputs)
+            named = self.entry in known and len(flat) == len(known)
+            numbers = flat[known.index(self.entry)] if named else None
+        if numbers is not None:
+            numbers = ops.cast(ops.reshape(numbers, (-1,)), "int32")
+        return numbers, inputs
+
+
+def input_names(model: keras.Model) -> list[str]:
+    """The names of a Functional or Sequential model's inputs, in the order of `inputs`."""
+    struct = getattr(model, "_inputs_struct", None)
+    if isinstance(struct, dict):
+        return sorted(struct)  # As `inputs` is flattened.
+    return [x._keras_history.operation.name for x in getattr(model, "inputs", None) or ()]
+
+
+def subnetworks_of(model: keras.Model) -> Subnetworks | None:
+    """The subnetworks of a model whose gates tell examples apart, or `None`."""
+    from tfprune.gates.attaching import gates_of
+
+    gates = gates_of(model)
+    return None if gates is None else gates.subnetworks
+
+
+@contextmanager
+def at_group(model: keras.Model, name: str | None):
+    """Sends everything through one subnetwork for a while; `None` leaves it as it is.
+
+    Args:
+        model: A model that was trained with a callback that was given `groups`.
+        name: Which of them.
+
+    Raises:
+        ValueError: If the model has one network only, or none of that name.
+    """
+    if name is None:
+        yield
+        return
+    subnetworks = subnetworks_of(model)
+    if subnetworks is None:
+        raise ValueError(
+            "`group` needs a model that was trained with a callback that was given `groups`, and "
+            f"still carries its gates. Received: group={name!r} and a model without"
+        )
+    with subnetworks.choose(name):
+        yield
