@@ -287,16 +287,23 @@ class PruningCallback(keras.callbacks.Callback):
 
     # -- report --------------------------------------------------------------------------------
 
+    def groups_left(self) -> dict[str, dict[str, int]]:
+        """Title of a column to the number of groups left in each structure."""
+        return {"left": {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}}
+
     def _print_summary(self):
+        self._print_table("groups left", self.groups_left())
+
+    def _print_table(self, title, columns):
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(title=f"{type(self).__name__}: groups left", title_justify="left")
+        table = Table(title=f"{type(self).__name__}: {title}", title_justify="left")
         table.add_column("layer", overflow="fold")
         table.add_column("kind")
-        table.add_column("left", justify="right")
-        table.add_column("of", justify="right")
+        for column in [*columns, "of"]:
+            table.add_column(column, justify="right")
         for s in self.structures:
-            left = int(np.count_nonzero(s.norms()))
-            table.add_row(s.name, s.kind, f"{left:,}", f"{s.groups:,}")
+            counts = [column[s.name] for column in columns.values()]
+            table.add_row(s.name, s.kind, *(f"{n:,}" for n in [*counts, s.groups]))
         Console().print(table)

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.callbacks.by_group import Diversity, asked_for, examples_of
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.callbacks.scoring import checked_criterion, score
 from tfprune.choosing import binned, opening_sizes
 from tfprune.gates import DynamicGate, Size
-from tfprune.model_parts import variables_scope
+from tfprune.gates.dynamic import at_size
 from tfprune.regularizers import checked_strength
 
 
@@ -44,6 +45,13 @@ class DynamicSparsity(GatedPruning):
             concrete gates are.
         strength: With `train_gates`, λ of `λ |size - t|`, which keeps the gates to the size.
         score_learning_rate: With `train_gates`, their learning rate, for Adam and its kin.
+        groups: As in `HardConcreteGates`: names of groups of examples, such as languages. Each is
+            ranked by itself, on its own examples in `data`, and has a network of each size:
+            `tfprune.rebuild(model, size=0.5, group="de")`. With one size alone this is pruning by
+            gradient importance for each language.
+        group_entry: The entry of `x` that holds the numbers of the groups.
+        diversity: With `groups` and `train_gates`, as in `HardConcreteGates`.
+        families: As in `HardConcreteGates`.
         batches: Batches of `data` to look at; all by default.
         seed: Seed of the sizes.
         verbose: 1 prints a table of the sizes at the end.
@@ -86,6 +94,10 @@ class DynamicSparsity(GatedPruning):
         train_gates: bool = False,
         strength: float = 8.0,
         score_learning_rate: float = 0.01,
+        groups: Sequence[str] | None = None,
+        group_entry: str = "language",
+        diversity: float = 0.0,
+        families: Sequence[Sequence[str]] | None = None,
         batches: int | None = None,
         seed: int = 0,
         verbose: int = 1,
@@ -101,6 +113,16 @@ class DynamicSparsity(GatedPruning):
             raise ValueError(
                 f"`score_learning_rate` must be positive. Received: {score_learning_rate!r}"
             )
+        self.subnetworks, self._prior = asked_for(groups, group_entry, diversity, families)
+        if groups is not None and (data is None or callable(criterion)):
+            raise ValueError(
+                "With `groups` each is ranked on its own examples: `data` must be given, and "
+                f"`criterion` be one that takes data. Received: data={data!r}, "
+                f"criterion={criterion!r}"
+            )
+        if diversity and not train_gates:
+            raise ValueError("`diversity` is learned by the gates: it needs train_gates=True.")
+        self.diversity = diversity
         self.sizes = sizes
         self.data = data
         self.criterion = criterion
@@ -118,7 +140,9 @@ class DynamicSparsity(GatedPruning):
         self._size = Size()
         scale = self.score_scale(self.score_learning_rate) if self.train_gates else 1.0
         return [
-            DynamicGate(s, self._size, self.train_gates, self.seed + i, scale)
+            DynamicGate(
+                s, self._size, self.train_gates, self.seed + i, scale, subnetworks=self.subnetworks
+            )
             for i, s in enumerate(self.structures)
         ]
 
@@ -127,18 +151,29 @@ class DynamicSparsity(GatedPruning):
         super().prepare()
         if self.train_gates:
             self._pressure.press(self.gates[0].scores, SizeGap(self.gates, self._size))
+        if self.diversity:
+            self._pressure.press(self.gates[0].scores, Diversity(self.gates, self._prior))
 
     def rank(self) -> None:
         """Scores the groups, and says at which size each of them comes in."""
+        if self.subnetworks is None:
+            ranked = self._ranked(self.data)
+        else:
+            apart = [examples_of(self.data, self.subnetworks, n) for n in self.subnetworks.names]
+            each = [self._ranked(data) for data in apart]
+            ranked = {name: np.stack([one[name] for one in each], axis=1) for name in each[0]}
+        for gate in self.gates:
+            gate.rank(*ranked[gate.structure.name])
+
+    def _ranked(self, data):
+        """Structure name to `t̂` and δ, an array `(2, groups)`."""
         scores = score(
-            self.criterion, self.model, self.subject, self.structures, self.data, self.batches
+            self.criterion, self.model, self.subject, self.structures, data, self.batches
         )
         opens_at, width = opening_sizes(
             self.structures, scores, self.within, self.per_cost, self.round_to
         )
-        for gate in self.gates:
-            name = gate.structure.name
-            gate.rank(*binned(opens_at[name], width[name], self.sizes))
+        return {n: np.stack(binned(opens_at[n], width[n], self.sizes)) for n in opens_at}
 
     @property
     def decided(self) -> bool:
@@ -152,7 +187,9 @@ class DynamicSparsity(GatedPruning):
         if not self.decided_once:
             self.rank()
         if self.train_gates:
-            self.gates.pressure.assign(np.array([self.strength, 0, 0, 0], "float32"))
+            self.gates.pressure.assign(
+                np.array([self.strength, 0, 0, 0, self.diversity], "float32")
+            )
 
     def rest(self):
         """Before the start the whole model is trained."""
@@ -188,51 +225,36 @@ class DynamicSparsity(GatedPruning):
         """Starts with the whole model."""
         super().on_train_begin(logs)
         self._begun = False
-        self._kept_on = False
 
     # -- after it ----------------------------------------------------------------------------------
 
+    @property
+    def keeps_gates(self):
+        """Any size is still to come."""
+        return True
+
     def finish(self):
-        """Opens the gates for the largest size, and leaves them on."""
+        """Opens the gates for the largest size."""
         if self._fit_start is not None and not self.decided:
             self.rank()
         self._set_size(self.sizes[0])
-        self._kept_on = self._fit_start is not None
-
-    def take_off(self):
-        """Gates that are ranked stay; those of a fit that came to nothing go."""
-        if not getattr(self, "_kept_on", False):
-            super().take_off()
-            return
-        self.gates.in_use = True  # A later fit begins anew.
-        with variables_scope(self.model):
-            for gate in self.gates:
-                gate.scores.trainable = False
-            self._renew_optimizer()
 
     def _print_summary(self):
-        from rich.console import Console
-        from rich.table import Table
-
-        from tfprune.gates.dynamic import at_size
-
-        table = Table(title="DynamicSparsity: groups in each size", title_justify="left")
-        table.add_column("layer", overflow="fold")
-        table.add_column("kind")
-        for size in self.sizes:
-            table.add_column(f"{size:g}", justify="right")
-        rows = {g.structure.name: [g.structure.kind] for g in self.gates}
-        for size in self.sizes:
-            with at_size(self.subject, size):
-                for gate in self.gates:
-                    rows[gate.structure.name].append(f"{int(gate.open_groups().sum()):,}")
-        for name, cells in rows.items():
-            table.add_row(name, *cells)
-        Console().print(table)
+        names = [None] if self.subnetworks is None else self.subnetworks.names
+        for i, name in enumerate(names):
+            columns = {}
+            for size in self.sizes:
+                with at_size(self.subject, size):
+                    left = {g.structure.name: g.open_groups() for g in self.gates}
+                columns[f"{size:g}"] = {
+                    n: int((mask if name is None else mask[i]).sum()) for n, mask in left.items()
+                }
+            whose = "" if name is None else f" of {name}"
+            self._print_table(f"groups in each size{whose}", columns)
 
 
 class SizeGap(keras.regularizers.Regularizer):
-    """`λ |expected size - t|`, with t the size of the present step.
+    """`λ Σ |expected size - t|`, over subnetworks, with t the size of the present step.
 
     Args:
         gates: The gates; λ is the first number of their `pressure`.
@@ -248,9 +270,12 @@ class SizeGap(keras.regularizers.Regularizer):
     def __call__(self, _):
         """The penalty, a scalar."""
         weights = [g.structure.group_size * g.structure.groups for g in self.gates]
-        parts = [g.structure.group_size * ops.sum(g.expected()) / sum(weights) for g in self.gates]
+        parts = [
+            g.structure.group_size * ops.sum(g.expected(), axis=-1) / sum(weights)
+            for g in self.gates
+        ]
         gap = sum(parts) - ops.convert_to_tensor(self.size.size)
-        return self.gates.pressure[0] * ops.abs(gap)
+        return self.gates.pressure[0] * ops.sum(ops.abs(gap))
 
     def get_config(self):
         """Nothing: a model saved during training loads without it."""

@@ -7,7 +7,7 @@ from keras import ops
 
 from tfprune.callbacks.optimizer_slots import innermost, renewed
 from tfprune.callbacks.targeted import TargetedPruning
-from tfprune.gates import Gate, attach, detach, gates_of
+from tfprune.gates import Gate, Subnetworks, attach, detach, gates_of
 from tfprune.model_parts import variables_scope
 
 
@@ -21,20 +21,28 @@ class GatedPruning(TargetedPruning):
     want to keep (`verdict`).
 
     Attributes:
-        gates: The gates, while a fit runs.
+        gates: The gates, while a fit runs; after it where there are several networks to cut out.
+        subnetworks: What tells examples apart, or `None`.
     """
+
+    subnetworks: Subnetworks | None = None
 
     def make_gates(self) -> list[Gate]:
         """The gates to lay over `structures`."""
         raise NotImplementedError
 
     def verdict(self) -> dict[str, np.ndarray]:
-        """The groups that stay, when it is time to decide."""
+        """The groups that stay, when it is time to decide: masks of the shape of the gates."""
         raise NotImplementedError
 
     def fix(self, keep: dict[str, np.ndarray]) -> None:
         """Fixes every gate for the groups that stay."""
         raise NotImplementedError
+
+    @property
+    def keeps_gates(self) -> bool:
+        """Whether one network cannot hold what was found, so that the gates stay on the model."""
+        return self.subnetworks is not None
 
     def prepare(self):
         """Lays the gates on, and tells the optimizer."""
@@ -52,7 +60,12 @@ class GatedPruning(TargetedPruning):
         """Multiplies the gates into the weights; or lifts them, if nothing was decided."""
         if self.gates is None or gates_of(self.subject) is not self.gates:
             return
-        detach(self.subject, fold=self.decided)
+        kept = self.keeps_gates and self.decided
+        for gate in self.gates:
+            gate.scores.trainable = gate.scores.trainable and not kept
+        if not kept:
+            detach(self.subject, fold=self.decided)
+        # Those that stay are in use no longer than until another fit lays its own.
         with variables_scope(self.model):
             self._renew_optimizer()
 
@@ -83,7 +96,19 @@ class GatedPruning(TargetedPruning):
         keep = self.verdict()
         self.fix(keep)
         for name, stays in keep.items():
-            self.drop(self.structures[name], ~stays)
+            structure = self.structures[name]
+            in_any = stays.reshape(-1, structure.groups).any(axis=0)
+            self.drop(structure, ~in_any)
+
+    def groups_left(self):
+        """By subnetwork, where there are some."""
+        if self.subnetworks is None or not self.decided:
+            return super().groups_left()
+        counts = {g.structure.name: g.open_groups().sum(axis=-1) for g in self.gates}
+        return {
+            name: {structure: int(each[i]) for structure, each in counts.items()}
+            for i, name in enumerate(self.subnetworks.names)
+        }
 
     def rest(self):
         """Before pruning nothing happens; once it has stopped, the choice is made."""

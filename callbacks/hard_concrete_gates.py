@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
+from tfprune.callbacks.by_group import Diversity, asked_for
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.gates import HardConcrete
 from tfprune.regularizers import checked_strength
@@ -38,6 +39,15 @@ class HardConcreteGates(GatedPruning):
         stop: When the choice is made, likewise; by default at half of the fit.
         within: As in `ImportancePruning`.
         round_to: As in `ImportancePruning`.
+        groups: Names of groups of examples, such as languages: each gets gates of its own over the
+            weights that all share, and meets the target by itself. What `fit` is given then holds
+            the number of each example's group, as in `tfprune.gates.Subnetworks`. The gates stay on
+            the model, and `tfprune.rebuild(model, group="de")` cuts out the network of one.
+        group_entry: The entry of `x` that holds the numbers.
+        diversity: With `groups`, λ of a penalty on what their networks have in common:
+            `λ ‖P ⊙ (GᵀG) ⊙ (1 − I)‖`, where an entry of `GᵀG` is the share of the weights that two
+            of them both use.
+        families: With `diversity`, lists of groups that need not differ, as related languages.
         seed: Seed of the draws.
         check_every: Steps from one look to the next.
         verbose: 1 prints a table at the end.
@@ -46,8 +56,8 @@ class HardConcreteGates(GatedPruning):
         ValueError: For arguments out of range; in `fit`, if a target cannot be reached, and as
             `PruningCallback`.
 
-    Source: Louizos et al., 2018; Li et al., 2022, section 3; the multiplier as in Wang et al.,
-    "Structured Pruning of Large Language Models", 2020, section 3.2.
+    Source: Louizos et al., 2018; Li et al., 2022, sections 3 and 4.2.1; the multiplier as in Wang
+    et al., "Structured Pruning of Large Language Models", 2020, section 3.2.
 
     Example:
 
@@ -75,6 +85,10 @@ class HardConcreteGates(GatedPruning):
         stop=0.5,
         within: str = "model",
         round_to: Mapping[str, int] | None = None,
+        groups: Sequence[str] | None = None,
+        group_entry: str = "language",
+        diversity: float = 0.0,
+        families: Sequence[Sequence[str]] | None = None,
         seed: int | None = 0,
         check_every: int = 10,
         verbose: int = 1,
@@ -97,6 +111,8 @@ class HardConcreteGates(GatedPruning):
             raise ValueError(
                 f"`score_learning_rate` must be positive. Received: {score_learning_rate!r}"
             )
+        self.subnetworks, self._prior = asked_for(groups, group_entry, diversity, families)
+        self.diversity = diversity
         self.strength = checked_strength(8.0 if strength is None else strength)
         self.pressure = pressure
         self.warm_up = warm_up
@@ -109,7 +125,7 @@ class HardConcreteGates(GatedPruning):
         scale = self.score_scale(self.score_learning_rate)
         seeds = [None if self.seed is None else self.seed + i for i in range(len(self.structures))]
         return [
-            HardConcrete(s, self.initial, seed, scale)
+            HardConcrete(s, self.initial, seed, scale, subnetworks=self.subnetworks)
             for s, seed in zip(self.structures, seeds, strict=True)
         ]
 
@@ -120,6 +136,8 @@ class HardConcreteGates(GatedPruning):
         smooth = self.target.smooth(cost, self.structures) if self.target else cost
         self._penalty = SizePenalty(self.gates, smooth, self._kind())
         self._pressure.press(self.gates[0].scores, self._penalty)
+        if self.diversity:
+            self._pressure.press(self.gates[0].scores, Diversity(self.gates, self._prior))
 
     def _kind(self):
         return "size" if self.target is None else self.pressure
@@ -142,16 +160,19 @@ class HardConcreteGates(GatedPruning):
             # Dual ascent: 0.01 a step turns a lasting gap of 10 % into 1 loss unit in 1,000 steps.
             multiplier += 0.01 * steps * self._gap(limit)
         self.gates.pressure.assign(
-            np.array([limit, multiplier, self.strength, self._full - self._least], "float32")
+            np.array(
+                [limit, multiplier, self.strength, self._full - self._least, self.diversity],
+                "float32",
+            )
         )
 
     def _gap(self, limit):
-        size = float(ops.convert_to_numpy(self._penalty.expected_size()))
+        size = float(np.mean(ops.convert_to_numpy(self._penalty.expected_size())))
         return (size - limit) / max(self._full - self._least, 1e-12)
 
     def rest(self):
         """No pressure."""
-        self.gates.pressure.assign(np.zeros(4, "float32"))
+        self.gates.pressure.assign(np.zeros(5, "float32"))
         super().rest()
 
     def verdict(self):
@@ -159,7 +180,13 @@ class HardConcreteGates(GatedPruning):
         if self.target is None:
             return {g.structure.name: g.open_groups() for g in self.gates}
         likely = {g.structure.name: ops.convert_to_numpy(g.scaled_scores) for g in self.gates}
-        return self.survivors(likely)
+        if self.subnetworks is None:
+            return self.survivors(likely)
+        each = [
+            self.survivors({name: scores[i] for name, scores in likely.items()})
+            for i in range(len(self.subnetworks))
+        ]
+        return {name: np.stack([keep[name] for keep in each]) for name in likely}
 
     def fix(self, keep):
         """Open gates stay as they are at inference, closed ones are zero."""
@@ -180,9 +207,9 @@ class SizePenalty(keras.regularizers.Regularizer):
         size: From the expected number of open groups of each structure to a size.
         kind: `"size"`: strength times size. `"l1"`: strength times the distance of the size from
             the limit. `"lagrangian"`: the distance times the multiplier, and half its square times
-            the strength.
+            the strength. Of several subnetworks each has its own distance, and the sum counts.
 
-    Source: Li et al., 2022, section 3; Wang et al., 2020, equation 6.
+    Source: Li et al., 2022, section 3 and equation 11; Wang et al., 2020, equation 6.
     """
 
     def __init__(self, gates, size: Callable, kind: str):
@@ -191,19 +218,19 @@ class SizePenalty(keras.regularizers.Regularizer):
         self.kind = kind
 
     def expected_size(self):
-        """The size of the groups that are likely to be open, a scalar."""
-        return self.size({g.structure.name: ops.sum(g.expected()) for g in self.gates})
+        """The size of what is likely to be open: a scalar, or one number for each subnetwork."""
+        return self.size({g.structure.name: ops.sum(g.expected(), axis=-1) for g in self.gates})
 
     def __call__(self, _):
         """The penalty, a scalar."""
         limit, multiplier, strength, span = (self.gates.pressure[i] for i in range(4))
         size = self.expected_size()
         if self.kind == "size":
-            return strength * size
+            return strength * ops.sum(size)
         gap = (size - limit) / ops.maximum(span, 1e-12)
         if self.kind == "l1":
-            return strength * ops.abs(gap)
-        return multiplier * gap + 0.5 * strength * ops.square(gap)
+            return strength * ops.sum(ops.abs(gap))
+        return ops.sum(multiplier * gap + 0.5 * strength * ops.square(gap))
 
     def get_config(self):
         """Nothing: a model saved during training loads without it."""

@@ -84,6 +84,6 @@ def detach(model: keras.Model) -> None:
     """Takes the `Pressure` layer and its regularizers away again."""
     pressure = getattr(model, _ATTRIBUTE, None)
     if pressure is not None:
-        for variable, own, _ in pressure.pressed.items:
+        for variable, own, _ in reversed(pressure.pressed.items):  # The last lies on top.
             variable.regularizer = own
         remove_part(model, _ATTRIBUTE)

@@ -28,7 +28,8 @@ class TargetedPruning(PruningCallback):
         verbose: As in `PruningCallback`.
 
     Attributes:
-        reached: What the model costs at the end of the fit, in the unit of the target.
+        reached: What the model costs at the end of the fit, in the unit of the target; with
+            `groups`, a dictionary from each of them to the cost of its network.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class TargetedPruning(PruningCallback):
         self.within = within
         self.per_cost = per_cost
         self.round_to = round_to
-        self.reached: float | None = None
+        self.reached: float | dict[str, float] | None = None
 
     def prepare(self):
         """Learns what groups cost; what cannot work is an error now, not hours later."""
@@ -115,11 +116,13 @@ class TargetedPruning(PruningCallback):
 
     def finish(self):
         """Notes what was reached."""
-        if self.target is not None:
-            left = {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}
-            self.reached = self._cost(left)
-            if self.verbose:
-                print(
-                    f"{type(self).__name__}: {self.target.describe(self.reached)}; the target is "
-                    f"{self.target.describe(self.target.limit)}."
-                )
+        if self.target is None:
+            return
+        reached = {column: self._cost(left) for column, left in self.groups_left().items()}
+        self.reached = reached if len(reached) > 1 else next(iter(reached.values()))
+        if self.verbose:
+            goal = self.target.describe(self.target.limit)
+            for column, cost in reached.items():
+                whose = f" of {column}" if len(reached) > 1 else ""
+                name = type(self).__name__
+                print(f"{name}{whose}: {self.target.describe(cost)}; the target is {goal}.")

@@ -27,6 +27,17 @@ def test_pareto_front_is_what_nothing_beats(tmp_path):
         plots.pareto({})
 
 
+def test_heat_maps_show_each_number(tmp_path):
+    tables = {"heads": [[0.0, 0.5], [0.5, 0.0]], "ffn": [[0.0, 0.125], [0.125, 0.0]]}
+    figure = plots.heat_maps(tables, ["en", "de"], tmp_path / "h.png")
+    assert [axes.get_title() for axes in figure.axes] == ["heads", "ffn"]
+    assert [t.get_text() for t in figure.axes[1].texts] == ["0%", "12%", "12%", "0%"]
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["en", "de"]
+    assert (tmp_path / "h.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="`tables`"):
+        plots.heat_maps({}, ["en"])
+
+
 def test_a_failed_picture_leaves_the_old_one(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 

@@ -17,6 +17,7 @@ from tfprune.factorized_embedding import FactorizedEmbedding
 from tfprune.latency_table import LatencyTable
 from tfprune.measure import compare_latency, count_flops, count_parameters, measure_latency
 from tfprune.rebuild import rebuild
+from tfprune.sharing import Sharing, sharing
 from tfprune.sizes import Frontier, sizes
 from tfprune.structures import find_structures
 from tfprune.targets import Flops, Latency, Parameters, Sparsity
@@ -43,6 +44,7 @@ __all__ = [
     "Latency",
     "LatencyTable",
     "Parameters",
+    "Sharing",
     "Sparsity",
     "compare",
     "compare_latency",
@@ -53,6 +55,7 @@ __all__ = [
     "find_structures",
     "measure_latency",
     "rebuild",
+    "sharing",
     "sizes",
     "trim_vocabulary",
     *_MODULES,

@@ -212,10 +212,54 @@ def curves(
     return _written(figure, path)
 
 
-def _figure(width: float, height: float):
+def heat_maps(
+    tables: Mapping[str, Sequence[Sequence[float]]],
+    names: Sequence[str],
+    path: str | os.PathLike | None = None,
+    title: str = "Distance",
+):
+    """Draws square tables of shares side by side, such as how far languages are from one another.
+
+    Args:
+        tables: Title to a table `(names, names)` of numbers from 0 to 1.
+        names: What rows and columns stand for.
+        path: Where to write a PNG; `None` writes none.
+        title: The title over all.
+
+    Returns:
+        The matplotlib `Figure`.
+
+    Raises:
+        ValueError: If `tables` is empty.
+    """
+    if not tables:
+        raise ValueError("`tables` must hold at least one table. Received: none")
+    cell = 0.62
+    width = len(tables) * (cell * len(names) + 0.9)
+    figure, axes = _figure(width, cell * len(names) + 1.1, columns=len(tables))
+    largest = max((max(map(max, table)) for table in tables.values()), default=0.0) or 1.0
+    for one, (kind, table) in zip(axes, tables.items(), strict=True):
+        one.imshow(table, cmap="Blues", vmin=0, vmax=largest)
+        for row, values in enumerate(table):
+            for column, value in enumerate(values):
+                ink = "white" if value > 0.6 * largest else "black"
+                text = f"{value:.0%}"
+                one.text(column, row, text, ha="center", va="center", color=ink, fontsize=9)
+        one.set_xticks(range(len(names)), names)
+        one.set_yticks(range(len(names)), names)
+        one.tick_params(length=0)
+        one.spines[:].set_visible(False)
+        one.set_title(kind, fontsize=10)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return _written(figure, path)
+
+
+def _figure(width: float, height: float, columns: int | None = None):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", dpi=140)
+    if columns is not None:
+        return figure, figure.subplots(1, columns, squeeze=False)[0]
     axes = figure.add_subplot()
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

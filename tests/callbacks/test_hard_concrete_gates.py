@@ -109,7 +109,7 @@ def test_the_penalty_is_that_of_the_equation(kind):
         weights += gate.structure.weights
     size = total / weights
     limit, multiplier, strength = 0.3, 1.7, 4.0
-    gates.pressure.assign([limit, multiplier, strength, 1.0])
+    gates.pressure.assign([limit, multiplier, strength, 1.0, 0.0])
     expected = {
         "size": strength * size,
         "l1": strength * abs(size - limit),

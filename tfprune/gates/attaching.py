@@ -24,7 +24,7 @@ class Gates(keras.Layer):
         self.gates = list(gates)
         # Numbers that a penalty on the gates reads and a callback changes.
         self.pressure = self.add_weight(
-            name="pressure", shape=(4,), initializer="zeros", trainable=False
+            name="pressure", shape=(5,), initializer="zeros", trainable=False
         )
         self.in_use = False  # By a callback.
         self.built = True

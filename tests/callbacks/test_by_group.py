@@ -1,0 +1,282 @@
+"""Callbacks that leave a network for each group of examples."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import tfprune
+from tests.models import noise, randomize, transformer
+from tfprune.callbacks import DynamicSparsity, HardConcreteGates
+from tfprune.callbacks.by_group import Diversity, examples_of, prior_over_pairs
+from tfprune.gates import HardConcrete, Subnetworks, attach, gates_of, subnetworks_of
+
+NAMES = ["en", "de", "es"]
+LANGUAGE = np.arange(48) % 3
+X = {"x": noise(48, 3, 8), "language": LANGUAGE}
+# What is wanted differs by group, and hangs on other inputs.
+Y = np.stack([X["x"][i, :, [k, k + 3, k + 4]].T for i, k in enumerate(LANGUAGE)])
+
+
+def compiled(**options):
+    model = randomize(transformer(heads=4, units=24, activation="gelu"))
+    model.compile(keras.optimizers.Adam(1e-3), "mse", **options)
+    return model
+
+
+def fit(model, *callbacks, epochs=3, **options):
+    options = {"batch_size": 12, "verbose": 0, "shuffle": False, **options}
+    return model.fit(X, Y, epochs=epochs, callbacks=list(callbacks), **options)
+
+
+def share(small, model):
+    weights = [sum(s.weights for s in tfprune.find_structures(m)) for m in (small, model)]
+    return weights[0] / weights[1]
+
+
+def assert_networks_are_those_of_the_gates(model, **at):
+    together = model.predict(X, verbose=0)
+    for i, name in enumerate(NAMES):
+        small = tfprune.rebuild(model, group=name, **at)
+        mine = i == LANGUAGE
+        np.testing.assert_allclose(
+            together[mine], small.predict(X["x"][mine], verbose=0), rtol=1e-4, atol=1e-4
+        )
+
+
+# -- hard concrete ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pressure", ["lagrangian", "l1"])
+def test_each_group_meets_the_target_by_itself(pressure, capsys):
+    model = compiled()
+    gates = HardConcreteGates(
+        target=tfprune.Sparsity(0.5), groups=NAMES, pressure=pressure, diversity=1.0
+    )
+    history = fit(model, gates, validation_data=(X, Y))
+    assert np.isfinite(history.history["loss"]).all()
+    assert set(gates.reached) == set(NAMES)
+    for name in NAMES:
+        assert gates.reached[name] == pytest.approx(0.5, abs=0.01)
+        assert share(tfprune.rebuild(model, group=name), model) == pytest.approx(0.5, abs=0.01)
+    assert_networks_are_those_of_the_gates(model)
+    assert "HardConcreteGates of de: sparsity 50.0%" in capsys.readouterr().out
+
+
+def test_what_no_group_keeps_is_gone_from_the_weights():
+    model = compiled()
+    fit(model, HardConcreteGates(target=tfprune.Sparsity(0.7), groups=NAMES, verbose=0))
+    for gate in gates_of(model):
+        in_any = gate.open_groups().any(axis=0)
+        assert np.array_equal(gate.structure.norms() > 0, in_any)
+
+
+def test_training_goes_on_with_the_gates_and_a_further_fit_begins_anew():
+    model = compiled()
+    fit(model, HardConcreteGates(target=tfprune.Sparsity(0.5), groups=NAMES, verbose=0))
+    before = {g.name: g.open_groups() for g in gates_of(model)}
+    fit(model)
+    for gate in gates_of(model):
+        np.testing.assert_array_equal(gate.open_groups(), before[gate.name])
+    assert_networks_are_those_of_the_gates(model)
+    again = HardConcreteGates(target=tfprune.Sparsity(0.6), groups=NAMES, verbose=0)
+    fit(model, again)
+    assert gates_of(model) is again.gates
+    assert again.reached["en"] == pytest.approx(0.4, abs=0.05)  # A head is 11 %.
+
+
+def test_diversity_drives_networks_apart():
+    found = {}
+    for strength, families in ((0.0, None), (30.0, None), (30.0, [["en", "de"]])):
+        model = compiled()
+        gates = HardConcreteGates(
+            target=tfprune.Sparsity(0.5),
+            groups=NAMES,
+            diversity=strength,
+            families=families,
+            score_learning_rate=0.3,
+            stop=0.9,
+            verbose=0,
+        )
+        fit(model, gates, epochs=12)
+        found[strength, families is None] = tfprune.sharing(model).distances["all"]
+    without, everyone, by_family = found[0.0, True], found[30.0, True], found[30.0, False]
+    assert everyone[0, 1] > without[0, 1] + 0.1
+    assert by_family[0, 1] < by_family[0, 2]
+
+
+def test_a_teacher_may_look_on():
+    teacher, student = compiled(), compiled()
+    distiller = keras.distillation.Distiller(
+        teacher, student, keras.distillation.LogitsDistillation(2.0, loss="mse")
+    )
+    distiller.compile(keras.optimizers.Adam(1e-3), "mse")
+    fit(distiller, HardConcreteGates(target=tfprune.Sparsity(0.5), groups=NAMES, verbose=0))
+    assert share(tfprune.rebuild(student, group="es"), student) == pytest.approx(0.5, abs=0.01)
+
+
+# -- every size ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("train_gates", [False, True])
+def test_each_group_has_a_network_of_each_size(train_gates):
+    model = compiled()
+    every = DynamicSparsity(
+        [1.0, 0.5], data=(X, Y), groups=NAMES, train_gates=train_gates, verbose=0
+    )
+    fit(model, every, epochs=4)
+    for size in (1.0, 0.5):
+        for name in NAMES:
+            small = tfprune.rebuild(model, size=size, group=name)
+            assert share(small, model) == pytest.approx(size, abs=0.04)
+    assert_networks_are_those_of_the_gates(model)
+
+
+def test_each_group_is_ranked_on_its_own_examples():
+    model = compiled()
+    fit(model, DynamicSparsity([1.0, 0.5], data=(X, Y), groups=NAMES, start=0, verbose=0), epochs=0)
+    assert subnetworks_of(model) is None  # Nothing was trained, so nothing is left on.
+    model = compiled()
+    every = DynamicSparsity([1.0, 0.5], data=(X, Y), groups=NAMES, start=0, verbose=0)
+    fit(model, every, epochs=1)
+    for i, name in enumerate(NAMES):
+        alone = compiled()
+        mine = i == LANGUAGE
+        data = (X["x"][mine], Y[mine])
+        one = DynamicSparsity([1.0, 0.5], data=data, start=0, verbose=0)
+        alone.fit(X["x"], Y, epochs=1, verbose=0, callbacks=[one])
+        for of_all, of_one in zip(every.gates, one.gates, strict=True):
+            np.testing.assert_allclose(
+                ops.convert_to_numpy(of_all.opens_at)[i], ops.convert_to_numpy(of_one.opens_at)
+            )
+        assert name in NAMES
+    rankings = ops.convert_to_numpy(every.gates[0].opens_at)
+    assert not np.array_equal(rankings[0], rankings[1])
+
+
+def test_the_frontier_is_that_of_one_group():
+    model = compiled()
+    fit(model, DynamicSparsity([1.0, 0.5], data=(X, Y), groups=NAMES, verbose=0))
+    mine = LANGUAGE == 1
+    data = (X["x"][mine], Y[mine])
+    found = tfprune.sizes(model, data, (1.0, 0.5), group="de", latency=False, verbose=0)
+    small = tfprune.rebuild(model, size=0.5, group="de")
+    small.compile(loss="mse")
+    assert found.rows[1]["loss"] == pytest.approx(small.evaluate(*data, verbose=0), rel=1e-4)
+    assert found.rows[1]["parameters"] == small.count_params()
+
+
+# -- parts -----------------------------------------------------------------------------------------
+
+
+def test_diversity_is_that_of_the_equation():
+    model = transformer()
+    structures = [*tfprune.find_structures(model)]
+    names = Subnetworks(NAMES)
+    gates = attach(model, [HardConcrete(s, subnetworks=names) for s in structures])
+    rng = np.random.default_rng(0)
+    for gate in gates:
+        gate.scores.assign(rng.normal(size=gate.shape))
+    gates.pressure.assign([0, 0, 0, 0, 2.5])
+    prior = prior_over_pairs(NAMES, [["en", "es"]])
+    np.testing.assert_array_equal(prior, [[0, 1, 0], [1, 0, 1], [0, 1, 0]])
+    total = 0.0
+    weights = sum(s.weights for s in structures)
+    for i in range(3):
+        for j in range(3):
+            common = 0.0
+            for gate in gates:
+                chance = 1 / (1 + np.exp(-(np.array(gate.scores) - 2 / 3 * np.log(0.1 / 1.1))))
+                common += np.sum(chance[i] * chance[j]) * gate.structure.group_size / weights
+            total += (prior[i, j] * common) ** 2
+    penalty = float(ops.convert_to_numpy(Diversity(gates, prior)(None)))
+    assert penalty == pytest.approx(2.5 * np.sqrt(total), rel=1e-5)
+
+
+class Batches(keras.utils.PyDataset):
+    """Two lengths; each batch holds all groups."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        length = 2 + index % 2
+        rows = slice(12 * index, 12 * index + 12)
+        x = {"x": X["x"][rows, :length], "language": LANGUAGE[rows]}
+        return x, Y[rows, :length], np.arange(48)[rows]
+
+
+def as_list():
+    data = Batches()
+    return [data[i] for i in range(4)]
+
+
+@pytest.mark.parametrize("data", [Batches(), as_list()], ids=["dataset", "iterable"])
+def test_examples_of_a_group_are_all_of_them_once(data):
+    mine = examples_of(data, Subnetworks(NAMES), "es")
+    batches = [mine[i] for i in range(len(mine))]
+    assert sorted(np.concatenate([w for _, _, w in batches])) == [*np.flatnonzero(LANGUAGE == 2)]
+    for x, y, weight in batches:
+        length = x["x"].shape[1]
+        np.testing.assert_array_equal(x["x"], X["x"][weight, :length])
+        np.testing.assert_array_equal(y, Y[weight, :length])
+        assert len(y) <= 12 and set(x["language"]) == {2}
+    x, y = examples_of((X, Y), Subnetworks(NAMES), "de")
+    np.testing.assert_array_equal(y, Y[LANGUAGE == 1])
+
+
+def test_sharing_counts_what_one_has_and_the_other_has_not(tmp_path):
+    model = transformer(heads=2, units=4)
+    names = Subnetworks(["en", "de"])
+    gates = attach(
+        model, [HardConcrete(s, subnetworks=names) for s in tfprune.find_structures(model)]
+    )
+    fixed = {"heads": [[1, 1], [1, 0]], "ffn": [[1, 0, 0, 1], [0, 1, 0, 1]]}
+    for gate in gates:
+        gate.fix(np.array(fixed[gate.structure.kind], "float32"))
+    found = tfprune.sharing(model)
+    np.testing.assert_allclose(found.distances["heads"], [[0, 0.5], [0.5, 0]])
+    np.testing.assert_allclose(found.distances["ffn"], [[0, 0.5], [0.5, 0]])
+    np.testing.assert_allclose(found.left["heads"], [1, 0.5])
+    sizes = {s.kind: s.group_size for s in tfprune.find_structures(model)}
+    apart = (sizes["heads"] + 2 * sizes["ffn"]) / (2 * sizes["heads"] + 4 * sizes["ffn"])
+    assert found.distances["all"][0, 1] == pytest.approx(apart)
+    assert "50.0%" in str(found) and found.to_dict()["names"] == ["en", "de"]
+    found.plot(tmp_path / "sharing.png")
+    assert (tmp_path / "sharing.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="given `groups`"):
+        tfprune.sharing(transformer())
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: HardConcreteGates(strength=1.0, diversity=1.0), "`groups`, which is not given"),
+        (lambda: HardConcreteGates(strength=1.0, groups=["en"]), "two names or more"),
+        (lambda: HardConcreteGates(strength=1.0, groups=NAMES, diversity=-1), "0 or more"),
+        (
+            lambda: HardConcreteGates(strength=1.0, groups=NAMES, families=[["en", "fr"]]),
+            "'en', 'de', 'es'.*'fr'",
+        ),
+        (lambda: DynamicSparsity(groups=NAMES), "`data` must be given"),
+        (lambda: DynamicSparsity(groups=NAMES, data=(X, Y), diversity=1.0), "train_gates=True"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_data_must_tell_examples_apart():
+    with pytest.raises(ValueError, match="an entry 'language' of x. Received: 'x'"):
+        examples_of(({"x": X["x"]}, Y), Subnetworks(NAMES), "de")
+    with pytest.raises(ValueError, match="no example of 'fr'"):
+        examples_of((X, Y), Subnetworks([*NAMES, "fr"]), "fr")
+    model = compiled()
+    with pytest.raises(ValueError, match="'en', 'de', 'es'"):
+        model.fit(
+            X["x"],
+            Y,
+            verbose=0,
+            callbacks=[HardConcreteGates(strength=1.0, groups=NAMES, verbose=0)],
+        )

@@ -1,0 +1,109 @@
+"""How much the subnetworks of a model share."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.gates import gates_of, subnetworks_of
+from tfprune.gates.dynamic import at_size
+
+
+@dataclass
+class Sharing:
+    """What `tfprune.sharing` found; prints as a table.
+
+    Args:
+        names: The subnetworks.
+        distances: Kind of structure, such as `"heads"`, to an array `(names, names)`: the share of
+            the groups of this kind that one of two subnetworks has and the other has not, Hamming's
+            distance by the number of groups. `"all"` weighs each group by its weights.
+        left: Likewise, to an array `(names,)`: the share that each subnetwork has.
+    """
+
+    names: tuple[str, ...]
+    distances: dict[str, np.ndarray]
+    left: dict[str, np.ndarray]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, JSON-able."""
+        return {
+            "names": list(self.names),
+            "distances": {kind: d.tolist() for kind, d in self.distances.items()},
+            "left": {kind: share.tolist() for kind, share in self.left.items()},
+        }
+
+    def plot(self, path: str | os.PathLike | None = None):
+        """Draws a heat map of the distances for each kind.
+
+        Args:
+            path: Where to write a PNG; `None` writes none.
+
+        Returns:
+            The matplotlib `Figure`.
+        """
+        from tfprune.plots import heat_maps
+
+        return heat_maps(self.distances, self.names, path, title="Hamming distance")
+
+    def __str__(self) -> str:
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console(file=io.StringIO(), width=100)
+        for kind, distances in self.distances.items():
+            table = Table(title=f"Hamming distances: {kind}", title_justify="left")
+            for column in ("", *self.names, "left"):
+                table.add_column(column, justify="right")
+            for name, row, left in zip(self.names, distances, self.left[kind], strict=True):
+                table.add_row(name, *(f"{d:.1%}" for d in row), f"{left:.1%}")
+            console.print(table)
+        return console.file.getvalue().rstrip("\n")
+
+
+def sharing(model: keras.Model, size: float | None = None) -> Sharing:
+    """Shows how far the subnetworks of a model are from one another.
+
+    Args:
+        model: A model that was trained by a callback with `groups`, and carries its gates.
+        size: For one trained with `DynamicSparsity`: at which of its sizes.
+
+    Returns:
+        `Sharing`: `print` it, or take `to_dict()` or `plot()`.
+
+    Raises:
+        ValueError: If the model has no subnetworks, or `size` is given for a model of one size.
+
+    Source: Li et al., "Probing Structured Pruning on Multilingual Pre-trained Models", 2022,
+    appendix E.
+
+    Example: see `tfprune.callbacks.HardConcreteGates` with `groups`; then
+    `print(tfprune.sharing(model))`.
+    """
+    subnetworks = subnetworks_of(model)
+    if subnetworks is None:
+        raise ValueError(
+            "`model` must have been trained by a callback that was given `groups`, and still carry "
+            "its gates. Received: a model without"
+        )
+    open_groups: dict[str, list[np.ndarray]] = {}
+    weights = []
+    with at_size(model, size):
+        for gate in gates_of(model):
+            mask = gate.open_groups()
+            open_groups.setdefault(gate.structure.kind, []).append(mask)
+            open_groups.setdefault("all", []).append(mask)
+            weights.append(np.full(gate.structure.groups, gate.structure.group_size, "float64"))
+    distances, left = {}, {}
+    for kind, masks in open_groups.items():
+        mask = np.concatenate(masks, axis=1)
+        weight = np.concatenate(weights) if kind == "all" else np.ones(mask.shape[1])
+        weight = weight / weight.sum()
+        distances[kind] = (mask[:, None] != mask[None]) @ weight
+        left[kind] = mask @ weight
+    return Sharing(subnetworks.names, distances, left)
