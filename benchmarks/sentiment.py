@@ -15,22 +15,19 @@ import json
 from pathlib import Path
 
 import keras
-import keras_hub
-import numpy as np
+from classifier import BATCH, RATE, Classification
 from machine import about, in_words
 
 import tfprune
 from tfprune import criteria
 from tfprune.callbacks import HardConcreteGates, ImportancePruning, MovementPruning
-from tfprune.datasets import TextBatches, minilm, movie_reviews
+from tfprune.datasets import movie_reviews
 from tfprune.files import whole
 from tfprune.plots import curves, survivors
 
 HERE = Path(__file__).parent
 EPOCHS = 4
-BATCH = 32
 LENGTH = 64
-RATE = 5e-5
 # Movement and gates need time under pressure, importance prunes a model that has learned something.
 METHODS = {
     "random": lambda target, dev: ImportancePruning(
@@ -49,99 +46,16 @@ METHODS = {
 }
 
 
-class Log(keras.callbacks.Callback):
-    """One line an epoch."""
-
-    def __init__(self, name):
-        super().__init__()
-        self.name = name
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Prints it."""
-        figures = {k: round(float(v), 4) for k, v in logs.items() if k.count("/") < 2}
-        print(self.name, epoch + 1, figures, flush=True)
-
-
-def plain(model):
-    """A KerasHub task as a Functional model of the same layers."""
-    return keras.Model(model.input, model.output, name=f"plain_{model.name}")
-
-
-class Experiment:
-    """Data, dense model and one run for each method and sparsity."""
+class Experiment(Classification):
+    """Movie reviews, and one run for each method and sparsity."""
 
     def __init__(self, folder, epochs, seed):
-        self.folder = folder / f"{epochs}-epochs-seed-{seed}"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.epochs, self.seed = epochs, seed
+        super().__init__(folder, 2, LENGTH, epochs, seed)
         self.text = movie_reviews()
-        self.tokenizer = keras_hub.models.BertTokenizer.from_preset(minilm())
 
-    def batches(self, split, shuffle):
-        """A split, in batches of similar length."""
-        return TextBatches(
-            getattr(self.text, split), self.tokenizer, BATCH, LENGTH, shuffle, self.seed
-        )
-
-    def fresh(self, layers=None):
-        """The pretrained classifier, or one of its first layers alone."""
-        keras.utils.set_random_seed(self.seed)
-        backbone = keras_hub.models.BertBackbone.from_preset(minilm())
-        if layers is not None:
-            fewer = {**backbone.get_config(), "num_layers": layers}
-            short = keras_hub.models.BertBackbone.from_config(fewer)
-            for layer in short.layers:
-                if layer.weights:
-                    layer.set_weights(backbone.get_layer(layer.name).get_weights())
-            backbone = short
-        return keras_hub.models.BertTextClassifier(backbone, num_classes=2, dropout=0.1)
-
-    def compile(self, model, steps, distilled=False):
-        """One schedule for all runs."""
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, int(0.9 * steps), warmup_target=RATE, warmup_steps=int(0.1 * steps)
-        )
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        more = {} if distilled else {"metrics": ["accuracy"]}
-        model.compile(optimizer, loss, jit_compile=False, **more)
-
-    def run(self, name, make, callback=None, teacher=None):
-        """A trained model, from its file if it is there."""
-        path = self.folder / f"{name}.keras"
-        if not path.exists():
-            model = make()
-            data = self.batches("train", True)
-            # The same layers as a plain model: KerasHub's `fit` takes no batches by length.
-            trained = plain(model)
-            if teacher is not None:
-                trained = keras.distillation.Distiller(
-                    plain(teacher),
-                    trained,
-                    # By its name alone Keras takes the loss of probabilities, and gives it logits.
-                    keras.distillation.LogitsDistillation(2.0, loss=keras.losses.KLDivergence()),
-                    student_loss_weight=0.5,
-                )
-            self.compile(trained, self.epochs * len(data), teacher is not None)
-            callbacks = [c for c in (callback, Log(name)) if c is not None]
-            trained.fit(data, epochs=self.epochs, verbose=0, callbacks=callbacks)
-            model = tfprune.rebuild(model) if callback is not None else model
-            with whole(path) as fresh:
-                model.save(fresh)
-        return keras.saving.load_model(path, compile=False)
-
-    def score(self, name, model):
-        """Accuracy on the test set, kept beside the model."""
-        path = self.folder / f"{name}.score.json"
-        if not path.exists():
-            data = self.batches("test", False)
-            right = []
-            for i in range(len(data)):
-                x, y = data[i]
-                right.append(model.predict_on_batch(x).argmax(-1) == y)
-            with whole(path) as fresh:
-                fresh.write_text(json.dumps({"right": np.concatenate(right).tolist()}))
-        return float(np.mean(json.loads(path.read_text())["right"]))
+    def training(self):
+        """The training batches."""
+        return self.batches(self.text.train, shuffle=True)
 
 
 def train(work, name):
@@ -154,7 +68,7 @@ def train(work, name):
     if method == "layers":
         return work.run(name, lambda: work.fresh(int(amount)), teacher=taught_by)
     target = tfprune.Sparsity(float(amount))
-    callback = METHODS[method](target, work.batches("dev", False))
+    callback = METHODS[method](target, work.batches(work.text.dev))
     return work.run(name, work.fresh, callback, taught_by)
 
 
@@ -183,7 +97,7 @@ def report(work, runs):
                 tfprune.export(model, path, quantize=quantize)
             structures = tfprune.find_structures(model)
             figures = {
-                "accuracy": work.score(name, model),
+                "accuracy": work.score(name, model, work.text.test),
                 "encoder_weights": sum(s.weights for s in structures),
                 "parameters": tfprune.count_parameters(model),
                 "groups": {s.name: s.groups for s in structures},
@@ -292,7 +206,7 @@ def main():
     runs = ["dense", *options.runs] if options.runs else names(options)
     for name in dict.fromkeys(runs):
         finished = (work.folder / f"{name}.keras").exists()
-        work.score(name, train(work, name))
+        work.score(name, train(work, name), work.text.test)
         keras.backend.clear_session()
         gc.collect()
         if not options.train_only and (not finished or name == runs[-1]):

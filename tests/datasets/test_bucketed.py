@@ -38,6 +38,18 @@ def test_texts_are_packed_and_batched_by_length():
     )
 
 
+def test_groups_come_with_their_number():
+    groups = {"en": [("a " * 3, 0)] * 5, "de": [("b " * 9, 1)] * 4}
+    data = TextBatches(groups, Tokenizer(), batch_size=3, group_entry="which")
+    batches = [data[i] for i in range(len(data))]
+    found = [
+        (int(g), len(row[row != 0]) - 2, int(y))
+        for x, labels in batches
+        for g, row, y in zip(x["which"], x["token_ids"], labels, strict=True)
+    ]
+    assert sorted(found) == [(0, 3, 0)] * 5 + [(1, 9, 1)] * 4
+
+
 def test_epochs_differ_and_can_be_resumed():
     data = TextBatches(EXAMPLES, Tokenizer(), batch_size=8, seed=3)
     first = data[2][0]["token_ids"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -108,7 +108,8 @@ class TextBatches(Bucketed):
     """Labelled texts as a KerasHub BERT reads them, in batches of similar length.
 
     Args:
-        examples: Texts with a class each.
+        examples: Texts with a class each; or a dictionary from the names of groups, such as
+            languages, to texts of each.
         tokenizer: A KerasHub tokenizer with `cls_token_id` and `sep_token_id`.
         batch_size: Texts in a batch.
         max_length: Longer texts are cut, in tokens.
@@ -116,9 +117,12 @@ class TextBatches(Bucketed):
         seed: Seed of the order.
         initial_epoch: The first epoch's number, when training is resumed.
         length_multiple: Lengths are padded to a multiple of it.
+        group_entry: With groups: the entry of `x` that holds the number of each text's group, in
+            the order of `examples`; what `groups=` of the callbacks wants.
 
     Yields:
-        `({"token_ids": (B, T), "padding_mask": (B, T), "segment_ids": (B, T)}, labels (B,))`.
+        `({"token_ids": (B, T), "padding_mask": (B, T), "segment_ids": (B, T)}, labels (B,))`; with
+        groups also `{group_entry: (B,)}` in the dictionary.
 
     Raises:
         ValueError: If there are no examples or a number is out of range.
@@ -126,7 +130,7 @@ class TextBatches(Bucketed):
 
     def __init__(
         self,
-        examples: Sequence[Example],
+        examples: Sequence[Example] | Mapping[str, Sequence[Example]],
         tokenizer,
         batch_size: int = 32,
         max_length: int = 128,
@@ -134,8 +138,14 @@ class TextBatches(Bucketed):
         seed: int = 0,
         initial_epoch: int = 0,
         length_multiple: int = 8,
+        group_entry: str = "language",
         **kwargs,
     ):
+        self._groups, self._group_entry = None, group_entry
+        if isinstance(examples, Mapping):
+            sizes = [len(texts) for texts in examples.values()]
+            self._groups = np.repeat(np.arange(len(sizes)), sizes).astype("int32")
+            examples = [example for texts in examples.values() for example in texts]
         if not examples or batch_size < 1 or max_length < 3:
             raise ValueError(
                 "`examples` must not be empty, `batch_size` at least 1 and `max_length` at least "
@@ -162,4 +172,6 @@ class TextBatches(Bucketed):
             row[: len(self._tokens[i])] = self._tokens[i]
         mask = np.arange(ids.shape[1]) < np.array([[len(self._tokens[i])] for i in numbers])
         x = {"token_ids": ids, "padding_mask": mask, "segment_ids": np.zeros_like(ids)}
+        if self._groups is not None:
+            x[self._group_entry] = self._groups[numbers]
         return x, self._labels[numbers]

@@ -1,0 +1,131 @@
+"""What the benchmarks on pretrained MiniLM share: one schedule, and runs that are made once."""
+
+import json
+
+import keras
+import keras_hub
+import numpy as np
+
+import tfprune
+from tfprune.datasets import TextBatches, minilm
+from tfprune.files import whole
+
+BATCH = 32
+RATE = 5e-5
+
+
+class Log(keras.callbacks.Callback):
+    """One line an epoch."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Prints it."""
+        figures = {k: round(float(v), 4) for k, v in logs.items() if k.count("/") < 2}
+        print(self.name, epoch + 1, figures, flush=True)
+
+
+def plain(model):
+    """A KerasHub task as a Functional model of the same layers."""
+    return keras.Model(model.input, model.output, name=f"plain_{model.name}")
+
+
+class Classification:
+    """Fine-tunes MiniLM under one schedule, whatever is pruned meanwhile.
+
+    Args:
+        folder: Checkpoints and scores.
+        classes: Number of classes.
+        length: Longest text, in tokens.
+        epochs: Epochs of each run.
+        seed: Seed of weights and order.
+    """
+
+    def __init__(self, folder, classes, length, epochs, seed):
+        self.folder = folder / f"{epochs}-epochs-seed-{seed}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.classes, self.length, self.epochs, self.seed = classes, length, epochs, seed
+        self.tokenizer = keras_hub.models.BertTokenizer.from_preset(minilm())
+
+    def batches(self, examples, shuffle=False):
+        """Texts, in batches of similar length."""
+        return TextBatches(examples, self.tokenizer, BATCH, self.length, shuffle, self.seed)
+
+    def training(self):
+        """The training batches."""
+        raise NotImplementedError
+
+    def fresh(self, layers=None):
+        """The pretrained classifier, or one of its first layers alone."""
+        keras.utils.set_random_seed(self.seed)
+        backbone = keras_hub.models.BertBackbone.from_preset(minilm())
+        if layers is not None:
+            fewer = {**backbone.get_config(), "num_layers": layers}
+            short = keras_hub.models.BertBackbone.from_config(fewer)
+            for layer in short.layers:
+                if layer.weights:
+                    layer.set_weights(backbone.get_layer(layer.name).get_weights())
+            backbone = short
+        return keras_hub.models.BertTextClassifier(backbone, self.classes, dropout=0.1)
+
+    def compile(self, model, steps, distilled=False):
+        """One schedule for all runs."""
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, int(0.9 * steps), warmup_target=RATE, warmup_steps=int(0.1 * steps)
+        )
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        more = {} if distilled else {"metrics": ["accuracy"]}
+        model.compile(optimizer, loss, jit_compile=False, **more)
+
+    def trained(self, name, model, callback=None, teacher=None):
+        """Trains a plain model, with the logits of a teacher if there is one."""
+        data = self.training()
+        fitted = model
+        if teacher is not None:
+            fitted = keras.distillation.Distiller(
+                plain(teacher),
+                model,
+                # By its name alone Keras takes the loss of probabilities, and gives it logits.
+                keras.distillation.LogitsDistillation(2.0, loss=keras.losses.KLDivergence()),
+                student_loss_weight=0.5,
+            )
+        self.compile(fitted, self.epochs * len(data), teacher is not None)
+        callbacks = [c for c in (callback, Log(name)) if c is not None]
+        fitted.fit(data, epochs=self.epochs, verbose=0, callbacks=callbacks)
+        return model
+
+    def run(self, name, make, callback=None, teacher=None):
+        """A trained and rebuilt model, from its file if it is there."""
+        path = self.folder / f"{name}.keras"
+        if not path.exists():
+            model = make()
+            # The same layers as a plain model: KerasHub's `fit` takes no batches by length.
+            self.trained(name, plain(model), callback, teacher)
+            model = tfprune.rebuild(model) if callback is not None else model
+            self.save(model, name)
+        return self.load(name)
+
+    def save(self, model, name):
+        """Writes a model whole or not at all."""
+        with whole(self.folder / f"{name}.keras") as fresh:
+            model.save(fresh)
+
+    def load(self, name):
+        """A finished model."""
+        return keras.saving.load_model(self.folder / f"{name}.keras", compile=False)
+
+    def score(self, name, model, examples):
+        """Accuracy, kept beside the model."""
+        path = self.folder / f"{name}.score.json"
+        if not path.exists():
+            data = self.batches(examples)
+            right = []
+            for i in range(len(data)):
+                x, y = data[i]
+                right.append(model.predict_on_batch(x).argmax(-1) == y)
+            with whole(path) as fresh:
+                fresh.write_text(json.dumps({"right": np.concatenate(right).tolist()}))
+        return float(np.mean(json.loads(path.read_text())["right"]))
