@@ -6,7 +6,6 @@ import keras
 import keras_hub
 import numpy as np
 
-import tfprune
 from tfprune.datasets import TextBatches, minilm
 from tfprune.files import whole
 
@@ -49,13 +48,10 @@ class Classification:
         self.classes, self.length, self.epochs, self.seed = classes, length, epochs, seed
         self.tokenizer = keras_hub.models.BertTokenizer.from_preset(minilm())
 
-    def batches(self, examples, shuffle=False):
+    def batches(self, examples, shuffle=False, tokenizer=None):
         """Texts, in batches of similar length."""
-        return TextBatches(examples, self.tokenizer, BATCH, self.length, shuffle, self.seed)
-
-    def training(self):
-        """The training batches."""
-        raise NotImplementedError
+        tokenizer = tokenizer or self.tokenizer
+        return TextBatches(examples, tokenizer, BATCH, self.length, shuffle, self.seed)
 
     def fresh(self, layers=None):
         """The pretrained classifier, or one of its first layers alone."""
@@ -80,9 +76,8 @@ class Classification:
         more = {} if distilled else {"metrics": ["accuracy"]}
         model.compile(optimizer, loss, jit_compile=False, **more)
 
-    def trained(self, name, model, callback=None, teacher=None):
+    def trained(self, name, model, data, callback=None, teacher=None):
         """Trains a plain model, with the logits of a teacher if there is one."""
-        data = self.training()
         fitted = model
         if teacher is not None:
             fitted = keras.distillation.Distiller(
@@ -97,17 +92,6 @@ class Classification:
         fitted.fit(data, epochs=self.epochs, verbose=0, callbacks=callbacks)
         return model
 
-    def run(self, name, make, callback=None, teacher=None):
-        """A trained and rebuilt model, from its file if it is there."""
-        path = self.folder / f"{name}.keras"
-        if not path.exists():
-            model = make()
-            # The same layers as a plain model: KerasHub's `fit` takes no batches by length.
-            self.trained(name, plain(model), callback, teacher)
-            model = tfprune.rebuild(model) if callback is not None else model
-            self.save(model, name)
-        return self.load(name)
-
     def save(self, model, name):
         """Writes a model whole or not at all."""
         with whole(self.folder / f"{name}.keras") as fresh:
@@ -117,11 +101,10 @@ class Classification:
         """A finished model."""
         return keras.saving.load_model(self.folder / f"{name}.keras", compile=False)
 
-    def score(self, name, model, examples):
-        """Accuracy, kept beside the model."""
+    def score(self, name, model, data):
+        """Accuracy on batches, kept beside the model."""
         path = self.folder / f"{name}.score.json"
         if not path.exists():
-            data = self.batches(examples)
             right = []
             for i in range(len(data)):
                 x, y = data[i]

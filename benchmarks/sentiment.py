@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 import keras
-from classifier import BATCH, RATE, Classification
+from classifier import BATCH, RATE, Classification, plain
 from machine import about, in_words
 
 import tfprune
@@ -53,9 +53,19 @@ class Experiment(Classification):
         super().__init__(folder, 2, LENGTH, epochs, seed)
         self.text = movie_reviews()
 
-    def training(self):
-        """The training batches."""
-        return self.batches(self.text.train, shuffle=True)
+    def run(self, name, make, callback=None, teacher=None):
+        """A trained and rebuilt model, from its file if it is there."""
+        if not (self.folder / f"{name}.keras").exists():
+            model = make()
+            # The same layers as a plain model: KerasHub's `fit` takes no batches by length.
+            data = self.batches(self.text.train, shuffle=True)
+            self.trained(name, plain(model), data, callback, teacher)
+            self.save(tfprune.rebuild(model) if callback is not None else model, name)
+        return self.load(name)
+
+    def accuracy(self, name, model):
+        """On the test set."""
+        return self.score(name, model, self.batches(self.text.test))
 
 
 def train(work, name):
@@ -97,7 +107,7 @@ def report(work, runs):
                 tfprune.export(model, path, quantize=quantize)
             structures = tfprune.find_structures(model)
             figures = {
-                "accuracy": work.score(name, model, work.text.test),
+                "accuracy": work.accuracy(name, model),
                 "encoder_weights": sum(s.weights for s in structures),
                 "parameters": tfprune.count_parameters(model),
                 "groups": {s.name: s.groups for s in structures},
@@ -206,7 +216,7 @@ def main():
     runs = ["dense", *options.runs] if options.runs else names(options)
     for name in dict.fromkeys(runs):
         finished = (work.folder / f"{name}.keras").exists()
-        work.score(name, train(work, name), work.text.test)
+        work.accuracy(name, train(work, name))
         keras.backend.clear_session()
         gc.collect()
         if not options.train_only and (not finished or name == runs[-1]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from tfprune.callbacks.distillers import is_distiller
 from tfprune.callbacks.optimizer_slots import innermost, renewed
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.gates import Gate, Subnetworks, attach, detach, gates_of
@@ -55,11 +56,16 @@ class GatedPruning(TargetedPruning):
             self.gates = attach(self.subject, self.make_gates())
             self.gates.in_use = True
             self._renew_optimizer([gate.scores for gate in self.gates])
+        if self.subnetworks is not None and is_distiller(self.model):
+            # The teacher is called on the same data, and need not know of groups either.
+            self.subnetworks.listen(self.model.teacher)
 
     def take_off(self):
         """Multiplies the gates into the weights; or lifts them, if nothing was decided."""
         if self.gates is None or gates_of(self.subject) is not self.gates:
             return
+        if self.subnetworks is not None and is_distiller(self.model):
+            self.subnetworks.ignore(self.model.teacher)
         kept = self.keeps_gates and self.decided
         for gate in self.gates:
             gate.scores.trainable = gate.scores.trainable and not kept

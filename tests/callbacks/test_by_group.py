@@ -106,13 +106,22 @@ def test_diversity_drives_networks_apart():
 
 
 def test_a_teacher_may_look_on():
-    teacher, student = compiled(), compiled()
+    # Several inputs, not in the order of their names: Keras would take the wrong ones for them.
+    def with_mask():
+        inputs = {"x": keras.Input((None, 8)), "mask": keras.Input((None,), dtype="bool")}
+        masked = inputs["x"] * ops.cast(inputs["mask"], "float32")[..., None]
+        return randomize(keras.Model(inputs, transformer(heads=4, units=24)(masked)))
+
+    teacher, student = with_mask(), with_mask()
     distiller = keras.distillation.Distiller(
         teacher, student, keras.distillation.LogitsDistillation(2.0, loss="mse")
     )
     distiller.compile(keras.optimizers.Adam(1e-3), "mse")
-    fit(distiller, HardConcreteGates(target=tfprune.Sparsity(0.5), groups=NAMES, verbose=0))
+    x = {**X, "mask": np.ones((48, 3), bool)}
+    gates = HardConcreteGates(target=tfprune.Sparsity(0.5), groups=NAMES, verbose=0)
+    distiller.fit(x, Y, batch_size=12, epochs=2, verbose=0, callbacks=[gates])
     assert share(tfprune.rebuild(student, group="es"), student) == pytest.approx(0.5, abs=0.01)
+    assert "call" not in vars(teacher)
 
 
 # -- every size ------------------------------------------------------------------------------------

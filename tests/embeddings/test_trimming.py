@@ -6,6 +6,7 @@ from keras import layers
 import tfprune
 from tests.models import assert_same, outputs, randomize
 from tfprune.datasets import number_words
+from tfprune.embeddings.tokenizers import used_by
 from tfprune.gates import HardConcrete, attach
 from tfprune.translation import Vocabulary, student
 
@@ -85,6 +86,16 @@ def test_bert_keeps_what_it_says_of_the_corpus(tmp_path):
     small.save(tmp_path / "small.keras")
     loaded = keras.saving.load_model(tmp_path / "small.keras")
     assert_same(outputs(small, inputs(fewer)), outputs(loaded, inputs(fewer)))
+
+
+def test_texts_may_be_of_several_lengths():
+    tokenizer = word_piece()
+    longer = [TEXT[0], " ".join(TEXT), TEXT[0].split()[0]]
+    used = np.zeros(tokenizer.vocabulary_size(), bool)
+    for text in longer:
+        used[np.array(tokenizer(text), "int64")] = True
+    np.testing.assert_array_equal(used_by(tokenizer, longer), used)
+    assert 3 < used.sum() < len(used)
 
 
 def test_logits_of_a_dense_layer_are_trimmed_too(vocabulary):

@@ -88,8 +88,8 @@ def _encoded(tokenizer, texts) -> Iterator:
     if isinstance(tokenizer, Vocabulary):
         yield from tokenizer.encode_all(texts)
     else:
-        ids = tokenizer(texts)
-        yield ids.flat_values if hasattr(ids, "flat_values") else np.ravel(np.asarray(ids))
+        rows = tokenizer(texts)  # A ragged tensor or lists, of several lengths.
+        yield from rows.to_list() if hasattr(rows, "to_list") else rows
 
 
 def _portions(corpus) -> Iterator[list[str]]:
