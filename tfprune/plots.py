@@ -155,6 +155,7 @@ def pareto(
     axes.set_ylim(low - missing, high + missing)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(color="#EEEEEE")
     axes.set_axisbelow(True)
@@ -205,6 +206,7 @@ def curves(
         )
     axes.set_xlabel(x)
     axes.set_ylabel(y)
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(color="#EEEEEE")
     axes.set_axisbelow(True)
@@ -236,7 +238,8 @@ def heat_maps(
         raise ValueError("`tables` must hold at least one table. Received: none")
     cell = 0.62
     width = len(tables) * (cell * len(names) + 0.9)
-    figure, axes = _figure(width, cell * len(names) + 1.1, columns=len(tables))
+    figure, axes = _figure(width, cell * len(names) + 1.3, columns=len(tables))
+    figure.get_layout_engine().set(h_pad=0.1)  # The title over all is close to the others.
     largest = max((max(map(max, table)) for table in tables.values()), default=0.0) or 1.0
     for one, (kind, table) in zip(axes, tables.items(), strict=True):
         one.imshow(table, cmap="Blues", vmin=0, vmax=largest)

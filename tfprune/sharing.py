@@ -91,17 +91,16 @@ def sharing(model: keras.Model, size: float | None = None) -> Sharing:
             "`model` must have been trained by a callback that was given `groups`, and still carry "
             "its gates. Received: a model without"
         )
-    open_groups: dict[str, list[np.ndarray]] = {}
-    weights = []
+    gates = gates_of(model)
     with at_size(model, size):
-        for gate in gates_of(model):
-            mask = gate.open_groups()
-            open_groups.setdefault(gate.structure.kind, []).append(mask)
-            open_groups.setdefault("all", []).append(mask)
-            weights.append(np.full(gate.structure.groups, gate.structure.group_size, "float64"))
+        masks = [gate.open_groups() for gate in gates]
+    weights = [np.full(g.structure.groups, g.structure.group_size, "float64") for g in gates]
+    by_kind: dict[str, list[np.ndarray]] = {}
+    for gate, mask in zip(gates, masks, strict=True):
+        by_kind.setdefault(gate.structure.kind, []).append(mask)
     distances, left = {}, {}
-    for kind, masks in open_groups.items():
-        mask = np.concatenate(masks, axis=1)
+    for kind, of_kind in {**by_kind, "all": masks}.items():
+        mask = np.concatenate(of_kind, axis=1)
         weight = np.concatenate(weights) if kind == "all" else np.ones(mask.shape[1])
         weight = weight / weight.sum()
         distances[kind] = (mask[:, None] != mask[None]) @ weight

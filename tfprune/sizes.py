@@ -41,7 +41,8 @@ class Frontier:
 
         Args:
             path: Where to write a PNG; `None` writes none.
-            quality: The metric to draw; by default the last one. A loss is drawn upside down.
+            quality: The metric to draw; by default the first that is no loss. A loss is drawn
+                upside down.
 
         Returns:
             The matplotlib `Figure`.
@@ -53,7 +54,7 @@ class Frontier:
 
         known = {"size", "parameters", "milliseconds", "time"}
         metrics = [name for name in self.rows[0] if name not in known]
-        quality = quality or metrics[-1]
+        quality = quality or next((m for m in metrics if not m.endswith("loss")), metrics[-1])
         if quality not in metrics:
             raise ValueError(
                 f"`quality` must be one of {', '.join(metrics)}. Received: {quality!r}"
