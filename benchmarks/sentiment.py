@@ -6,7 +6,7 @@
 A run starts from the pretrained weights and fine-tunes for the same number of epochs as the dense
 one it is compared with, pruning included; `+teacher` adds the logits of the dense model. Runs that
 are finished are not made again. Results are written to benchmarks/results/sentiment.{json,md,png}
-after each.
+after each; those of another number of epochs to sentiment_12-epochs.*
 """
 
 import argparse
@@ -143,8 +143,11 @@ def report(work, runs):
         "models": rows,
     }
     out = HERE / "results"
-    (out / "sentiment.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / "sentiment.md").write_text(table(results))
+    stem = "sentiment" if work.epochs == EPOCHS else f"sentiment_{work.epochs}-epochs"
+    with whole(out / f"{stem}.json") as fresh:
+        fresh.write_text(json.dumps(results, indent=1) + "\n")
+    with whole(out / f"{stem}.md") as fresh:
+        fresh.write_text(table(results))
     series = {}
     for name in set(rows) - {"dense"}:
         method, _, teacher = name.partition("+")
@@ -153,7 +156,7 @@ def report(work, runs):
         series.setdefault(method, []).append(point)
     curves(
         {method: series[method] for method in sorted(series)},
-        out / "sentiment.png",
+        out / f"{stem}.png",
         x="times as fast as dense (LiteRT, float)",
         y="accuracy (%)",
         reference=100 * rows["dense"]["accuracy"],
@@ -163,7 +166,7 @@ def report(work, runs):
         best = max(half, key=lambda n: rows[n]["accuracy"])
         left = {k: (groups[best].get(k, 0), total) for k, total in groups["dense"].items()}
         kinds = {k: "heads" if "attention" in k else "ffn" for k in left}
-        survivors(left, out / "sentiment_survivors.png", kinds, f"Groups left: {best}")
+        survivors(left, out / f"{stem}_survivors.png", kinds, f"Groups left: {best}")
 
 
 def table(results):

@@ -19,7 +19,13 @@ from keras import layers
 from machine import about, in_words
 
 import tfprune
-from tfprune.callbacks import GroupLasso, HardConcreteGates, ImportancePruning, MovementPruning
+from tfprune.callbacks import (
+    DynamicSparsity,
+    GroupLasso,
+    HardConcreteGates,
+    ImportancePruning,
+    MovementPruning,
+)
 
 HERE = Path(__file__).parent
 HALF = {"target": tfprune.Sparsity(0.5), "verbose": 0}
@@ -29,6 +35,8 @@ CALLBACKS = {
     "HardConcreteGates": lambda: HardConcreteGates(stop=None, **HALF),
     "MovementPruning struct": lambda: MovementPruning("struct", stop=None, **HALF),
     "MovementPruning hybrid": lambda: MovementPruning("hybrid", stop=None, **HALF),
+    "DynamicSparsity": lambda: DynamicSparsity(start=0, verbose=0),
+    "DynamicSparsity, trained gates": lambda: DynamicSparsity(start=0, train_gates=True, verbose=0),
     "ImportancePruning": lambda: ImportancePruning(criterion="magnitude", **HALF),
 }
 TARGETS = {"GroupLasso": 1.05, "HardConcreteGates": 1.10, "ImportancePruning": 1.05}

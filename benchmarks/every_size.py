@@ -1,0 +1,167 @@
+"""A translator of every size from one training, against sizes that are trained one by one.
+
+    python benchmarks/every_size.py
+    python benchmarks/every_size.py --runs dynamic importance-0.5
+
+The student of benchmarks/translation.py, from the same checkpoint and for as many steps. `dynamic`
+trains ten sizes at once; `importance-0.5` prunes by gradient importance to one. Runs that are
+finished are not made again; a killed one goes on from its last epoch. Results are written to
+benchmarks/results/every_size.{json,md,png} after each.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+from machine import about, in_words
+from translation import recipe
+
+import tfprune
+from tfprune.callbacks import DynamicSparsity, ImportancePruning
+from tfprune.files import whole
+from tfprune.plots import curves
+from tfprune.translation import batches, export_translator, words_per_second
+
+HERE = Path(__file__).parent
+SIZES = [round(float(t), 1) for t in np.arange(1.0, 0.05, -0.1)]
+RUNS = ("dynamic", "importance-0.5", "importance-0.3", "importance-0.7")
+
+
+class SaveSizes(keras.callbacks.Callback):
+    """Cuts each size out of the model when it is trained, and writes it to a file of its own."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_train_end(self, logs=None):
+        """Writes them; stands behind `DynamicSparsity`, which opens its gates first."""
+        for size in SIZES:
+            with whole(self.folder / f"dynamic@{size:g}.keras") as fresh:
+                tfprune.rebuild(self.model, size=size).save(fresh)
+
+
+def make(name, work):
+    """Makes a run, or loads what is finished: label to model."""
+    pairs = work.train_pairs[:600]
+    some = batches(pairs, work.vocabulary(), max_length=work.max_length, shuffle=False)
+    epochs = work.prune_epochs + work.converge_epochs
+
+    def train(*callbacks):
+        return work.stage(name, work.pretrained, epochs, work.pretrain_epochs, callbacks, last=True)
+
+    if name == "dense":
+        return {name: work.dense()}
+    if name == "dynamic":
+        train(DynamicSparsity(SIZES, data=some, start=0, verbose=0), SaveSizes(work.folder))
+        files = {f"dynamic@{size:g}": work.folder / f"dynamic@{size:g}.keras" for size in SIZES}
+        return {label: keras.saving.load_model(path) for label, path in files.items()}
+    target = tfprune.Sparsity(1 - float(name.rpartition("-")[2]))
+    pruning = ImportancePruning(target=target, data=some, rounds=4, start=0, stop=0.4, verbose=0)
+    return {name: tfprune.rebuild(train(pruning))}
+
+
+def report(made, work, pairs):
+    """Scores, sizes and speeds of everything that is finished."""
+    rows, files = {}, {}
+    for label, model in made.items():
+        rows[label] = work.scores(label, model, pairs)
+        files[label] = work.folder / f"{label}.tflite"
+        if not files[label].exists():
+            export_translator(work.translator(model), files[label])
+    speeds = words_per_second(files, [source for source, _ in pairs[:100]])
+    weights = {
+        label: sum(s.weights for s in tfprune.find_structures(model))
+        for label, model in made.items()
+    }
+    results = {
+        **about(__file__, "ai-edge-litert", "sacrebleu"),
+        "sizes": {
+            "training_pairs": len(work.train_pairs),
+            "test_pairs": len(pairs),
+            **work.shape,
+            "vocabulary": work.vocabulary_size,
+            "epochs": [work.pretrain_epochs, work.prune_epochs + work.converge_epochs],
+        },
+        "signatures": [rows["dense"]["bleu_signature"], rows["dense"]["chrf_signature"]],
+        "models": {
+            label: {
+                "bleu": row["bleu"],
+                "chrf": row["chrf"],
+                "parameters": row["parameters"],
+                "groups": row["groups"],
+                "weights_left": weights[label] / weights["dense"],
+                "bytes": files[label].stat().st_size,
+                "speed": speeds[label],
+            }
+            for label, row in rows.items()
+        },
+    }
+    out = HERE / "results"
+    with whole(out / "every_size.json") as fresh:
+        fresh.write_text(json.dumps(results, indent=1) + "\n")
+    with whole(out / "every_size.md") as fresh:
+        fresh.write_text(table(results))
+    series = {}
+    for label, m in results["models"].items():
+        method = label.partition("@")[0].partition("-")[0]
+        if method != "dense":
+            series.setdefault(method, []).append((1 / m["speed"]["time_ratio"], m["bleu"]))
+    if series:
+        curves(
+            series,
+            out / "every_size.png",
+            x="times as fast as dense (LiteRT, one thread)",
+            y="BLEU",
+            reference=results["models"]["dense"]["bleu"],
+        )
+
+
+def table(results):
+    """The results in Markdown."""
+    sizes = results["sizes"]
+    lines = [
+        "# Translation: every size from one training, against one training for each",
+        "",
+        f"English to German help text, {sizes['test_pairs']} test sentences; "
+        f"{sizes['epochs'][0]} epochs to the checkpoint and {sizes['epochs'][1]} from there; "
+        f"{in_words(results)}; LiteRT on one thread.",
+        f"{results['signatures'][0]}; {results['signatures'][1]}.",
+        "",
+        "| model | weights left | BLEU | chrF | parameters | MB | words/s | time |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for label, m in results["models"].items():
+        lines.append(
+            f"| {label} | {m['weights_left']:.0%} | {m['bleu']:.1f} | {m['chrf']:.1f} | "
+            f"{m['parameters']:,} | {m['bytes'] / 1e6:.2f} | "
+            f"{m['speed']['words_per_second']:.0f} | {m['speed']['time_ratio']:.2f} |"
+        )
+    lines += [
+        "",
+        "weights left: of units and heads. time: median over sentences of time by the dense "
+        "model's, timed in turn. dynamic@0.5: that size of the one training.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    """Makes the runs and writes the report after each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--folder", help="checkpoints; by default those of translation.py")
+    parser.add_argument("--train-only", action="store_true", help="no files, no report")
+    options = parser.parse_args()
+    work = recipe("4-1", options.folder or HERE / "checkpoints" / "4-1")
+    pairs = work.held_out("test", 2000)
+    made = {}
+    for name in dict.fromkeys(["dense", *options.runs]):
+        made |= make(name, work)
+        if not options.train_only:
+            report(made, work, pairs)
+
+
+if __name__ == "__main__":
+    main()
