@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -96,6 +97,25 @@ def is_translated(source: str, target: str) -> bool:
         return False
     longer, shorter = max(len(source), len(target)), min(len(source), len(target))
     return longer < 4 * shorter + 20
+
+
+def dealt_out(pages: Iterable[str], held_out: Mapping[int, str], parts: int):
+    """Says in which split each page is, by a hash of its name: held-out pages first.
+
+    So what occurs twice stays in the split that was asked first, and what training repeats does not
+    thin out the others.
+
+    Args:
+        pages: Their names.
+        held_out: Number of a part to the split that it is held out for; other parts are `"train"`.
+        parts: Into how many parts the pages are dealt.
+
+    Returns:
+        List of `(page, split)`.
+    """
+    place = {page: held_out.get(stable_hash(page) % parts, "train") for page in pages}
+    order = sorted(place, key=lambda page: (place[page] == "train", stable_hash(page)))
+    return [(page, place[page]) for page in order]
 
 
 def stable_hash(item) -> int:

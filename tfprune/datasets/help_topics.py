@@ -10,6 +10,7 @@ from pathlib import Path
 from tfprune.datasets import cache as caching
 from tfprune.datasets.help_pages import (
     FOLDERS,
+    dealt_out,
     fetch_pages,
     is_translated,
     read_pages,
@@ -91,9 +92,7 @@ def _splits(pages) -> dict[str, dict[str, list[tuple[str, int]]]]:
     splits = {language: {"train": [], "dev": [], "test": []} for language in languages}
     taken = {language: set() for language in languages}
     labels = {folder: number for number, folder in enumerate(_MODULES)}
-    place = {page: _HELD_OUT.get(stable_hash(page) % 8, "train") for page in sorted(first)}
-    # Held-out pages choose first, so that what training repeats does not thin them out.
-    for page in sorted(first, key=lambda page: (place[page] == "train", stable_hash(page))):
+    for page, split in dealt_out(first, _HELD_OUT, 8):
         label = labels.get(page.split("/")[1])
         if label is None:
             continue
@@ -108,7 +107,7 @@ def _splits(pages) -> dict[str, dict[str, list[tuple[str, int]]]]:
                     continue
                 taken[language].add(text)
                 if len(text.split()) >= _FEWEST_WORDS:
-                    splits[language][place[page]].append((text, label))
+                    splits[language][split].append((text, label))
     return {
         language: {name: sorted(rows, key=stable_hash) for name, rows in of.items()}
         for language, of in splits.items()

@@ -11,6 +11,7 @@ from pathlib import Path
 from tfprune.datasets import cache as caching
 from tfprune.datasets.help_pages import (
     FOLDERS,
+    dealt_out,
     fetch_packages,
     fetch_pages,
     is_translated,
@@ -91,16 +92,14 @@ def libreoffice_help(
 def _split(source_pages, target_pages) -> dict[str, list[Pair]]:
     splits: dict[str, list[Pair]] = {"train": [], "dev": [], "test": []}
     taken: set[str] = set()
-    pages = sorted(source_pages.keys() & target_pages.keys())
-    # Held-out pages choose first, so that common sentences do not thin them out.
-    place = {page: _HELD_OUT.get(stable_hash(page) % 16, "train") for page in pages}
-    for page in sorted(pages, key=lambda page: (place[page] == "train", stable_hash(page))):
+    pages = source_pages.keys() & target_pages.keys()
+    for page, split in dealt_out(pages, _HELD_OUT, 16):
         source, target = source_pages[page], target_pages[page]
         for identifier in sorted(source.keys() & target.keys()):
             pair = (source[identifier], target[identifier])
             if pair[0] not in taken and is_translated(*pair):
                 taken.add(pair[0])
-                splits[place[page]].append(pair)
+                splits[split].append(pair)
     return {name: sorted(pairs, key=stable_hash) for name, pairs in splits.items()}
 
 

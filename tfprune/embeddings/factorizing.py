@@ -63,12 +63,10 @@ def factorize_embeddings(
             "`rank` must be smaller than an embedding of the model is long and wide, and name only "
             f"what there is. Received: rank={rank!r} and embeddings {sizes or 'none'}"
         )
-    structures = find_structures(model)
-    keep = {s.name: np.ones(s.groups, bool) for s in structures}
     if verbose:
         for name, error in errors.items():
             print(f"{name}: relative error {error:.3f}")
-    return rebuilt_by(model, structures, keep, replacements)
+    return rebuilt_by(model, find_structures(model), None, replacements, others_stay=True)
 
 
 def embeddings_of(model: keras.Model) -> dict[str, keras.Layer]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfprune.embeddings.tokenizers import always_kept, size_of, used_by, with_tokens
 from tfprune.factorized_embedding import FactorizedEmbedding
@@ -59,10 +58,11 @@ def trim_vocabulary(
     if not used.any():
         raise ValueError("`corpus` must hold text. Received: none")
     kept = used | always_kept(tokenizer)
-    # The other structures are named, and stay whole, so that gates over them are not lost.
-    others = list(find_structures(model))
-    keep = {s.name: np.ones(s.groups, bool) for s in others} | {s.name: kept for s in rows}
-    return rebuilt_by(model, Structures([*others, *rows]), keep), with_tokens(tokenizer, kept)
+    # The other structures are there too, so that gates over them are not lost.
+    structures = Structures([*find_structures(model), *rows])
+    keep = {s.name: kept for s in rows}
+    small = rebuilt_by(model, structures, keep, others_stay=True)
+    return small, with_tokens(tokenizer, kept)
 
 
 class VocabularyRows(Structure):

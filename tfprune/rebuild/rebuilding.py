@@ -73,7 +73,11 @@ def rebuild(
 
 
 def rebuilt_by(
-    model: keras.Model, structures: Structures, keep, replacements: Mapping | None = None
+    model: keras.Model,
+    structures: Structures,
+    keep,
+    replacements: Mapping | None = None,
+    others_stay: bool = False,
 ) -> keras.Model:
     """`rebuild` for structures that are at hand, of whatever kind they are.
 
@@ -82,7 +86,11 @@ def rebuilt_by(
         structures: What may be cut.
         keep: As in `rebuild`.
         replacements: As in `Plan`.
+        others_stay: Whether structures that `keep` does not name stay whole, whatever their
+            weights; gates over them are folded all the same.
     """
+    if others_stay:
+        keep = {s.name: np.ones(s.groups, bool) for s in structures} | dict(keep or {})
     plan = Plan(structures, keep, replacements)
     if is_plain(model):
         return GraphRebuilder(plan).rebuild(model)
