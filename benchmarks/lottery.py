@@ -24,7 +24,8 @@ import tfprune
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning
 from tfprune.datasets import libreoffice_help
 from tfprune.files import whole
-from tfprune.plots import pareto, rounds
+from tfprune.plots import pareto
+from tfprune.plots import rounds as draw_rounds
 from tfprune.translation import batches, export_translator, paired_bootstrap, words_per_second
 from tfprune.translation.recipe import Recipe
 
@@ -41,7 +42,7 @@ class Experiment:
     def __init__(self, decoder, folder, scale):
         self.decoder = decoder
         self.recipe = Recipe(
-            libreoffice_help("en", "de", interface_strings=True),
+            libreoffice_help("en", "de"),
             folder,
             {
                 "encoder_layers": 6,
@@ -53,10 +54,10 @@ class Experiment:
                 "decoder": decoder,
             },
             vocabulary_size=2000,
-            max_length=64,
+            max_words=15,
             pretrain_epochs=round(4 * scale),  # To the late-resetting checkpoint.
             prune_epochs=0,
-            converge_epochs=round(14 * scale),
+            converge_epochs=round(8 * scale),
             callbacks=lambda stage, epochs: [Log(stage)],
         )
         self.folder = self.recipe.folder
@@ -97,23 +98,29 @@ class Experiment:
     def some(self):
         """A part of the training batches to score heads on, without shuffling."""
         pairs = self.recipe.train_pairs[:600]
-        return batches(pairs, self.recipe.vocabulary(), max_length=64, shuffle=False)
+        return batches(
+            pairs, self.recipe.vocabulary(), max_length=self.recipe.max_length, shuffle=False
+        )
 
     def search(self):
-        """The rounds of the lottery, one epoch each; kept beside the models."""
+        """The rounds of the lottery, half an epoch each; kept beside the models."""
         path = self.folder / "search.json"
         if not path.exists():
             (self.folder / "search.keras").unlink(missing_ok=True)
+            steps = len(self.recipe.batches())
+            round_length = math.ceil(steps / 2)
             lottery = HeadLottery(
                 tfprune.Sparsity(max(SHARES) / 100),
                 HEADS_PER_ROUND,
                 data=self.some(),
                 structures=[PRUNED[self.decoder]],
                 start=0,
+                round_length=round_length,
             )
             structures = tfprune.find_structures(self.recipe.pretrained())
             heads = sum(s.groups for s in structures.select([PRUNED[self.decoder]]))
-            epochs = math.ceil(heads * max(SHARES) / 100 / HEADS_PER_ROUND) + 1
+            rounds = math.ceil(heads * max(SHARES) / 100 / HEADS_PER_ROUND)
+            epochs = math.ceil(rounds * round_length / steps) + 1
             done = self.recipe.pretrain_epochs
             self.recipe.stage("search", self.recipe.pretrained, epochs, done, [lottery])
             history = {
@@ -193,7 +200,7 @@ def report(work, made, pairs):
             "vocabulary": recipe.vocabulary_size,
             "epochs": {
                 "checkpoint": recipe.pretrain_epochs,
-                "round": 1,
+                "round": 0.5,
                 "convergence": recipe.converge_epochs,
             },
         },
@@ -220,7 +227,7 @@ def report(work, made, pairs):
     if results["rounds"]:
         whole_model = {n: rows["dense"]["groups"][n] for n in results["rounds"][0]["left"]}
         history = [whole_model, *(row["left"] for row in results["rounds"])]
-        rounds(history, out / f"{stem}_rounds.png")
+        draw_rounds(history, out / f"{stem}_rounds.png")
 
 
 def table(results):
@@ -234,7 +241,7 @@ def table(results):
         f"{sizes['decoder_layers']} decoder layers ({sizes['decoder']})",
         "",
         f"English to German help text, {sizes['test_pairs']} test sentences; "
-        f"{sizes['epochs']['checkpoint']} epochs to the checkpoint, one for each round, "
+        f"{sizes['epochs']['checkpoint']} epochs to the checkpoint, half of one for each round, "
         f"{sizes['epochs']['convergence']} of convergence; {in_words(results)}; LiteRT on one "
         "thread.",
         f"{results['signatures'][0]}; {results['signatures'][1]}.",

@@ -20,7 +20,7 @@ from machine import about, in_words
 
 import tfprune
 from tfprune import criteria
-from tfprune.callbacks import HardConcreteGates, ImportancePruning, MovementPruning
+from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning, MovementPruning
 from tfprune.datasets import movie_reviews
 from tfprune.files import whole
 from tfprune.plots import curves, survivors
@@ -39,11 +39,17 @@ METHODS = {
     "importance": lambda target, dev: ImportancePruning(
         target=target, data=dev, rounds=4, start=0.25, stop=0.5, verbose=0
     ),
+    "heads": lambda target, dev: ImportancePruning(
+        "heads", target, dev, rounds=4, start=0.25, stop=0.5, verbose=0
+    ),
     "hard_concrete": lambda target, dev: HardConcreteGates(target=target, stop=0.6, verbose=0),
     "struct": lambda target, dev: MovementPruning("struct", target=target, verbose=0),
     "hybrid": lambda target, dev: MovementPruning("hybrid", target=target, verbose=0),
     "hybrid_filled": lambda target, dev: MovementPruning("hybrid_filled", target=target, verbose=0),
 }
+EVERYWHERE = [name for name in METHODS if name != "heads"]
+# Of the heads alone: by importance in a fit, and by the lottery before one.
+HEADS = ("lottery-0.5", "heads-0.5", "lottery-0.75", "heads-0.75")
 
 
 class Experiment(Classification):
@@ -63,13 +69,31 @@ class Experiment(Classification):
             self.save(tfprune.rebuild(model) if callback is not None else model, name)
         return self.load(name)
 
+    def ticket(self, share):
+        """The pretrained classifier without the heads that lose the lottery, not yet fine-tuned."""
+        model = self.fresh()
+        search = plain(model)
+        data = self.batches(self.text.train, shuffle=True)
+        # A quarter of an epoch for each round; the checkpoint are the pretrained weights.
+        lottery = HeadLottery(
+            tfprune.Sparsity(share),
+            heads_per_round=6,
+            data=self.batches(self.text.dev),
+            start=0,
+            round_length=len(data) // 4,
+        )
+        self.compile(search, self.epochs * len(data))
+        search.fit(data, epochs=10, verbose=0, callbacks=[lottery])
+        print(lottery.table(), flush=True)
+        return tfprune.rebuild(model)
+
     def accuracy(self, name, model):
         """On the test set."""
         return self.score(name, model, self.batches(self.text.test))
 
 
 def train(work, name):
-    """One run by its name, such as `struct-0.5+teacher` or `layers-3`."""
+    """One run by its name, such as `struct-0.5+teacher`, `layers-3` or `lottery-0.5`."""
     if name == "dense":
         return work.run(name, work.fresh)
     method, _, teacher = name.partition("+")
@@ -77,6 +101,8 @@ def train(work, name):
     taught_by = train(work, "dense") if teacher else None
     if method == "layers":
         return work.run(name, lambda: work.fresh(int(amount)), teacher=taught_by)
+    if method == "lottery":
+        return work.run(name, lambda: work.ticket(float(amount)), teacher=taught_by)
     target = tfprune.Sparsity(float(amount))
     callback = METHODS[method](target, work.batches(work.text.dev))
     return work.run(name, work.fresh, callback, taught_by)
@@ -90,7 +116,7 @@ def names(options):
         for suffix in ("", "+teacher"):
             wanted.append(f"layers-{round(6 * (1 - sparsity))}{suffix}")
             wanted += [f"{method}-{share}{suffix}" for method in options.methods]
-    return list(dict.fromkeys(wanted))
+    return list(dict.fromkeys([*wanted, *HEADS]))
 
 
 def report(work, runs):
@@ -207,7 +233,7 @@ def table(results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=EVERYWHERE)
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.5, 0.3, 0.7])
     parser.add_argument("--runs", nargs="+", help="names of runs, instead of methods")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
