@@ -42,7 +42,8 @@ class HardConcreteGates(GatedPruning):
         groups: Names of groups of examples, such as languages: each gets gates of its own over the
             weights that all share, and meets the target by itself. What `fit` is given then holds
             the number of each example's group, as in `tfprune.gates.Subnetworks`. The gates stay on
-            the model, and `tfprune.rebuild(model, group="de")` cuts out the network of one.
+            the model, and `tfprune.rebuild(model, group="de")` cuts out the network of one; a file
+            saved from the model holds the shared weights alone.
         group_entry: The entry of `x` that holds the numbers.
         diversity: With `groups`, λ of a penalty on what their networks have in common:
             `λ ‖P ⊙ (GᵀG) ⊙ (1 − I)‖`, where an entry of `GᵀG` is the share of the weights that two

@@ -150,6 +150,33 @@ def test_gates_are_drawn_for_each_name():
     assert len({tuple(row) for row in drawn}) == 3
 
 
+def test_a_file_holds_the_weights_alone(tmp_path):
+    model = transformer()
+    randomize(model)
+    before = model.predict(X, verbose=0)
+    gated(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), before)
+
+
+def test_half_precision_within_its_own_error():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = transformer()
+    finally:
+        keras.config.set_dtype_policy(before)
+    randomize(model)
+    gates = gated(model)
+    assert {gate.fixed.dtype for gate in gates} == {"float32"}
+    together = model.predict({"x": X, "language": NUMBERS}, verbose=0).astype("float32")
+    for i, name in enumerate(NAMES):
+        alone = tfprune.rebuild(model, group=name).predict(X, verbose=0).astype("float32")
+        mine = i == NUMBERS
+        np.testing.assert_allclose(together[mine], alone[mine], atol=0.05)
+
+
 def test_taking_the_gates_off_gives_the_model_back():
     model = transformer()
     randomize(model)
