@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import tfprune
-from tests.models import noise, randomize, transformer
+from tests.models import Killed, noise, randomize, transformer
 from tfprune.callbacks import DynamicSparsity, HardConcreteGates
 from tfprune.callbacks.by_group import Diversity, examples_of, prior_over_pairs
 from tfprune.gates import HardConcrete, Subnetworks, attach, gates_of, subnetworks_of
@@ -161,6 +161,22 @@ def test_each_group_is_ranked_on_its_own_examples():
         assert name in NAMES
     rankings = ops.convert_to_numpy(every.gates[0].opens_at)
     assert not np.array_equal(rankings[0], rankings[1])
+
+
+def test_killed_and_resumed_is_not_killed(tmp_path):
+    def run(folder, *more):
+        model = compiled()
+        every = DynamicSparsity([1.0, 0.5], data=(X, Y), groups=NAMES, verbose=0)
+        fit(model, every, keras.callbacks.BackupAndRestore(folder), *more, epochs=4)
+        return model
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", Killed(2))
+    resumed, whole = run(tmp_path / "killed"), run(tmp_path / "whole")
+    for name in NAMES:
+        first, second = (tfprune.rebuild(m, size=0.5, group=name) for m in (resumed, whole))
+        for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_the_frontier_is_that_of_one_group():

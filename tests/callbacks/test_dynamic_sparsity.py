@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.models import assert_same, noise, outputs, randomize, transformer
+from tests.models import Killed, assert_same, noise, outputs, randomize, transformer
 from tfprune.callbacks import DynamicSparsity
 from tfprune.gates import gates_of
 from tfprune.gates.dynamic import at_size
@@ -72,11 +72,6 @@ def test_without_data_the_ranking_is_by_magnitude():
 
 @pytest.mark.parametrize("train_gates", [False, True])
 def test_killed_and_resumed_is_not_killed(tmp_path, train_gates):
-    class Kill(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise KeyboardInterrupt
-
     def run(folder, *more):
         model = compiled()
         every = DynamicSparsity(SIZES, data=(X, Y), train_gates=train_gates, verbose=0)
@@ -85,7 +80,7 @@ def test_killed_and_resumed_is_not_killed(tmp_path, train_gates):
 
     whole = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", Kill())
+        run(tmp_path / "killed", Killed(2))
     resumed = run(tmp_path / "killed")
     for a, b in zip(gates_of(whole), gates_of(resumed), strict=True):
         np.testing.assert_allclose(np.array(a.opens_at), np.array(b.opens_at), rtol=1e-4)
@@ -115,14 +110,9 @@ def test_a_second_fit_begins_anew_and_a_saved_file_has_no_gates(tmp_path):
 
 
 def test_an_interrupted_fit_can_be_followed_by_another():
-    class Stop(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 1:
-                raise KeyboardInterrupt
-
     model = compiled()
     with pytest.raises(KeyboardInterrupt):
-        fit(model, DynamicSparsity(SIZES, data=(X, Y), verbose=0), Stop())
+        fit(model, DynamicSparsity(SIZES, data=(X, Y), verbose=0), Killed(1))
     fit(model, DynamicSparsity(SIZES, data=(X, Y), verbose=0))
     assert share(tfprune.rebuild(model, size=0.5), model) == pytest.approx(0.5, abs=0.03)
 

@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 import tfprune
-from tests.models import assert_same, noise, outputs, randomize
+from tests.models import Killed, assert_same, noise, outputs, randomize
 from tfprune import criteria
 from tfprune.callbacks import HeadLottery
 from tfprune.callbacks.optimizer_slots import slots
@@ -118,11 +118,6 @@ def test_the_small_model_has_the_heads_that_won_and_trains_on():
 @pytest.mark.parametrize("killed_at", [1, 2, 3])
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_killed_and_resumed_is_not_killed(tmp_path, killed_at, order):
-    class Kill(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == killed_at:
-                raise KeyboardInterrupt
-
     def make():
         return HeadLottery(tfprune.Sparsity(0.75), 2, data=X, monitor="loss", verbose=0)
 
@@ -134,7 +129,7 @@ def test_killed_and_resumed_is_not_killed(tmp_path, killed_at, order):
     fit(whole, lottery)
     killed = compiled()
     with pytest.raises(KeyboardInterrupt):
-        fit(killed, *callbacks(make()), Kill())
+        fit(killed, *callbacks(make()), Killed(killed_at))
     resumed, again = compiled(), make()
     fit(resumed, *callbacks(again))
 
@@ -269,14 +264,9 @@ def test_a_loss_that_is_no_number_is_said():
 
 
 def test_an_interrupted_search_can_be_followed_by_another():
-    class Stop(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise KeyboardInterrupt
-
     model = compiled()
     with pytest.raises(KeyboardInterrupt):
-        fit(model, HeadLottery(tfprune.Sparsity(0.5), 2, data=X, verbose=0), Stop())
+        fit(model, HeadLottery(tfprune.Sparsity(0.5), 2, data=X, verbose=0), Killed(2))
     lottery = HeadLottery(tfprune.Sparsity(0.75), 2, data=X, verbose=0)
     fit(model, lottery)
     assert sum(lottery.rounds[-1]["left"].values()) == 2

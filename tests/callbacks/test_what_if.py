@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.models import assert_same, noise, outputs, randomize, transformer
+from tests.models import Killed, assert_same, noise, outputs, randomize, transformer
 from tfprune.callbacks import HardConcreteGates, ImportancePruning, MovementPruning
 from tfprune.gates import HardConcrete, attach, gates_of
 from tfprune.schedules import Epoch, Plateau
@@ -91,14 +91,9 @@ def test_a_loss_that_is_no_number_is_said(method):
 
 @each
 def test_an_interrupted_fit_can_be_followed_by_another(method):
-    class Stop(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 1:
-                raise KeyboardInterrupt
-
     model = compiled()
     with pytest.raises(KeyboardInterrupt):
-        fit(model, METHODS[method](target=tfprune.Sparsity(0.5)), Stop())
+        fit(model, METHODS[method](target=tfprune.Sparsity(0.5)), Killed(1))
     pruning = METHODS[method](target=tfprune.Sparsity(0.5))
     fit(model, pruning)
     assert gates_of(model) is None
@@ -178,11 +173,6 @@ def test_a_fit_too_short_for_the_schedule_still_meets_the_target(method):
 
 @each
 def test_killed_and_resumed_is_not_killed(method, tmp_path):
-    class Kill(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise KeyboardInterrupt
-
     def run(folder, *more):
         model = compiled()
         pruning = METHODS[method](target=tfprune.Sparsity(0.5), start=Epoch(1))
@@ -193,7 +183,7 @@ def test_killed_and_resumed_is_not_killed(method, tmp_path):
 
     whole = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", Kill())
+        run(tmp_path / "killed", Killed(2))
     assert_same(outputs(whole, X), outputs(run(tmp_path / "killed"), X), 1e-4)
 
 
