@@ -10,6 +10,7 @@ import numpy as np
 from tfprune.callbacks.distillers import add_penalties, is_distiller, remove_penalties
 from tfprune.callbacks.optimizer_slots import clear_slots, innermost
 from tfprune.callbacks.pressure import attach, detach
+from tfprune.model_parts import forget_compiled
 from tfprune.schedules import Clock, Plateau, when
 from tfprune.structures import Structures, find_structures
 
@@ -153,6 +154,7 @@ class PruningCallback(keras.callbacks.Callback):
         except BaseException:
             self._take_off()
             raise
+        forget_compiled(model)
 
     def _check_model(self, model):
         if not self.subject.built:
@@ -229,7 +231,7 @@ class PruningCallback(keras.callbacks.Callback):
         detach(self.subject)
         if is_distiller(self.model):
             remove_penalties(self.model)
-        self.model.train_function = None  # It reads variables that are gone.
+        forget_compiled(self.model)  # They read variables that are gone.
 
     def _iterations(self) -> int:
         # Not `iterations`: with gradient accumulation that is no number of batches.

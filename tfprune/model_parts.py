@@ -23,22 +23,42 @@ def variables_scope(model: keras.Model):
 def add_part(model: keras.Model, name: str, part: keras.Layer) -> None:
     """Makes a layer an attribute of a model that is built already."""
     vars(part)[_MARK] = True
-    with _open(model):
-        setattr(model, name, part)
+    holder = _holder(model)
+    with _open(holder):
+        setattr(holder, name, part)
+    if holder is not model:
+        vars(model)[name] = part
 
 
 def remove_part(model: keras.Model, name: str) -> None:
     """Undoes `add_part`."""
     part = getattr(model, name)
-    with _open(model):
-        delattr(model, name)
-        model._tracker.untrack(part)
+    holder = _holder(model)
+    with _open(holder):
+        delattr(holder, name)
+        holder._tracker.untrack(part)
+    vars(model).pop(name, None)
+
+
+def _holder(model):
+    """What tracks a part. A Sequential model has no variables but those of its layers."""
+    return model._layers[0] if isinstance(model, keras.Sequential) else model
 
 
 def own_children(layer: keras.Layer) -> list[keras.Layer]:
     """The layers one level inside a layer, without the parts that were added."""
     inside = layer._flatten_layers(include_self=False, recursive=False)
     return [x for x in inside if _MARK not in vars(x)]
+
+
+def forget_compiled(model: keras.Model) -> None:
+    """Lets Keras compile `fit`, `evaluate` and `predict` anew: what the layers compute has changed.
+
+    Otherwise a model that was evaluated before would go on giving what it gave then.
+    """
+    for name in ("train_function", "test_function", "predict_function"):
+        if getattr(model, name, None) is not None:
+            setattr(model, name, None)
 
 
 @contextmanager

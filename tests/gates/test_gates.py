@@ -240,3 +240,21 @@ def test_bad_input():
     bias = next(s for s in structures[0].slices if s.attribute == "bias")
     with pytest.raises(ValueError, match="`share`"):
         BlockScores(structures[0], bias)
+
+
+def test_what_was_compiled_before_is_compiled_anew():
+    model = randomize(transformer())
+    model.compile(loss="mse")
+    y = noise(4, 3, 3, seed=5)
+    before = model.predict(X, verbose=0), model.evaluate(X, y, verbose=0)
+    gates = attach(model, gates_for(model, HardConcrete))
+    for gate in gates:
+        gate.fix(np.linspace(0, 1, gate.structure.groups).astype("float32"))
+    (gated,) = outputs(model, X)
+    np.testing.assert_allclose(model.predict(X, verbose=0), gated, rtol=1e-4, atol=1e-5)
+    expected = np.mean((gated - y) ** 2)
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(expected, rel=1e-4)
+    assert expected != pytest.approx(before[1], rel=1e-2)
+    detach(model)
+    np.testing.assert_allclose(model.predict(X, verbose=0), before[0], rtol=1e-5, atol=1e-6)
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(before[1], rel=1e-5)

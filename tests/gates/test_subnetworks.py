@@ -188,6 +188,20 @@ def test_taking_the_gates_off_gives_the_model_back():
     np.testing.assert_array_equal(model.predict(X, verbose=0), before)
 
 
+def test_each_group_is_evaluated_on_its_own_network():
+    model = transformer()
+    randomize(model)
+    gated(model)
+    model.compile(loss="mse")
+    y = noise(5, 3, 3, seed=7)
+    for name in NAMES:  # One after the other, though Keras compiles `evaluate` once.
+        small = tfprune.rebuild(model, group=name)
+        small.compile(loss="mse")
+        with at_group(model, name):
+            loss = model.evaluate(X, y, verbose=0)
+        assert loss == pytest.approx(small.evaluate(X, y, verbose=0), rel=1e-4)
+
+
 def test_one_network_can_be_multiplied_into_the_weights():
     model = transformer()
     randomize(model)

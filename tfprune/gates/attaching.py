@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from tfprune.gates.gate import Gate
-from tfprune.model_parts import add_part, remove_part
+from tfprune.model_parts import add_part, forget_compiled, remove_part
 
 _ATTRIBUTE = "pruning_gates"
 
@@ -77,6 +77,7 @@ def attach(model: keras.Model, gates: Sequence[Gate]) -> Gates:
         gate.lay()
     if held.subnetworks is not None:
         held.subnetworks.listen(model)
+    forget_compiled(model)
     return held
 
 
@@ -96,6 +97,7 @@ def detach(model: keras.Model, fold: bool = False) -> None:
     if held.subnetworks is not None:
         held.subnetworks.ignore(model)
     remove_part(model, _ATTRIBUTE)
+    forget_compiled(model)
 
 
 def gates_of(model: keras.Model) -> Gates | None:

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from tfprune.model_parts import forget_compiled
+
 
 class Subnetworks:
     """Says which subnetwork each example of a batch goes through; all gates of a model read it.
@@ -184,5 +186,10 @@ def at_group(model: keras.Model, name: str | None):
             "`group` needs a model that was trained with a callback that was given `groups`, and "
             f"still carries its gates. Received: group={name!r} and a model without"
         )
-    with subnetworks.choose(name):
-        yield
+    # Which one is chosen is compiled in.
+    forget_compiled(model)
+    try:
+        with subnetworks.choose(name):
+            yield
+    finally:
+        forget_compiled(model)
