@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops, tree
+from keras import tree
 
 from tfprune.gates import Subnetworks
+from tfprune.gates.penalties import prior_over_pairs
 
 
 def asked_for(groups, entry: str, diversity: float, families):
@@ -34,70 +35,6 @@ def asked_for(groups, entry: str, diversity: float, families):
             raise ValueError("`diversity` and `families` are about `groups`, which is not given.")
         return None, None
     return Subnetworks(groups, entry), prior_over_pairs(tuple(groups), families)
-
-
-def prior_over_pairs(names: Sequence[str], families) -> np.ndarray:
-    """Which pairs of subnetworks are to differ: all, but for those of one family.
-
-    Args:
-        names: The subnetworks.
-        families: Families, each a list of names; what is in none is a family of its own.
-
-    Returns:
-        P, an array `(names, names)` of 0 (need not differ) and 1.
-
-    Raises:
-        ValueError: If a family holds an unknown name.
-
-    Source: Li et al., 2022, section 4.2.1, equation 12.
-    """
-    prior = np.ones((len(names), len(names)), "float32")
-    for family in families or ():
-        unknown = {family} if isinstance(family, str) else set(family) - set(names)
-        if unknown:
-            raise ValueError(
-                f"`families` must be lists of names out of {', '.join(map(repr, names))}. "
-                f"Received: {families!r}"
-            )
-        members = [list(names).index(name) for name in family]
-        prior[np.ix_(members, members)] = 0.0
-    np.fill_diagonal(prior, 0.0)
-    return prior
-
-
-class Diversity(keras.regularizers.Regularizer):
-    """`λ ‖P ⊙ (GᵀG) ⊙ (1 − I)‖`: how much the subnetworks have in common.
-
-    G holds the chance of each group of weights to be open in each subnetwork, weighted so that an
-    entry of `GᵀG` is the share of all weights that two subnetworks both use, 0 to 1. The norm is
-    Frobenius's.
-
-    Args:
-        gates: The gates, which have `subnetworks`; λ is the last number of their `pressure`.
-        prior: P, as `prior_over_pairs` gives it.
-
-    Source: Li et al., 2022, section 4.2.1, equation 12.
-    """
-
-    def __init__(self, gates, prior: np.ndarray):
-        self.gates = gates
-        self.prior = prior
-
-    def in_common(self):
-        """`GᵀG`, a tensor `(names, names)`."""
-        total = sum(gate.structure.weights for gate in self.gates)
-        each = [g.expected() * (g.structure.group_size / total) ** 0.5 for g in self.gates]
-        g = ops.concatenate(each, axis=1)
-        return ops.matmul(g, ops.transpose(g))
-
-    def __call__(self, _):
-        """The penalty, a scalar."""
-        squares = ops.sum(ops.square(self.prior * self.in_common()))
-        return self.gates.pressure[4] * ops.sqrt(squares + 1e-12)
-
-    def get_config(self):
-        """Nothing: a model saved during training loads without it."""
-        return {}
 
 
 def examples_of(data: Any, subnetworks: Subnetworks, name: str) -> Any:

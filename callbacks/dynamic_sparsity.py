@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
-from tfprune.callbacks.by_group import Diversity, asked_for, examples_of
+from tfprune.callbacks.by_group import asked_for, examples_of
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.callbacks.scoring import checked_criterion, score
 from tfprune.choosing import binned, opening_sizes
 from tfprune.gates import DynamicGate, Size
 from tfprune.gates.dynamic import at_size
+from tfprune.gates.penalties import Diversity, SizeGap
 from tfprune.regularizers import checked_strength
 
 
@@ -251,32 +251,3 @@ class DynamicSparsity(GatedPruning):
                 }
             whose = "" if name is None else f" of {name}"
             self._print_table(f"groups in each size{whose}", columns)
-
-
-class SizeGap(keras.regularizers.Regularizer):
-    """`λ Σ |expected size - t|`, over subnetworks, with t the size of the present step.
-
-    Args:
-        gates: The gates; λ is the first number of their `pressure`.
-        size: What holds t.
-
-    Source: Li et al., 2022, section 4.2.1, equation 11.
-    """
-
-    def __init__(self, gates, size):
-        self.gates = gates
-        self.size = size
-
-    def __call__(self, _):
-        """The penalty, a scalar."""
-        weights = [g.structure.group_size * g.structure.groups for g in self.gates]
-        parts = [
-            g.structure.group_size * ops.sum(g.expected(), axis=-1) / sum(weights)
-            for g in self.gates
-        ]
-        gap = sum(parts) - ops.convert_to_tensor(self.size.size)
-        return self.gates.pressure[0] * ops.sum(ops.abs(gap))
-
-    def get_config(self):
-        """Nothing: a model saved during training loads without it."""
-        return {}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import keras
 import numpy as np
 from keras import ops
 
-from tfprune.callbacks.by_group import Diversity, asked_for
+from tfprune.callbacks.by_group import asked_for
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.gates import HardConcrete
+from tfprune.gates.penalties import Diversity, SizePenalty
 from tfprune.regularizers import checked_strength
 from tfprune.targets import Target
 
@@ -195,44 +195,3 @@ class HardConcreteGates(GatedPruning):
             # One that the target spares although it is shut opens a little, to be trained on.
             value = np.maximum(ops.convert_to_numpy(gate.free()), 0.01)
             gate.fix(np.where(keep[gate.structure.name], value, 0.0).astype("float32"))
-
-
-class SizePenalty(keras.regularizers.Regularizer):
-    """A penalty on the expected size of all gates.
-
-    Each gate counts in proportion to the weights of its group: a head of size k as 4k, a unit as 2,
-    as in Li et al.
-
-    Args:
-        gates: The gates; their `pressure` holds limit, multiplier, strength and the range of sizes.
-        size: From the expected number of open groups of each structure to a size.
-        kind: `"size"`: strength times size. `"l1"`: strength times the distance of the size from
-            the limit. `"lagrangian"`: the distance times the multiplier, and half its square times
-            the strength. Of several subnetworks each has its own distance, and the sum counts.
-
-    Source: Li et al., 2022, section 3 and equation 11; Wang et al., 2020, equation 6.
-    """
-
-    def __init__(self, gates, size: Callable, kind: str):
-        self.gates = gates
-        self.size = size
-        self.kind = kind
-
-    def expected_size(self):
-        """The size of what is likely to be open: a scalar, or one number for each subnetwork."""
-        return self.size({g.structure.name: ops.sum(g.expected(), axis=-1) for g in self.gates})
-
-    def __call__(self, _):
-        """The penalty, a scalar."""
-        limit, multiplier, strength, span = (self.gates.pressure[i] for i in range(4))
-        size = self.expected_size()
-        if self.kind == "size":
-            return strength * ops.sum(size)
-        gap = (size - limit) / ops.maximum(span, 1e-12)
-        if self.kind == "l1":
-            return strength * ops.sum(ops.abs(gap))
-        return ops.sum(multiplier * gap + 0.5 * strength * ops.square(gap))
-
-    def get_config(self):
-        """Nothing: a model saved during training loads without it."""
-        return {}

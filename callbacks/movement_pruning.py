@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -13,6 +12,7 @@ from tfprune import criteria
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.callbacks.strengths import checked_strengths, strength_of_each
 from tfprune.gates import BlockScores, MovementScores
+from tfprune.gates.penalties import ScorePenalty
 from tfprune.schedules import cubic
 from tfprune.targets import Target
 
@@ -231,28 +231,3 @@ class MovementPruning(GatedPruning):
                 value = np.where(mask == 0, ops.convert_to_numpy(fresh), value)
             share.variable.assign(value)
             gate.fix(np.ones(gate.scores.shape, "float32"))
-
-
-class ScorePenalty(keras.regularizers.Regularizer):
-    """`λ Σ σ(S)` over the scores of one gate.
-
-    Args:
-        gate: The gate.
-        strengths: Variable `(structures,)` that holds the present λ of each structure.
-        place: The structure's place in it.
-
-    Source: Lagunas et al., 2021, section 3.2.
-    """
-
-    def __init__(self, gate, strengths, place):
-        self.gate = gate
-        self.strengths = strengths
-        self.place = place
-
-    def __call__(self, _):
-        """The penalty, a scalar."""
-        return self.strengths[self.place] * ops.sum(self.gate.expected())
-
-    def get_config(self):
-        """Nothing: a model saved during training loads without it."""
-        return {}

@@ -8,7 +8,7 @@ from keras import ops
 import tfprune
 from tests.models import Killed, noise, randomize, transformer
 from tfprune.callbacks import DynamicSparsity, HardConcreteGates
-from tfprune.callbacks.by_group import Diversity, examples_of, prior_over_pairs
+from tfprune.callbacks.by_group import examples_of
 from tfprune.gates import HardConcrete, Subnetworks, attach, gates_of, subnetworks_of
 
 NAMES = ["en", "de", "es"]
@@ -192,30 +192,6 @@ def test_the_frontier_is_that_of_one_group():
 
 
 # -- parts -----------------------------------------------------------------------------------------
-
-
-def test_diversity_is_that_of_the_equation():
-    model = transformer()
-    structures = [*tfprune.find_structures(model)]
-    names = Subnetworks(NAMES)
-    gates = attach(model, [HardConcrete(s, subnetworks=names) for s in structures])
-    rng = np.random.default_rng(0)
-    for gate in gates:
-        gate.scores.assign(rng.normal(size=gate.shape))
-    gates.pressure.assign([0, 0, 0, 0, 2.5])
-    prior = prior_over_pairs(NAMES, [["en", "es"]])
-    np.testing.assert_array_equal(prior, [[0, 1, 0], [1, 0, 1], [0, 1, 0]])
-    total = 0.0
-    weights = sum(s.weights for s in structures)
-    for i in range(3):
-        for j in range(3):
-            common = 0.0
-            for gate in gates:
-                chance = 1 / (1 + np.exp(-(np.array(gate.scores) - 2 / 3 * np.log(0.1 / 1.1))))
-                common += np.sum(chance[i] * chance[j]) * gate.structure.group_size / weights
-            total += (prior[i, j] * common) ** 2
-    penalty = float(ops.convert_to_numpy(Diversity(gates, prior)(None)))
-    assert penalty == pytest.approx(2.5 * np.sqrt(total), rel=1e-5)
 
 
 class Batches(keras.utils.PyDataset):

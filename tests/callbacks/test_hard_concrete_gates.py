@@ -5,8 +5,7 @@ import pytest
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.callbacks import HardConcreteGates
-from tfprune.callbacks.hard_concrete_gates import SizePenalty
-from tfprune.gates import HardConcrete, attach, gates_of
+from tfprune.gates import gates_of
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 
@@ -92,32 +91,6 @@ def test_a_model_saved_in_between_loads_plainly(tmp_path):
     for epoch in (1, 4):
         loaded = keras.saving.load_model(tmp_path / f"{epoch}.keras")
         assert len(loaded.weights) == len(model.weights)
-
-
-@pytest.mark.parametrize("kind", ["size", "l1", "lagrangian"])
-def test_the_penalty_is_that_of_the_equation(kind):
-    model = randomize(transformer(units=24), 0)
-    structures = tfprune.find_structures(model)
-    gates = attach(model, [HardConcrete(s) for s in structures])
-    draw = np.random.default_rng(0)
-    total = weights = 0.0
-    for gate in gates:
-        alpha = draw.normal(size=gate.structure.groups)
-        gate.scores.assign(alpha)
-        likely = 1 / (1 + np.exp(-(alpha - 2 / 3 * np.log(0.1 / 1.1))))
-        total += gate.structure.group_size * likely.sum()
-        weights += gate.structure.weights
-    size = total / weights
-    limit, multiplier, strength = 0.3, 1.7, 4.0
-    gates.pressure.assign([limit, multiplier, strength, 1.0, 0.0])
-    expected = {
-        "size": strength * size,
-        "l1": strength * abs(size - limit),
-        "lagrangian": multiplier * (size - limit) + strength / 2 * (size - limit) ** 2,
-    }
-    cost = tfprune.Sparsity(0.0).cost(model, structures)
-    got = float(keras.ops.convert_to_numpy(SizePenalty(gates, cost, kind)(None)))
-    assert got == pytest.approx(expected[kind], rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -123,18 +123,6 @@ def test_strength_alone_masks():
     assert by_part["ffn_in"] == strong["ffn_in"] and by_part["attention"] == none["attention"]
 
 
-def test_the_penalty_is_that_of_the_equation():
-    from tfprune.callbacks.movement_pruning import ScorePenalty
-
-    (structure,) = tfprune.find_structures(randomize(transformer())).select(["ffn"])
-    gate = MovementScores(structure, score_scale=3.0)
-    raw = noise(12)
-    gate.scores.assign(raw)
-    strengths = keras.Variable([0.0, 0.7])
-    got = float(ops.convert_to_numpy(ScorePenalty(gate, strengths, 1)(None)))
-    assert got == pytest.approx(0.7 * np.sum(1 / (1 + np.exp(-3 * raw))), rel=1e-5)
-
-
 def test_strengths_of_a_decoder_and_of_heads():
     from tfprune.translation import student
 

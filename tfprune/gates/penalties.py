@@ -1,0 +1,160 @@
+"""Penalties on gates: on the size they leave, on their scores, on what subnetworks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+
+class GatePenalty(keras.regularizers.Regularizer):
+    """Base of the penalties on gates; the variable they are laid on only carries them."""
+
+    def get_config(self):
+        """Nothing: a model saved during training loads without it."""
+        return {}
+
+
+class SizePenalty(GatePenalty):
+    """A penalty on the expected size of all gates.
+
+    Each gate counts in proportion to the weights of its group: a head of size k as 4k, a unit as 2,
+    as in Li et al.
+
+    Args:
+        gates: The gates; their `pressure` holds limit, multiplier, strength and the range of sizes.
+        size: From the expected number of open groups of each structure to a size.
+        kind: `"size"`: strength times size. `"l1"`: strength times the distance of the size from
+            the limit. `"lagrangian"`: the distance times the multiplier, and half its square times
+            the strength. Of several subnetworks each has its own distance, and the sum counts.
+
+    Source: Li et al., 2022, section 3 and equation 11; Wang et al., 2020, equation 6.
+    """
+
+    def __init__(self, gates, size: Callable, kind: str):
+        self.gates = gates
+        self.size = size
+        self.kind = kind
+
+    def expected_size(self):
+        """The size of what is likely to be open: a scalar, or one number for each subnetwork."""
+        return self.size({g.structure.name: ops.sum(g.expected(), axis=-1) for g in self.gates})
+
+    def __call__(self, _):
+        """The penalty, a scalar."""
+        limit, multiplier, strength, span = (self.gates.pressure[i] for i in range(4))
+        size = self.expected_size()
+        if self.kind == "size":
+            return strength * ops.sum(size)
+        gap = (size - limit) / ops.maximum(span, 1e-12)
+        if self.kind == "l1":
+            return strength * ops.sum(ops.abs(gap))
+        return ops.sum(multiplier * gap + 0.5 * strength * ops.square(gap))
+
+
+class SizeGap(GatePenalty):
+    """`λ Σ |expected size - t|`, over subnetworks, with t the size of the present step.
+
+    Args:
+        gates: The gates; λ is the first number of their `pressure`.
+        size: What holds t.
+
+    Source: Li et al., 2022, section 4.2.1, equation 11.
+    """
+
+    def __init__(self, gates, size):
+        self.gates = gates
+        self.size = size
+
+    def __call__(self, _):
+        """The penalty, a scalar."""
+        weights = [g.structure.group_size * g.structure.groups for g in self.gates]
+        parts = [
+            g.structure.group_size * ops.sum(g.expected(), axis=-1) / sum(weights)
+            for g in self.gates
+        ]
+        gap = sum(parts) - ops.convert_to_tensor(self.size.size)
+        return self.gates.pressure[0] * ops.sum(ops.abs(gap))
+
+
+class ScorePenalty(GatePenalty):
+    """`λ Σ σ(S)` over the scores of one gate.
+
+    Args:
+        gate: The gate.
+        strengths: Variable `(structures,)` that holds the present λ of each structure.
+        place: The structure's place in it.
+
+    Source: Lagunas et al., 2021, section 3.2.
+    """
+
+    def __init__(self, gate, strengths, place):
+        self.gate = gate
+        self.strengths = strengths
+        self.place = place
+
+    def __call__(self, _):
+        """The penalty, a scalar."""
+        return self.strengths[self.place] * ops.sum(self.gate.expected())
+
+
+class Diversity(GatePenalty):
+    """`λ ‖P ⊙ (GᵀG) ⊙ (1 − I)‖`: how much the subnetworks have in common.
+
+    G holds the chance of each group of weights to be open in each subnetwork, weighted so that an
+    entry of `GᵀG` is the share of all weights that two subnetworks both use, 0 to 1. The norm is
+    Frobenius's.
+
+    Args:
+        gates: The gates, which have `subnetworks`; λ is the last number of their `pressure`.
+        prior: P, as `prior_over_pairs` gives it.
+
+    Source: Li et al., 2022, section 4.2.1, equation 12.
+    """
+
+    def __init__(self, gates, prior: np.ndarray):
+        self.gates = gates
+        self.prior = prior
+
+    def in_common(self):
+        """`GᵀG`, a tensor `(names, names)`."""
+        total = sum(gate.structure.weights for gate in self.gates)
+        each = [g.expected() * (g.structure.group_size / total) ** 0.5 for g in self.gates]
+        g = ops.concatenate(each, axis=1)
+        return ops.matmul(g, ops.transpose(g))
+
+    def __call__(self, _):
+        """The penalty, a scalar."""
+        squares = ops.sum(ops.square(self.prior * self.in_common()))
+        return self.gates.pressure[4] * ops.sqrt(squares + 1e-12)
+
+
+def prior_over_pairs(names: Sequence[str], families) -> np.ndarray:
+    """Which pairs of subnetworks are to differ: all, but for those of one family.
+
+    Args:
+        names: The subnetworks.
+        families: Families, each a list of names; what is in none is a family of its own.
+
+    Returns:
+        P, an array `(names, names)` of 0 (need not differ) and 1.
+
+    Raises:
+        ValueError: If a family holds an unknown name.
+
+    Source: Li et al., 2022, section 4.2.1, equation 12.
+    """
+    prior = np.ones((len(names), len(names)), "float32")
+    for family in families or ():
+        unknown = {family} if isinstance(family, str) else set(family) - set(names)
+        if unknown:
+            raise ValueError(
+                f"`families` must be lists of names out of {', '.join(map(repr, names))}. "
+                f"Received: {families!r}"
+            )
+        members = [list(names).index(name) for name in family]
+        prior[np.ix_(members, members)] = 0.0
+    np.fill_diagonal(prior, 0.0)
+    return prior
