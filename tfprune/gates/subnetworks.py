@@ -19,7 +19,10 @@ class Subnetworks:
     A gate made with it has a value for each name and each group of weights, and scales what its
     kernels read, example by example. The number of each example's subnetwork comes with the data,
     as a further entry of `x`: `{"token_ids": …, "language": [0, 2, 1]}`. A model that has an input
-    of that name is given it; from others it is kept, so that they need not know of it.
+    of that name is given it; from others it is kept, so that they need not know of it. On JAX Keras
+    calls a model before callbacks see it, and mixes up several inputs where there is an entry too
+    many: give such a model, and its teacher, an input of that name, `keras.Input((), name=…)`,
+    which nothing needs to read. `tfprune.rebuild(model, group=…)` leaves it out again.
 
     Args:
         names: The names of the subnetworks, by number.
