@@ -208,7 +208,7 @@ class PruningCallback(keras.callbacks.Callback):
         self._watch(step, logs or {})
         if step != self._last_step or self._phase(step) != phase:
             self._look(step)
-        left = {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}
+        left = self._left_in_weights()
         self.history.append(left)
         if logs is not None:
             for kind in self.structures.kinds:
@@ -291,7 +291,10 @@ class PruningCallback(keras.callbacks.Callback):
 
     def groups_left(self) -> dict[str, dict[str, int]]:
         """Title of a column to the number of groups left in each structure."""
-        return {"left": {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}}
+        return {"left": self._left_in_weights()}
+
+    def _left_in_weights(self):
+        return {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}
 
     def _print_summary(self):
         self._print_table("groups left", self.groups_left())

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfprune.datasets.bucketed import each_batch
 from tfprune.gates import Subnetworks
 from tfprune.gates.penalties import prior_over_pairs
 
@@ -37,44 +38,42 @@ def asked_for(groups, entry: str, diversity: float, families):
     return Subnetworks(groups, entry), prior_over_pairs(tuple(groups), families)
 
 
-def examples_of(data: Any, subnetworks: Subnetworks, name: str) -> Any:
-    """The examples of one group.
+def examples_by_group(data: Any, subnetworks: Subnetworks) -> dict[str, Any]:
+    """The examples of each group.
 
     Args:
         data: A dataset of batches `(x, y)` or `(x, y, sample_weight)`, or such a tuple of arrays,
             where `x` holds the number of each example's group.
         subnetworks: Which entry of `x` that is, and which names there are.
-        name: The group.
 
     Returns:
-        A dataset of batches as large as those of `data`, or a tuple of arrays.
+        Name to a dataset of batches as large as those of `data`, or to a tuple of arrays.
 
     Raises:
-        ValueError: If `x` holds no such entry, or none of the examples is of this group.
+        ValueError: If `x` holds no such entry, or none of the examples is of some group.
     """
-    number = subnetworks.names.index(name)
     if isinstance(data, tuple):
-        rows = _rows(data, subnetworks, number)
-        _refuse_none(len(rows), name)
-        return _taken(data, rows)
-    pools: dict[Any, list] = {}
+        parts = _apart(data, subnetworks)
+        _refuse_missing(parts, subnetworks)
+        return parts
+    # Batches of other lengths do not go together.
+    pools: dict[str, dict[Any, list]] = {}
     largest = 1
-    for index in range(len(data)) if isinstance(data, keras.utils.PyDataset) else [None]:
-        batches = data if index is None else [data[index]]
-        for batch in batches:
-            batch = tree.map_structure(np.asarray, batch)
-            largest = max(largest, len(tree.flatten(batch)[0]))
-            rows = _rows(batch, subnetworks, number)
-            if len(rows):
-                mine = _taken(batch, rows)
-                # Batches of other lengths do not go together.
-                shape = tuple(part.shape[1:] for part in tree.flatten(mine))
-                pools.setdefault(shape, []).append(mine)
-    _refuse_none(len(pools), name)
-    return _Batches([b for pool in pools.values() for b in _regrouped(pool, largest)])
+    for batch in each_batch(data):
+        batch = tree.map_structure(np.asarray, batch)
+        largest = max(largest, len(tree.flatten(batch)[0]))
+        for name, mine in _apart(batch, subnetworks).items():
+            shape = tuple(part.shape[1:] for part in tree.flatten(mine))
+            pools.setdefault(name, {}).setdefault(shape, []).append(mine)
+    _refuse_missing(pools, subnetworks)
+    return {
+        name: _Batches([b for pool in pools[name].values() for b in _regrouped(pool, largest)])
+        for name in subnetworks.names
+    }
 
 
-def _rows(batch, subnetworks, number):
+def _apart(batch, subnetworks):
+    """Name to the rows of a batch, or of a tuple of arrays, that are of this group, if any."""
     x = batch[0] if isinstance(batch, (tuple, list)) else batch
     if not isinstance(x, Mapping) or subnetworks.entry not in x:
         found = ", ".join(map(repr, x)) if isinstance(x, Mapping) else type(x).__name__
@@ -82,16 +81,18 @@ def _rows(batch, subnetworks, number):
             f"With `groups`, `data` must tell examples apart by an entry {subnetworks.entry!r} of "
             f"x. Received: {found}"
         )
-    return np.flatnonzero(np.asarray(x[subnetworks.entry]).reshape(-1) == number)
+    numbers = np.asarray(x[subnetworks.entry]).reshape(-1)
+    return {
+        name: tree.map_structure(lambda part, i=i: np.asarray(part)[numbers == i], batch)
+        for i, name in enumerate(subnetworks.names)
+        if np.any(numbers == i)
+    }
 
 
-def _taken(batch, rows):
-    return tree.map_structure(lambda part: np.asarray(part)[rows], batch)
-
-
-def _refuse_none(number, name):
-    if not number:
-        raise ValueError(f"`data` holds no example of {name!r}, so it cannot be ranked for it.")
+def _refuse_missing(found, subnetworks):
+    for name in subnetworks.names:
+        if name not in found:
+            raise ValueError(f"`data` holds no example of {name!r}, so it cannot be ranked for it.")
 
 
 def _regrouped(pool, size):

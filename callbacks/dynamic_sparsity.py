@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from tfprune.callbacks.by_group import asked_for, examples_of
+from tfprune.callbacks.by_group import asked_for, examples_by_group
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.callbacks.scoring import checked_criterion, score
 from tfprune.choosing import binned, opening_sizes
@@ -159,8 +159,8 @@ class DynamicSparsity(GatedPruning):
         if self.subnetworks is None:
             ranked = self._ranked(self.data)
         else:
-            apart = [examples_of(self.data, self.subnetworks, n) for n in self.subnetworks.names]
-            each = [self._ranked(data) for data in apart]
+            apart = examples_by_group(self.data, self.subnetworks)
+            each = [self._ranked(apart[name]) for name in self.subnetworks.names]
             ranked = {name: np.stack([one[name] for one in each], axis=1) for name in each[0]}
         for gate in self.gates:
             gate.rank(*ranked[gate.structure.name])
@@ -240,14 +240,11 @@ class DynamicSparsity(GatedPruning):
         self._set_size(self.sizes[0])
 
     def _print_summary(self):
-        names = [None] if self.subnetworks is None else self.subnetworks.names
-        for i, name in enumerate(names):
-            columns = {}
-            for size in self.sizes:
-                with at_size(self.subject, size):
-                    left = {g.structure.name: g.open_groups() for g in self.gates}
-                columns[f"{size:g}"] = {
-                    n: int((mask if name is None else mask[i]).sum()) for n, mask in left.items()
-                }
-            whose = "" if name is None else f" of {name}"
+        counts = {}
+        for size in self.sizes:
+            with at_size(self.subject, size):
+                counts[f"{size:g}"] = self.open_by_network()
+        for name in counts[f"{size:g}"]:
+            whose = f" of {name}" if name else ""
+            columns = {size: by_name[name] for size, by_name in counts.items()}
             self._print_table(f"groups in each size{whose}", columns)

@@ -66,12 +66,12 @@ class GatedPruning(TargetedPruning):
             return
         if self.subnetworks is not None and is_distiller(self.model):
             self.subnetworks.ignore(self.model.teacher)
-        kept = self.keeps_gates and self.decided
-        for gate in self.gates:
-            gate.scores.trainable = gate.scores.trainable and not kept
-        if not kept:
-            detach(self.subject, fold=self.decided)
-        # Those that stay are in use no longer than until another fit lays its own.
+        decided = self.decided
+        if self.keeps_gates and decided:
+            for gate in self.gates:
+                gate.scores.trainable = False  # They stay until another fit lays its own.
+        else:
+            detach(self.subject, fold=decided)
         with variables_scope(self.model):
             self._renew_optimizer()
 
@@ -110,10 +110,15 @@ class GatedPruning(TargetedPruning):
         """By subnetwork, where there are some."""
         if self.subnetworks is None or not self.decided:
             return super().groups_left()
-        counts = {g.structure.name: g.open_groups().sum(axis=-1) for g in self.gates}
+        return self.open_by_network()
+
+    def open_by_network(self) -> dict[str, dict[str, int]]:
+        """Name of each subnetwork, `""` where there is one, to open groups in each structure."""
+        names = ("",) if self.subnetworks is None else self.subnetworks.names
+        masks = {g.structure.name: g.open_groups().reshape(len(names), -1) for g in self.gates}
         return {
-            name: {structure: int(each[i]) for structure, each in counts.items()}
-            for i, name in enumerate(self.subnetworks.names)
+            name: {structure: int(mask[i].sum()) for structure, mask in masks.items()}
+            for i, name in enumerate(names)
         }
 
     def rest(self):

@@ -173,7 +173,7 @@ class HardConcreteGates(GatedPruning):
 
     def rest(self):
         """No pressure."""
-        self.gates.pressure.assign(np.zeros(5, "float32"))
+        self.gates.pressure.assign(np.zeros(self.gates.pressure.shape, "float32"))
         super().rest()
 
     def verdict(self):

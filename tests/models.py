@@ -46,6 +46,12 @@ def kill(model, dead, producers_only=False):
             share.variable.assign(share.variable * structure.spread(alive, share))
 
 
+def share(small, model):
+    """What is left of the weights of a model's structures."""
+    weights = [sum(s.weights for s in find_structures(m)) for m in (small, model)]
+    return weights[0] / weights[1]
+
+
 def outputs(model, x):
     return [
         np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(t, "float32")))

@@ -6,9 +6,9 @@ import pytest
 from keras import ops
 
 import tfprune
-from tests.models import Killed, noise, randomize, transformer
+from tests.models import Killed, noise, randomize, share, transformer
 from tfprune.callbacks import DynamicSparsity, HardConcreteGates
-from tfprune.callbacks.by_group import examples_of
+from tfprune.callbacks.by_group import examples_by_group
 from tfprune.gates import HardConcrete, Subnetworks, attach, gates_of, subnetworks_of
 
 NAMES = ["en", "de", "es"]
@@ -27,11 +27,6 @@ def compiled(**options):
 def fit(model, *callbacks, epochs=3, **options):
     options = {"batch_size": 12, "verbose": 0, "shuffle": False, **options}
     return model.fit(X, Y, epochs=epochs, callbacks=list(callbacks), **options)
-
-
-def share(small, model):
-    weights = [sum(s.weights for s in tfprune.find_structures(m)) for m in (small, model)]
-    return weights[0] / weights[1]
 
 
 def assert_networks_are_those_of_the_gates(model, **at):
@@ -219,7 +214,7 @@ def as_list():
 
 @pytest.mark.parametrize("data", [Batches(), as_list()], ids=["dataset", "iterable"])
 def test_examples_of_a_group_are_all_of_them_once(data):
-    mine = examples_of(data, Subnetworks(NAMES), "es")
+    mine = examples_by_group(data, Subnetworks(NAMES))["es"]
     batches = [mine[i] for i in range(len(mine))]
     assert sorted(np.concatenate([w for _, _, w in batches])) == [*np.flatnonzero(LANGUAGE == 2)]
     for x, y, weight in batches:
@@ -227,7 +222,7 @@ def test_examples_of_a_group_are_all_of_them_once(data):
         np.testing.assert_array_equal(x["x"], X["x"][weight, :length])
         np.testing.assert_array_equal(y, Y[weight, :length])
         assert len(y) <= 12 and set(x["language"]) == {2}
-    x, y = examples_of((X, Y), Subnetworks(NAMES), "de")
+    x, y = examples_by_group((X, Y), Subnetworks(NAMES))["de"]
     np.testing.assert_array_equal(y, Y[LANGUAGE == 1])
 
 
@@ -275,9 +270,9 @@ def test_what_makes_no_sense_is_refused(make, message):
 
 def test_data_must_tell_examples_apart():
     with pytest.raises(ValueError, match="an entry 'language' of x. Received: 'x'"):
-        examples_of(({"x": X["x"]}, Y), Subnetworks(NAMES), "de")
+        examples_by_group(({"x": X["x"]}, Y), Subnetworks(NAMES))
     with pytest.raises(ValueError, match="no example of 'fr'"):
-        examples_of((X, Y), Subnetworks([*NAMES, "fr"]), "fr")
+        examples_by_group((X, Y), Subnetworks([*NAMES, "fr"]))
     model = compiled()
     with pytest.raises(ValueError, match="'en', 'de', 'es'"):
         model.fit(

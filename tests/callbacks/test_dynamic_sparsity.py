@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.models import Killed, assert_same, noise, outputs, randomize, transformer
+from tests.models import Killed, assert_same, noise, outputs, randomize, share, transformer
 from tfprune.callbacks import DynamicSparsity
 from tfprune.gates import gates_of
 from tfprune.gates.dynamic import at_size
@@ -21,11 +21,6 @@ def compiled(**options):
 def fit(model, *callbacks, epochs=4, **options):
     options = {"batch_size": 8, "verbose": 0, "shuffle": False, **options}
     return model.fit(X, Y, epochs=epochs, callbacks=list(callbacks), **options)
-
-
-def share(small, model):
-    weights = [sum(s.weights for s in tfprune.find_structures(m)) for m in (small, model)]
-    return weights[0] / weights[1]
 
 
 @pytest.mark.parametrize("train_gates", [False, True])

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.datasets.bucketed import each_batch
 from tfprune.structures import Structure, find_structures
 
 
@@ -139,14 +140,13 @@ def _counted(found, weights, context):
 
 def _batches(x, batch_size) -> Iterator[tuple[Any, Any]]:
     """Inputs with weights of positions `(B, T)`, if the data has them."""
-    if isinstance(x, keras.utils.PyDataset):
-        data = (x[i] for i in range(len(x)))
-    elif isinstance(x, (dict, list, tuple)) or hasattr(x, "shape"):
+    arrays = isinstance(x, (dict, list, tuple)) or hasattr(x, "shape")
+    if arrays and not isinstance(x, keras.utils.PyDataset):
         number = len(keras.tree.flatten(x)[0])
         starts = range(0, number, batch_size)
         data = ((_rows(x, slice(start, start + batch_size)),) for start in starts)
     else:
-        data = iter(x)
+        data = each_batch(x)
     for batch in data:
         inputs, _, weights = keras.utils.unpack_x_y_sample_weight(batch)
         by_position = weights is not None and getattr(weights, "ndim", None) == 2

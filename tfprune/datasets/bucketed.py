@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -99,6 +100,19 @@ class Bucketed(keras.utils.PyDataset):
                     return
 
 
+def each_batch(data: Iterable | keras.utils.PyDataset) -> Iterator[Any]:
+    """The batches of a dataset, once; a `PyDataset` by itself does not say where it ends."""
+    if isinstance(data, keras.utils.PyDataset):
+        return (data[i] for i in range(len(data)))
+    return iter(data)
+
+
+def token_lists(tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of each text; KerasHub's tokenizers give a ragged tensor or lists."""
+    rows = tokenizer(texts)
+    return rows.to_list() if hasattr(rows, "to_list") else [list(row) for row in rows]
+
+
 def padded_to(multiple: int, length: int) -> int:
     """A length, rounded up, so that few shapes occur and a compiled step is reused."""
     return -(-length // multiple) * multiple
@@ -151,8 +165,7 @@ class TextBatches(Bucketed):
                 "`examples` must not be empty, `batch_size` at least 1 and `max_length` at least "
                 f"3. Received: {len(examples)} examples, {batch_size}, {max_length}"
             )
-        tokens = tokenizer([text for text, _ in examples])
-        tokens = tokens.to_list() if hasattr(tokens, "to_list") else [list(t) for t in tokens]
+        tokens = token_lists(tokenizer, [text for text, _ in examples])
         first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
         self._tokens = [[first, *t[: max_length - 2], last] for t in tokens]
         self._labels = np.array([label for _, label in examples], "int32")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfprune.datasets.bucketed import token_lists
 from tfprune.translation.vocabulary import Vocabulary
 
 _AT_ONCE = 1000  # Texts.
@@ -88,8 +89,7 @@ def _encoded(tokenizer, texts) -> Iterator:
     if isinstance(tokenizer, Vocabulary):
         yield from tokenizer.encode_all(texts)
     else:
-        rows = tokenizer(texts)  # A ragged tensor or lists, of several lengths.
-        yield from rows.to_list() if hasattr(rows, "to_list") else rows
+        yield from token_lists(tokenizer, texts)
 
 
 def _portions(corpus) -> Iterator[list[str]]:

@@ -171,8 +171,9 @@ class Gate(keras.Layer):
 
         A group whose gate is closed loses all its weights, so that `rebuild` cuts it out.
         """
-        open_groups = self.open_groups()
-        if self.subnetworks is not None:
+        if self.subnetworks is None:
+            open_groups = self.open_groups()
+        else:
             open_groups = ops.convert_to_numpy(self.picked()) != 0
         folded = []
         for share in self.shares:
