@@ -5,25 +5,13 @@ import json
 import keras
 import keras_hub
 import numpy as np
+from progress import Log
 
 from tfprune.datasets import TextBatches, minilm
 from tfprune.files import whole
 
 BATCH = 32
 RATE = 5e-5
-
-
-class Log(keras.callbacks.Callback):
-    """One line an epoch."""
-
-    def __init__(self, name):
-        super().__init__()
-        self.name = name
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Prints it."""
-        figures = {k: round(float(v), 4) for k, v in logs.items() if k.count("/") < 2}
-        print(self.name, epoch + 1, figures, flush=True)
 
 
 def plain(model):
@@ -101,11 +89,11 @@ class Classification:
         """A finished model."""
         return keras.saving.load_model(self.folder / f"{name}.keras", compile=False)
 
-    def score(self, name, model, data):
-        """Accuracy on batches, kept beside the model."""
+    def score(self, name, load, examples, tokenizer=None):
+        """Accuracy on texts, kept beside the model, which `load` gives if it is not known yet."""
         path = self.folder / f"{name}.score.json"
         if not path.exists():
-            right = []
+            model, data, right = load(), self.batches(examples, tokenizer=tokenizer), []
             for i in range(len(data)):
                 x, y = data[i]
                 right.append(model.predict_on_batch(x).argmax(-1) == y)

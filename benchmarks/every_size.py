@@ -22,7 +22,7 @@ import tfprune
 from tfprune.callbacks import DynamicSparsity, ImportancePruning
 from tfprune.files import whole
 from tfprune.plots import curves
-from tfprune.translation import batches, export_translator, words_per_second
+from tfprune.translation import export_translator, words_per_second
 
 HERE = Path(__file__).parent
 SIZES = [round(float(t), 1) for t in np.arange(1.0, 0.05, -0.1)]
@@ -45,8 +45,6 @@ class SaveSizes(keras.callbacks.Callback):
 
 def make(name, work):
     """Makes a run, or loads what is finished: label to model."""
-    pairs = work.train_pairs[:600]
-    some = batches(pairs, work.vocabulary(), max_length=work.max_length, shuffle=False)
     epochs = work.prune_epochs + work.converge_epochs
 
     def train(*callbacks):
@@ -55,11 +53,16 @@ def make(name, work):
     if name == "dense":
         return {name: work.dense()}
     if name == "dynamic":
-        train(DynamicSparsity(SIZES, data=some, start=0, verbose=0), SaveSizes(work.folder))
+        train(
+            DynamicSparsity(SIZES, data=work.some_batches(), start=0, verbose=0),
+            SaveSizes(work.folder),
+        )
         files = {f"dynamic@{size:g}": work.folder / f"dynamic@{size:g}.keras" for size in SIZES}
         return {label: keras.saving.load_model(path) for label, path in files.items()}
     target = tfprune.Sparsity(1 - float(name.rpartition("-")[2]))
-    pruning = ImportancePruning(target=target, data=some, rounds=4, start=0, stop=0.4, verbose=0)
+    pruning = ImportancePruning(
+        target=target, data=work.some_batches(), rounds=4, start=0, stop=0.4, verbose=0
+    )
     return {name: tfprune.rebuild(train(pruning))}
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from machine import about, in_words
-from translation import Log
+from progress import Log
 
 import tfprune
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning
@@ -26,7 +26,7 @@ from tfprune.datasets import libreoffice_help
 from tfprune.files import whole
 from tfprune.plots import pareto
 from tfprune.plots import rounds as draw_rounds
-from tfprune.translation import batches, export_translator, paired_bootstrap, words_per_second
+from tfprune.translation import export_translator, paired_bootstrap, words_per_second
 from tfprune.translation.recipe import Recipe
 
 HERE = Path(__file__).parent
@@ -78,7 +78,7 @@ class Experiment:
         callback = {
             # Half of the time for the gates, half to settle.
             "gates": HardConcreteGates([on], target, stop=0.5, verbose=0),
-            "importance": ImportancePruning([on], target, self.some(), verbose=0),
+            "importance": ImportancePruning([on], target, self.recipe.some_batches(), verbose=0),
         }[method]
         return self.after_convergence(name, callback)
 
@@ -95,13 +95,6 @@ class Experiment:
                 tfprune.rebuild(pruned).save(fresh)
         return keras.saving.load_model(path, compile=False)
 
-    def some(self):
-        """A part of the training batches to score heads on, without shuffling."""
-        pairs = self.recipe.train_pairs[:600]
-        return batches(
-            pairs, self.recipe.vocabulary(), max_length=self.recipe.max_length, shuffle=False
-        )
-
     def search(self):
         """The rounds of the lottery, half an epoch each; kept beside the models."""
         path = self.folder / "search.json"
@@ -112,7 +105,7 @@ class Experiment:
             lottery = HeadLottery(
                 tfprune.Sparsity(max(SHARES) / 100),
                 HEADS_PER_ROUND,
-                data=self.some(),
+                data=self.recipe.some_batches(),
                 structures=[PRUNED[self.decoder]],
                 start=0,
                 round_length=round_length,

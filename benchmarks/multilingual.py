@@ -14,7 +14,7 @@ benchmarks/results/multilingual.{json,md,png} after each.
 import argparse
 import gc
 import json
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import keras
@@ -128,7 +128,6 @@ class Experiment(Classification):
         if "-each" in name:
             found = tfprune.sharing(model, 0.5 if name.startswith("dynamic") else None)
             self.write(f"{name}.sharing.json", found.to_dict())
-            found.plot(self.folder / f"{name}.sharing.png")
         for (size, language), file in self.networks(name).items():
             pruned = callback is not None
             self.save(tfprune.rebuild(model, None, size, language) if pruned else model, file)
@@ -155,11 +154,13 @@ class Experiment(Classification):
         """Accuracy by language, each on its own network where it has one."""
         files = self.networks(name)
         tokenizer = self.tokenizer_of(name)
+        load = cache(self.load)  # One network may be for all languages.
         found = {}
         for language in LANGUAGES:
             file = files[size, language if "-each" in name else None]
-            data = self.batches(self.test[language], tokenizer=tokenizer)
-            found[language] = self.score(f"{file}-on-{language}", LazyModel(self, file), data)
+            found[language] = self.score(
+                f"{file}-on-{language}", partial(load, file), self.test[language], tokenizer
+            )
         return found
 
     def figures(self, name, size):
@@ -183,22 +184,6 @@ class Experiment(Classification):
             }
             self.write(path.name, figures)
         return json.loads(path.read_text()), self.folder / f"{files[0]}.tflite"
-
-
-class LazyModel:
-    """Loads a model when it is first asked for something, since most scores are known."""
-
-    def __init__(self, work, file):
-        self.work, self.file = work, file
-
-    @cached_property
-    def model(self):
-        """The model."""
-        return self.work.load(self.file)
-
-    def predict_on_batch(self, x):
-        """As the model does."""
-        return self.model.predict_on_batch(x)
 
 
 def joined(languages):

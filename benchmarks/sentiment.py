@@ -89,7 +89,7 @@ class Experiment(Classification):
 
     def accuracy(self, name, model):
         """On the test set."""
-        return self.score(name, model, self.batches(self.text.test))
+        return self.score(name, lambda: model, self.text.test)
 
 
 def train(work, name):

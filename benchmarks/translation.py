@@ -12,8 +12,8 @@ import argparse
 import json
 from pathlib import Path
 
-import keras
 from machine import about, in_words
+from progress import Log
 
 import tfprune
 from tfprune.datasets import libreoffice_help
@@ -38,19 +38,6 @@ LASSO = {
     for kind, structures in (("ffn", ["ffn"]), ("ffn+heads", ["ffn", "heads"]))
     for strength in (0.1, 0.2, 0.3)
 } | {"ffn+heads-parts": (["ffn", "heads"], {"encoder.*": 0.12, "decoder.*": 0.7})}
-
-
-class Log(keras.callbacks.Callback):
-    """One line an epoch."""
-
-    def __init__(self, stage):
-        super().__init__()
-        self.stage = stage
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Prints it."""
-        figures = {k: round(float(v), 3) for k, v in logs.items() if k.count("_") == 0}
-        print(self.stage, epoch + 1, figures, flush=True)
 
 
 def recipe(student, folder):

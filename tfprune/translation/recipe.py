@@ -125,6 +125,12 @@ class Recipe:
             initial_epoch=initial_epoch,
         )
 
+    def some_batches(self, count: int = 600):
+        """The first `count` training pairs unshuffled, to score structures on."""
+        return batches(
+            self.train_pairs[:count], self.vocabulary(), max_length=self.max_length, shuffle=False
+        )
+
     # -- stages --------------------------------------------------------------------------------
 
     def dense(self) -> keras.Model:
