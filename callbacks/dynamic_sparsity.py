@@ -13,6 +13,7 @@ from tfprune.callbacks.gated import GatedPruning
 from tfprune.callbacks.scoring import checked_criterion, score
 from tfprune.choosing import binned, opening_sizes
 from tfprune.gates import DynamicGate, Size
+from tfprune.gates.attaching import Pressure
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.penalties import Diversity, SizeGap
 from tfprune.regularizers import checked_strength
@@ -187,9 +188,7 @@ class DynamicSparsity(GatedPruning):
         if not self.decided_once:
             self.rank()
         if self.train_gates:
-            self.gates.pressure.assign(
-                np.array([self.strength, 0, 0, 0, self.diversity], "float32")
-            )
+            self.gates.press(Pressure(self.strength, diversity=self.diversity))
 
     def rest(self):
         """Before the start the whole model is trained."""

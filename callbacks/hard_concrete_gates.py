@@ -10,6 +10,7 @@ from keras import ops
 from tfprune.callbacks.by_group import asked_for
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.gates import HardConcrete
+from tfprune.gates.attaching import Pressure
 from tfprune.gates.penalties import Diversity, SizePenalty
 from tfprune.regularizers import checked_strength
 from tfprune.targets import Target
@@ -156,16 +157,12 @@ class HardConcreteGates(GatedPruning):
             first, last = self.span()
             passed = (step - first) / max(self.warm_up * (last - first), 1)
             limit = self._full - min(passed, 1.0) * (self._full - self.target.limit)
-        multiplier = float(ops.convert_to_numpy(self.gates.pressure)[1])
+        multiplier = float(self.gates.pressure.multiplier)
         if self._kind() == "lagrangian" and steps:
             # Dual ascent: 0.01 a step turns a lasting gap of 10 % into 1 loss unit in 1,000 steps.
             multiplier += 0.01 * steps * self._gap(limit)
-        self.gates.pressure.assign(
-            np.array(
-                [limit, multiplier, self.strength, self._full - self._least, self.diversity],
-                "float32",
-            )
-        )
+        span = self._full - self._least
+        self.gates.press(Pressure(self.strength, limit, multiplier, span, self.diversity))
 
     def _gap(self, limit):
         size = float(np.mean(ops.convert_to_numpy(self._penalty.expected_size())))
@@ -173,7 +170,7 @@ class HardConcreteGates(GatedPruning):
 
     def rest(self):
         """No pressure."""
-        self.gates.pressure.assign(np.zeros(self.gates.pressure.shape, "float32"))
+        self.gates.press(Pressure())
         super().rest()
 
     def verdict(self):

@@ -8,6 +8,7 @@ from keras import ops
 import tfprune
 from tests.models import noise, randomize, transformer
 from tfprune.gates import DynamicGate, HardConcrete, MovementScores, Size, Subnetworks, attach
+from tfprune.gates.attaching import Pressure
 from tfprune.gates.penalties import (
     Diversity,
     ScorePenalty,
@@ -43,7 +44,7 @@ def drawn_gates(subnetworks=None):
 def test_the_size_is_that_of_the_equation(kind, apart):
     gates, cost, size = drawn_gates(Subnetworks(NAMES) if apart else None)
     limit, multiplier, strength = 0.8 if apart else 0.3, 1.7, 4.0
-    gates.pressure.assign([limit, multiplier, strength, 1.0, 0.0])
+    gates.press(Pressure(strength, limit, multiplier))
     expected = {
         "size": strength * size,
         "l1": strength * np.abs(size - limit),
@@ -74,7 +75,7 @@ def test_the_gap_is_taken_for_each_subnetwork():
     for gate in gates:
         gate.rank(draw.random(gate.shape), np.full(gate.shape, 0.1))
     size.size.assign(0.4)
-    gates.pressure.assign([3.0, 0, 0, 0, 0])
+    gates.press(Pressure(3.0))
     total = sum(s.weights for s in structures)
     each = sum(
         g.structure.group_size * ops.convert_to_numpy(g.expected()).sum(axis=-1) for g in gates
@@ -91,7 +92,7 @@ def test_diversity_is_that_of_the_equation():
     rng = np.random.default_rng(0)
     for gate in gates:
         gate.scores.assign(rng.normal(size=gate.shape))
-    gates.pressure.assign([0, 0, 0, 0, 2.5])
+    gates.press(Pressure(diversity=2.5))
     prior = prior_over_pairs(NAMES, [["en", "es"]])
     np.testing.assert_array_equal(prior, [[0, 1, 0], [1, 0, 1], [0, 1, 0]])
     total = 0.0

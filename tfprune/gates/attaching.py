@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from tfprune.gates.gate import Gate
 from tfprune.model_parts import add_part, forget_compiled, remove_part
 
 _ATTRIBUTE = "pruning_gates"
+
+
+class Pressure(NamedTuple):
+    """The numbers that penalties on gates read and a callback changes meanwhile.
+
+    Args:
+        strength: Of the penalty on the size.
+        limit: The size that is aimed at.
+        multiplier: Of the distance to the limit, in a Lagrangian.
+        span: The range of sizes, the unit of that distance.
+        diversity: Strength of the penalty on what subnetworks share.
+    """
+
+    strength: Any = 0.0
+    limit: Any = 0.0
+    multiplier: Any = 0.0
+    span: Any = 1.0
+    diversity: Any = 0.0
 
 
 class Gates(keras.Layer):
@@ -22,12 +42,20 @@ class Gates(keras.Layer):
     def __init__(self, gates: Sequence[Gate]):
         super().__init__(name=_ATTRIBUTE, dtype="float32")
         self.gates = list(gates)
-        # Numbers that a penalty on the gates reads and a callback changes.
-        self.pressure = self.add_weight(
-            name="pressure", shape=(5,), initializer="zeros", trainable=False
+        self._pressure = self.add_weight(
+            name="pressure", shape=(len(Pressure()),), initializer="zeros", trainable=False
         )
         self.in_use = False  # By a callback.
         self.built = True
+
+    @property
+    def pressure(self) -> Pressure:
+        """What penalties read, scalar tensors."""
+        return Pressure(*(self._pressure[i] for i in range(len(Pressure()))))
+
+    def press(self, pressure: Pressure) -> None:
+        """Sets what penalties read."""
+        self._pressure.assign(np.array(pressure, "float32"))
 
     @property
     def subnetworks(self):

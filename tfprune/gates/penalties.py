@@ -24,7 +24,7 @@ class SizePenalty(GatePenalty):
     as in Li et al.
 
     Args:
-        gates: The gates; their `pressure` holds limit, multiplier, strength and the range of sizes.
+        gates: The gates, with their `pressure`.
         size: From the expected number of open groups of each structure to a size.
         kind: `"size"`: strength times size. `"l1"`: strength times the distance of the size from
             the limit. `"lagrangian"`: the distance times the multiplier, and half its square times
@@ -44,21 +44,21 @@ class SizePenalty(GatePenalty):
 
     def __call__(self, _):
         """The penalty, a scalar."""
-        limit, multiplier, strength, span = (self.gates.pressure[i] for i in range(4))
+        pressure = self.gates.pressure
         size = self.expected_size()
         if self.kind == "size":
-            return strength * ops.sum(size)
-        gap = (size - limit) / ops.maximum(span, 1e-12)
+            return pressure.strength * ops.sum(size)
+        gap = (size - pressure.limit) / ops.maximum(pressure.span, 1e-12)
         if self.kind == "l1":
-            return strength * ops.sum(ops.abs(gap))
-        return ops.sum(multiplier * gap + 0.5 * strength * ops.square(gap))
+            return pressure.strength * ops.sum(ops.abs(gap))
+        return ops.sum(pressure.multiplier * gap + 0.5 * pressure.strength * ops.square(gap))
 
 
 class SizeGap(GatePenalty):
     """`λ Σ |expected size - t|`, over subnetworks, with t the size of the present step.
 
     Args:
-        gates: The gates; λ is the first number of their `pressure`.
+        gates: The gates; λ is the strength of their `pressure`.
         size: What holds t.
 
     Source: Li et al., 2022, section 4.2.1, equation 11.
@@ -76,7 +76,7 @@ class SizeGap(GatePenalty):
             for g in self.gates
         ]
         gap = sum(parts) - ops.convert_to_tensor(self.size.size)
-        return self.gates.pressure[0] * ops.sum(ops.abs(gap))
+        return self.gates.pressure.strength * ops.sum(ops.abs(gap))
 
 
 class ScorePenalty(GatePenalty):
@@ -108,7 +108,7 @@ class Diversity(GatePenalty):
     Frobenius's.
 
     Args:
-        gates: The gates, which have `subnetworks`; λ is the last number of their `pressure`.
+        gates: The gates, which have `subnetworks`; λ is the diversity of their `pressure`.
         prior: P, as `prior_over_pairs` gives it.
 
     Source: Li et al., 2022, section 4.2.1, equation 12.
@@ -128,7 +128,7 @@ class Diversity(GatePenalty):
     def __call__(self, _):
         """The penalty, a scalar."""
         squares = ops.sum(ops.square(self.prior * self.in_common()))
-        return self.gates.pressure[4] * ops.sqrt(squares + 1e-12)
+        return self.gates.pressure.diversity * ops.sqrt(squares + 1e-12)
 
 
 def prior_over_pairs(names: Sequence[str], families) -> np.ndarray:

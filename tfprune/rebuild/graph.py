@@ -86,6 +86,13 @@ def give_weights(old, new, plan: Plan) -> None:
     give_assets(old, new)
 
 
+def as_trainable(model, rebuilt):
+    """`rebuilt`, as trainable as `model`."""
+    if not model.trainable:  # Setting it to true would undo the flags of single layers.
+        rebuilt.trainable = False
+    return rebuilt
+
+
 class _OneModel:
     def __init__(self, model, rebuilder: GraphRebuilder):
         self.model = model
@@ -113,7 +120,7 @@ class _OneModel:
         outputs = tree.map_structure(self._tensor, self.functional._outputs_struct)
         if isinstance(self.model, keras.Sequential):
             return self._sequential(outputs)
-        return self._flagged(keras.Model(inputs, outputs, name=self.model.name))
+        return as_trainable(self.model, keras.Model(inputs, outputs, name=self.model.name))
 
     def _sequential(self, outputs):
         layers = []
@@ -125,12 +132,8 @@ class _OneModel:
             tensor = node.input_tensors[0]
         source = self.functional.inputs[0]
         first = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
-        return self._flagged(keras.Sequential([first, *reversed(layers)], name=self.model.name))
-
-    def _flagged(self, rebuilt):
-        if not self.model.trainable:  # Setting it to true would undo the flags of single layers.
-            rebuilt.trainable = False
-        return rebuilt
+        layers.append(first)
+        return as_trainable(self.model, keras.Sequential(layers[::-1], name=self.model.name))
 
     # -- one call ----------------------------------------------------------------------------
 

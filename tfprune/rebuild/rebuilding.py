@@ -9,7 +9,7 @@ import numpy as np
 
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.subnetworks import at_group, input_names, subnetworks_of
-from tfprune.rebuild.graph import GraphRebuilder, is_plain
+from tfprune.rebuild.graph import GraphRebuilder, as_trainable, is_plain
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import pruned_copy
 from tfprune.structures import Structures, find_structures
@@ -112,10 +112,7 @@ def _without(model: keras.Model, name: str) -> keras.Model:
     else:
         inputs = [x for x in inputs if x is not unread[0]]
         inputs = inputs[0] if len(inputs) == 1 else inputs
-    left = keras.Model(inputs, model._outputs_struct, name=model.name)
-    if not model.trainable:
-        left.trainable = False
-    return left
+    return as_trainable(model, keras.Model(inputs, model._outputs_struct, name=model.name))
 
 
 def _refuse_nan(structures) -> None:
