@@ -55,9 +55,9 @@ class Experiment:
             },
             vocabulary_size=2000,
             max_words=15,
-            pretrain_epochs=round(4 * scale),  # To the late-resetting checkpoint.
+            pretrain_epochs=round(5 * scale),  # To the late-resetting checkpoint.
             prune_epochs=0,
-            converge_epochs=round(8 * scale),
+            converge_epochs=round(10 * scale),
             callbacks=lambda stage, epochs: [Log(stage)],
         )
         self.folder = self.recipe.folder
