@@ -65,3 +65,14 @@ def test_a_folder_belongs_to_one_experiment(tmp_path):
     recipe(tmp_path, [])
     with pytest.raises(ValueError, match=r"another prune_epochs, shape; .*\(there: 2\)"):
         recipe(tmp_path, [], prune_epochs=3, shape={**SHAPE, "model_dim": 8})
+
+
+def test_structures_are_scored_on_the_same_batches_each_time(tmp_path):
+    work = recipe(tmp_path, [])
+    found = work.some_batches(20)
+    first = [found[i] for i in range(len(found))]
+    assert sum(len(y) for _, y, *_ in first) == 20
+    found.on_epoch_end()
+    for before, after in zip(first, [found[i] for i in range(len(found))], strict=True):
+        for a, b in zip(keras.tree.flatten(before), keras.tree.flatten(after), strict=True):
+            assert (a == b).all()
