@@ -8,6 +8,7 @@ import numpy as np
 from progress import Log
 
 from tfprune.datasets import TextBatches, minilm
+from tfprune.datasets.bucketed import each_batch
 from tfprune.files import whole
 
 BATCH = 32
@@ -93,9 +94,8 @@ class Classification:
         """Accuracy on texts, kept beside the model, which `load` gives if it is not known yet."""
         path = self.folder / f"{name}.score.json"
         if not path.exists():
-            model, data, right = load(), self.batches(examples, tokenizer=tokenizer), []
-            for i in range(len(data)):
-                x, y = data[i]
+            model, right = load(), []
+            for x, y in each_batch(self.batches(examples, tokenizer=tokenizer)):
                 right.append(model.predict_on_batch(x).argmax(-1) == y)
             with whole(path) as fresh:
                 fresh.write_text(json.dumps({"right": np.concatenate(right).tolist()}))

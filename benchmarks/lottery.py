@@ -75,11 +75,10 @@ class Experiment:
             return self.recipe.from_scratch(name, self.uniform(int(share)))
         target = tfprune.Sparsity(int(share) / 100)
         on = PRUNED[self.decoder]
-        callback = {
-            # Half of the time for the gates, half to settle.
-            "gates": HardConcreteGates([on], target, stop=0.5, verbose=0),
-            "importance": ImportancePruning([on], target, self.recipe.some_batches(), verbose=0),
-        }[method]
+        if method == "gates":  # Half of the time for them, half to settle.
+            callback = HardConcreteGates([on], target, stop=0.5, verbose=0)
+        else:
+            callback = ImportancePruning([on], target, self.recipe.some_batches(), verbose=0)
         return self.after_convergence(name, callback)
 
     def after_convergence(self, name, callback):

@@ -243,7 +243,7 @@ class DynamicSparsity(GatedPruning):
         for size in self.sizes:
             with at_size(self.subject, size):
                 counts[f"{size:g}"] = self.open_by_network()
-        for name in counts[f"{size:g}"]:
+        for name in next(iter(counts.values())):
             whose = f" of {name}" if name else ""
             columns = {size: by_name[name] for size, by_name in counts.items()}
             self._print_table(f"groups in each size{whose}", columns)

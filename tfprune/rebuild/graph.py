@@ -132,8 +132,8 @@ class _OneModel:
             tensor = node.input_tensors[0]
         source = self.functional.inputs[0]
         first = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
-        layers.append(first)
-        return as_trainable(self.model, keras.Sequential(layers[::-1], name=self.model.name))
+        rebuilt = keras.Sequential([first, *reversed(layers)], name=self.model.name)
+        return as_trainable(self.model, rebuilt)
 
     # -- one call ----------------------------------------------------------------------------
 
