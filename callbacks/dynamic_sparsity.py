@@ -50,7 +50,8 @@ class DynamicSparsity(GatedPruning):
             ranked by itself, on its own examples in `data`, and has a network of each size:
             `tfprune.rebuild(model, size=0.5, group="de")`. With one size alone this is pruning by
             gradient importance for each language.
-        group_entry: The entry of `x` that holds the numbers of the groups.
+        group_entry: The entry of `x` that holds the numbers of the groups. On JAX a model of
+            several inputs must have one of that name, see `tfprune.gates.Subnetworks`.
         diversity: With `groups` and `train_gates`, as in `HardConcreteGates`.
         families: As in `HardConcreteGates`.
         batches: Batches of `data` to look at; all by default.

@@ -45,7 +45,8 @@ class HardConcreteGates(GatedPruning):
             the number of each example's group, as in `tfprune.gates.Subnetworks`. The gates stay on
             the model, and `tfprune.rebuild(model, group="de")` cuts out the network of one; a file
             saved from the model holds the shared weights alone.
-        group_entry: The entry of `x` that holds the numbers.
+        group_entry: The entry of `x` that holds the numbers of the groups. On JAX a model of
+            several inputs must have one of that name, see `tfprune.gates.Subnetworks`.
         diversity: With `groups`, λ of a penalty on what their networks have in common:
             `λ ‖P ⊙ (GᵀG) ⊙ (1 − I)‖`, where an entry of `GᵀG` is the share of the weights that two
             of them both use.

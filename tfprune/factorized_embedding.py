@@ -73,14 +73,18 @@ class FactorizedEmbedding(keras.Layer):
         if not reverse:
             if not keras.backend.is_int_dtype(inputs.dtype):
                 inputs = ops.cast(inputs, "int32")
-            rows = ops.take(ops.convert_to_tensor(self.embeddings), inputs, axis=0)
-            return ops.matmul(ops.cast(rows, self.compute_dtype), self.kernel)
+            return self.project(ops.take(ops.convert_to_tensor(self.embeddings), inputs, axis=0))
         rows, kernel = ops.convert_to_tensor(self.embeddings), ops.convert_to_tensor(self.kernel)
         if self.reverse_dtype is not None:
             inputs, rows, kernel = (ops.cast(x, self.reverse_dtype) for x in (inputs, rows, kernel))
         logits = ops.matmul(ops.matmul(inputs, ops.swapaxes(kernel, -1, -2)), ops.transpose(rows))
         cap = self.logit_soft_cap
         return logits if cap is None else ops.tanh(logits / cap) * cap
+
+    def project(self, rows: Any) -> Any:
+        """Rows of Ê `(…, rank)` to vectors `(…, output_dim)`."""
+        kernel = ops.cast(ops.convert_to_tensor(self.kernel), self.compute_dtype)
+        return ops.matmul(ops.cast(rows, self.compute_dtype), kernel)
 
     def compute_mask(self, inputs, mask=None):
         """Where ids are not 0, with `mask_zero`; logits have the mask of what they come from."""
@@ -107,3 +111,8 @@ class FactorizedEmbedding(keras.Layer):
             "reverse_dtype": self.reverse_dtype,
             "logit_soft_cap": self.logit_soft_cap,
         }
+
+
+def is_embedding(layer: Any) -> bool:
+    """Whether a layer looks up rows of a table that it has as `embeddings`."""
+    return isinstance(layer, (keras.layers.Embedding, FactorizedEmbedding))

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from tfprune.embeddings.tokenizers import always_kept, size_of, used_by, with_tokens
-from tfprune.factorized_embedding import FactorizedEmbedding
+from tfprune.factorized_embedding import is_embedding
 from tfprune.rebuild.rebuilding import rebuilt_by
 from tfprune.structures import Structure, Structures, find_structures
 from tfprune.structures.structure import Slices
@@ -72,7 +72,7 @@ class VocabularyRows(Structure):
 
     def resized_config(self, layer, groups):
         """Fewer rows, or fewer units."""
-        return {"input_dim" if _is_embedding(layer) else "units": groups}
+        return {"input_dim" if is_embedding(layer) else "units": groups}
 
     def remainders(self):
         """Never asked for: special tokens stay."""
@@ -86,7 +86,7 @@ def _rows_of(model, number) -> list[VocabularyRows]:
             continue
         names.add(id(layer))
         slices = ()
-        if _is_embedding(layer) and layer.input_dim == number:
+        if is_embedding(layer) and layer.input_dim == number:
             slices = (Slices(layer, "embeddings", 0, "producer"),)
             if hasattr(layer, "reverse_embeddings"):
                 slices += (Slices(layer, "reverse_embeddings", 1, "producer"),)
@@ -98,9 +98,9 @@ def _rows_of(model, number) -> list[VocabularyRows]:
                 slices += (Slices(layer, "bias", 0, "producer"),)
         if slices:
             rows.append(VocabularyRows(f"{layer.path}/vocabulary", number, slices))
-    if not any(_is_embedding(s.slices[0].layer) for s in rows):
+    if not any(is_embedding(s.slices[0].layer) for s in rows):
         lengths = sorted(
-            {x.input_dim for x in model._flatten_layers(include_self=False) if _is_embedding(x)}
+            {x.input_dim for x in model._flatten_layers(include_self=False) if is_embedding(x)}
         )
         raise ValueError(
             f"`model` must have an embedding of {number} rows, as many as the tokenizer has "
@@ -112,7 +112,3 @@ def _rows_of(model, number) -> list[VocabularyRows]:
 def _gives_output(model, layer) -> bool:
     outputs = getattr(model, "outputs", None) or []
     return any(t._keras_history.operation is layer for t in outputs)
-
-
-def _is_embedding(layer) -> bool:
-    return isinstance(layer, (keras.layers.Embedding, FactorizedEmbedding))

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfprune.factorized_embedding import FactorizedEmbedding
+from tfprune.factorized_embedding import FactorizedEmbedding, is_embedding
 from tfprune.structures.graph import graph_of
 from tfprune.structures.registry import describe_of
 from tfprune.translation.layers import SSRU, SinusoidalPositions
@@ -144,11 +144,10 @@ class StepDecoder:
         args, kwargs = _filled(node, values)
         layer = node.operation
         # A tied embedding is in the graph once more, reversed, as the output layer.
-        embeds = isinstance(layer, (keras.layers.Embedding, FactorizedEmbedding))
-        if self._lookup and embeds and not kwargs.get("reverse"):
+        if self._lookup and is_embedding(layer) and not kwargs.get("reverse"):
             outputs = ops.cast(self._lookup(layer.embeddings, args[0]), layer.compute_dtype)
             if isinstance(layer, FactorizedEmbedding):
-                outputs = ops.matmul(outputs, ops.cast(layer.kernel, layer.compute_dtype))
+                outputs = layer.project(outputs)
         else:
             outputs = layer(*args, **kwargs)
         for tensor, value in zip(node.outputs, tree.flatten(outputs), strict=True):
