@@ -211,9 +211,15 @@ class Recipe:
             last: Whether it falls to 0.
         """
         path = self.folder / f"{name}.keras"
-        if path.exists():
-            return keras.saving.load_model(path, compile=False)
-        model = make()
+        if not path.exists():
+            model = self._trained(name, make(), epochs, done, callbacks, learning_rate, last)
+            with whole(path) as fresh:
+                model.save(fresh)
+        # Read even if it was just written: in a model that went on after a kill, Keras remembers
+        # the epoch it went on from, and begins the next fit there.
+        return keras.saving.load_model(path, compile=False)
+
+    def _trained(self, name, model, epochs, done, callbacks, learning_rate, last):
         backup = self.folder / f"{name}.backup"
         state = backup / "training_metadata.json"
         begun = json.loads(state.read_text())["epoch"] if state.exists() else 0
@@ -237,8 +243,6 @@ class Recipe:
             ],
         )
         model.optimizer = None  # The file is for use, not for going on.
-        with whole(path) as fresh:
-            model.save(fresh)
         return model
 
     # -- results -------------------------------------------------------------------------------
