@@ -153,7 +153,7 @@ def names():
     """All runs; those that tell most come first."""
     tickets = [f"ticket-{share}" for share in (COMPARED, *(s for s in SHARES if s != COMPARED))]
     others = [f"{method}-{COMPARED}" for method in ("reinit", "uniform", "importance", "gates")]
-    return ["dense", tickets[0], *others, *tickets[1:]]
+    return ["dense", tickets[0], *others, *tickets[1:], f"reinit-{max(SHARES)}"]
 
 
 def heads_left(groups, dense):
