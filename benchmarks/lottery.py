@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 SHARES = (50, 65, 75, 85)  # Per cent of the heads that are gone.
 COMPARED = 75  # Where the baselines are.
 HEADS_PER_ROUND = 3  # As in the paper, for six layers.
-LONGER = "dense-longer"  # What the models that are pruned after convergence began as.
+LONGER = "-longer"  # Trained for as long as those that are pruned after convergence.
 PRUNED = {"ssru": "encoder.*attention", "self_attention": "heads"}
 
 
@@ -67,8 +67,8 @@ class Experiment:
         """Makes one run, or loads what is finished of it."""
         if name == "dense":
             return self.recipe.converged(name, self.recipe.pretrained)
-        if name == LONGER:
-            return self.longer(name, [])
+        if name.endswith(LONGER):
+            return self.longer(name, name.removesuffix(LONGER))
         method, _, share = name.rpartition("-")
         if method == "ticket":
             return self.recipe.converged(name, lambda: self.ticket(int(share)))
@@ -88,16 +88,16 @@ class Experiment:
         """As others do: the dense model is trained to the end, then pruned, then trained again."""
         path = self.folder / f"{name}_small.keras"
         if not path.exists():
-            pruned = self.longer(name, [callback])
+            pruned = self.longer(name, "dense", [callback])
             with whole(path) as fresh:
                 tfprune.rebuild(pruned).save(fresh)
         return keras.saving.load_model(path, compile=False)
 
-    def longer(self, name, callbacks):
-        """The dense model, trained for as long again as it took to converge."""
+    def longer(self, name, begun, callbacks=()):
+        """A finished run, trained for as long again as it took to converge."""
         recipe = self.recipe
         epochs, done = recipe.converge_epochs, recipe.pretrain_epochs + recipe.converge_epochs
-        return recipe.stage(name, lambda: self.run("dense"), epochs, done, callbacks, last=True)
+        return recipe.stage(name, lambda: self.run(begun), epochs, done, callbacks, last=True)
 
     def search(self):
         """The rounds of the lottery, half an epoch each; kept beside the models."""
@@ -158,7 +158,8 @@ def names():
     """All runs; those that tell most come first."""
     tickets = [f"ticket-{share}" for share in (COMPARED, *(s for s in SHARES if s != COMPARED))]
     others = [f"{method}-{COMPARED}" for method in ("reinit", "uniform", "importance", "gates")]
-    return ["dense", tickets[0], *others, LONGER, *tickets[1:], f"reinit-{max(SHARES)}"]
+    longer = [f"{name}{LONGER}" for name in ("dense", tickets[0], others[0])]
+    return ["dense", tickets[0], *others, *longer, *tickets[1:], f"reinit-{max(SHARES)}"]
 
 
 def heads_left(groups, dense):
@@ -262,8 +263,8 @@ def table(results):
         "time: median over sentences of time by the dense model's, timed in turn; p: paired "
         "bootstrap of BLEU against dense. ticket: found by the lottery; reinit: its shape from "
         "scratch; uniform: as many heads, the same in each layer, from scratch; importance and "
-        "gates: pruned after convergence while training for as long again, which dense-longer does "
-        "unpruned.",
+        "gates: pruned after convergence while training for as long again, as the models called "
+        "-longer are trained too.",
     ]
     return "\n".join(lines) + "\n"
 
