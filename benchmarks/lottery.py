@@ -34,6 +34,11 @@ SHARES = (50, 65, 75, 85)  # Per cent of the heads that are gone.
 COMPARED = 75  # Where the baselines are.
 HEADS_PER_ROUND = 3  # As in the paper, for six layers.
 LONGER = "-longer"  # Trained for as long as those that are pruned after convergence.
+# Run to the name of its search, and the criterion.
+SEARCHES = {
+    "ticket": ("search", "attention_confidence"),
+    "ticket_by_importance": ("search_by_importance", "gradient_importance"),
+}
 PRUNED = {"ssru": "encoder.*attention", "self_attention": "heads"}
 
 
@@ -70,8 +75,8 @@ class Experiment:
         if name.endswith(LONGER):
             return self.longer(name, name.removesuffix(LONGER))
         method, _, share = name.rpartition("-")
-        if method == "ticket":
-            return self.recipe.converged(name, lambda: self.ticket(int(share)))
+        if method in SEARCHES:
+            return self.recipe.converged(name, lambda: self.ticket(int(share), method))
         if method == "reinit":
             return self.recipe.from_scratch(name, self.ticket(int(share)))
         if method == "uniform":
@@ -99,11 +104,12 @@ class Experiment:
         epochs, done = recipe.converge_epochs, recipe.pretrain_epochs + recipe.converge_epochs
         return recipe.stage(name, lambda: self.run(begun), epochs, done, callbacks, last=True)
 
-    def search(self):
+    def search(self, method="ticket"):
         """The rounds of the lottery, half an epoch each; kept beside the models."""
-        path = self.folder / "search.json"
+        name, criterion = SEARCHES[method]
+        path = self.folder / f"{name}.json"
         if not path.exists():
-            (self.folder / "search.keras").unlink(missing_ok=True)
+            (self.folder / f"{name}.keras").unlink(missing_ok=True)
             steps = len(self.recipe.batches())
             round_length = math.ceil(steps / 2)
             lottery = HeadLottery(
@@ -111,6 +117,7 @@ class Experiment:
                 HEADS_PER_ROUND,
                 data=self.recipe.some_batches(),
                 structures=[PRUNED[self.decoder]],
+                criterion=criterion,
                 start=0,
                 round_length=round_length,
             )
@@ -119,7 +126,7 @@ class Experiment:
             rounds = math.ceil(heads * max(SHARES) / 100 / HEADS_PER_ROUND)
             epochs = math.ceil(rounds * round_length / steps) + 1
             done = self.recipe.pretrain_epochs
-            self.recipe.stage("search", self.recipe.pretrained, epochs, done, [lottery])
+            self.recipe.stage(name, self.recipe.pretrained, epochs, done, [lottery])
             history = {
                 "rounds": lottery.rounds,
                 "table": lottery.table(),
@@ -132,14 +139,14 @@ class Experiment:
                 fresh.write_text(json.dumps(history, indent=1) + "\n")
         return json.loads(path.read_text())
 
-    def ticket(self, share):
+    def ticket(self, share, method="ticket"):
         """The checkpoint with the heads of the round that is nearest to a share gone."""
 
         def gone(keep):
             masks = np.concatenate(list(keep.values()))
             return 100 * (1 - np.mean(masks))
 
-        keep = min(self.search()["keep"], key=lambda keep: abs(gone(keep) - share))
+        keep = min(self.search(method)["keep"], key=lambda keep: abs(gone(keep) - share))
         return tfprune.rebuild(
             self.recipe.pretrained(), keep={name: np.array(mask) for name, mask in keep.items()}
         )
@@ -158,7 +165,8 @@ def names():
     """All runs; those that tell most come first."""
     tickets = [f"ticket-{share}" for share in (COMPARED, *(s for s in SHARES if s != COMPARED))]
     others = [f"{method}-{COMPARED}" for method in ("reinit", "uniform", "importance", "gates")]
-    longer = [f"{name}{LONGER}" for name in ("dense", tickets[0], others[0])]
+    others.append(f"ticket_by_importance-{COMPARED}")
+    longer = [f"{name}{LONGER}" for name in ("dense", tickets[0], others[0], others[-1])]
     return ["dense", tickets[0], *others, *longer, *tickets[1:], f"reinit-{max(SHARES)}"]
 
 
@@ -203,7 +211,11 @@ def report(work, made, pairs):
             },
         },
         "signatures": [rows["dense"]["bleu_signature"], rows["dense"]["chrf_signature"]],
-        "rounds": work.search()["rounds"] if (recipe.folder / "search.json").exists() else [],
+        "rounds": {
+            name: json.loads((recipe.folder / f"{name}.json").read_text())["rounds"]
+            for name, _ in SEARCHES.values()
+            if (recipe.folder / f"{name}.json").exists()
+        },
         "models": {
             name: {
                 "bleu": row["bleu"],
@@ -222,10 +234,10 @@ def report(work, made, pairs):
     (out / f"{stem}.md").write_text(table(results))
     points = {n: (1 / m["speed"]["time_ratio"], m["bleu"]) for n, m in results["models"].items()}
     pareto(points, out / f"{stem}.png", x="speed against dense (LiteRT, one thread)")
-    if results["rounds"]:
-        whole_model = {n: rows["dense"]["groups"][n] for n in results["rounds"][0]["left"]}
-        history = [whole_model, *(row["left"] for row in results["rounds"])]
-        draw_rounds(history, out / f"{stem}_rounds.png")
+    for name, rounds in results["rounds"].items():
+        whole_model = {n: rows["dense"]["groups"][n] for n in rounds[0]["left"]}
+        history = [whole_model, *(row["left"] for row in rounds)]
+        draw_rounds(history, out / f"{stem}_{name}.png")
 
 
 def table(results):
@@ -261,10 +273,10 @@ def table(results):
     lines += [
         "",
         "time: median over sentences of time by the dense model's, timed in turn; p: paired "
-        "bootstrap of BLEU against dense. ticket: found by the lottery; reinit: its shape from "
-        "scratch; uniform: as many heads, the same in each layer, from scratch; importance and "
-        "gates: pruned after convergence while training for as long again, as the models called "
-        "-longer are trained too.",
+        "bootstrap of BLEU against dense. ticket: found by the lottery, by confidence unless named "
+        "otherwise; reinit: its shape from scratch; uniform: as many heads, the same in each "
+        "layer, from scratch; importance and gates: pruned after convergence while training for "
+        "as long again, as the models called -longer are trained too.",
     ]
     return "\n".join(lines) + "\n"
 
