@@ -164,9 +164,10 @@ class Experiment:
 def names():
     """All runs; those that tell most come first."""
     tickets = [f"ticket-{share}" for share in (COMPARED, *(s for s in SHARES if s != COMPARED))]
-    others = [f"{method}-{COMPARED}" for method in ("reinit", "uniform", "importance", "gates")]
-    others.append(f"ticket_by_importance-{COMPARED}")
-    longer = [f"{name}{LONGER}" for name in ("dense", tickets[0], others[0], others[-1])]
+    methods = ("reinit", "uniform", "importance", "gates", "ticket_by_importance")
+    others = [f"{method}-{COMPARED}" for method in methods]
+    again = [f"{method}-{COMPARED}" for method in ("ticket", "reinit", "ticket_by_importance")]
+    longer = [f"{name}{LONGER}" for name in ("dense", *again)]
     return ["dense", tickets[0], *others, *longer, *tickets[1:], f"reinit-{max(SHARES)}"]
 
 
