@@ -15,14 +15,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from machine import about, in_words
 from translation import recipe
+from translators import circumstances, export_once, measured, p_value
 
 import tfprune
 from tfprune.callbacks import DynamicSparsity, ImportancePruning
 from tfprune.files import whole
 from tfprune.plots import curves
-from tfprune.translation import export_translator, words_per_second
 
 HERE = Path(__file__).parent
 SIZES = [round(float(t), 1) for t in np.arange(1.0, 0.05, -0.1)]
@@ -68,40 +67,18 @@ def make(name, work):
 
 def report(made, work, pairs):
     """Scores, sizes and speeds of everything that is finished."""
-    rows, files = {}, {}
-    for label, model in made.items():
-        rows[label] = work.scores(label, model, pairs)
-        files[label] = work.folder / f"{label}.tflite"
-        if not files[label].exists():
-            export_translator(work.translator(model), files[label])
-    speeds = words_per_second(files, [source for source, _ in pairs[:100]])
+    files = {
+        label: export_once(work, model, work.folder / f"{label}.tflite")
+        for label, model in made.items()
+    }
+    results = measured(__file__, work, made, files, pairs, timed=100)
+    results["sizes"]["epochs"] = [work.pretrain_epochs, work.prune_epochs + work.converge_epochs]
     weights = {
         label: sum(s.weights for s in tfprune.find_structures(model))
         for label, model in made.items()
     }
-    results = {
-        **about(__file__, "ai-edge-litert", "sacrebleu"),
-        "sizes": {
-            "training_pairs": len(work.train_pairs),
-            "test_pairs": len(pairs),
-            **work.shape,
-            "vocabulary": work.vocabulary_size,
-            "epochs": [work.pretrain_epochs, work.prune_epochs + work.converge_epochs],
-        },
-        "signatures": [rows["dense"]["bleu_signature"], rows["dense"]["chrf_signature"]],
-        "models": {
-            label: {
-                "bleu": row["bleu"],
-                "chrf": row["chrf"],
-                "parameters": row["parameters"],
-                "groups": row["groups"],
-                "weights_left": weights[label] / weights["dense"],
-                "bytes": files[label].stat().st_size,
-                "speed": speeds[label],
-            }
-            for label, row in rows.items()
-        },
-    }
+    for label, row in results["models"].items():
+        row["weights_left"] = weights[label] / weights["dense"]
     out = HERE / "results"
     with whole(out / "every_size.json") as fresh:
         fresh.write_text(json.dumps(results, indent=1) + "\n")
@@ -128,24 +105,24 @@ def table(results):
     lines = [
         "# Translation: every size from one training, against one training for each",
         "",
-        f"English to German help text, {sizes['test_pairs']} test sentences; "
-        f"{sizes['epochs'][0]} epochs to the checkpoint and {sizes['epochs'][1]} from there; "
-        f"{in_words(results)}; LiteRT on one thread.",
-        f"{results['signatures'][0]}; {results['signatures'][1]}.",
-        "",
-        "| model | weights left | BLEU | chrF | parameters | MB | words/s | time |",
-        "|---|---|---|---|---|---|---|---|",
+        *circumstances(
+            results,
+            f"{sizes['epochs'][0]} epochs to the checkpoint and {sizes['epochs'][1]} from there; ",
+        ),
+        "| model | weights left | BLEU | p | chrF | parameters | MB | words/s | time |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for label, m in results["models"].items():
         lines.append(
-            f"| {label} | {m['weights_left']:.0%} | {m['bleu']:.1f} | {m['chrf']:.1f} | "
-            f"{m['parameters']:,} | {m['bytes'] / 1e6:.2f} | "
+            f"| {label} | {m['weights_left']:.0%} | {m['bleu']:.1f} | {p_value(m)} | "
+            f"{m['chrf']:.1f} | {m['parameters']:,} | {m['bytes'] / 1e6:.2f} | "
             f"{m['speed']['words_per_second']:.0f} | {m['speed']['time_ratio']:.2f} |"
         )
     lines += [
         "",
         "weights left: of units and heads. time: median over sentences of time by the dense "
-        "model's, timed in turn. dynamic@0.5: that size of the one training.",
+        "model's, timed in turn; p: paired bootstrap of BLEU against dense. dynamic@0.5: that "
+        "size of the one training.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from machine import about, in_words
 from progress import Log
+from translators import circumstances, export_once, measured, p_value
 
 import tfprune
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning
@@ -26,7 +26,6 @@ from tfprune.datasets import libreoffice_help
 from tfprune.files import whole
 from tfprune.plots import pareto
 from tfprune.plots import rounds as draw_rounds
-from tfprune.translation import export_translator, paired_bootstrap, words_per_second
 from tfprune.translation.recipe import Recipe
 
 HERE = Path(__file__).parent
@@ -139,6 +138,11 @@ class Experiment:
                 fresh.write_text(json.dumps(history, indent=1) + "\n")
         return json.loads(path.read_text())
 
+    def searches(self):
+        """The searches that are finished, by name."""
+        paths = {name: self.folder / f"{name}.json" for name, _ in SEARCHES.values()}
+        return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+
     def ticket(self, share, method="ticket"):
         """The checkpoint with the heads of the round that is nearest to a share gone."""
 
@@ -184,59 +188,25 @@ def heads_left(groups, dense):
 def report(work, made, pairs):
     """Scores, sizes and speeds of everything that is finished."""
     recipe = work.recipe
-    rows = {name: recipe.scores(name, model, pairs) for name, model in made.items()}
-    files = {}
-    for name, model in made.items():
-        path = recipe.folder / f"{name}.tflite"
-        if not path.exists():
-            export_translator(recipe.translator(model), path)
-        files[name] = path
-    speeds = words_per_second(files, [source for source, _ in pairs[:200]])
-    others = {name: row["hypotheses"] for name, row in rows.items() if name != "dense"}
-    differences = (
-        paired_bootstrap([t for _, t in pairs], rows["dense"]["hypotheses"], others)
-        if others
-        else {}
-    )
-    results = {
-        **about(__file__, "ai-edge-litert", "sacrebleu"),
-        "sizes": {
-            "training_pairs": len(recipe.train_pairs),
-            "test_pairs": len(pairs),
-            **recipe.shape,
-            "vocabulary": recipe.vocabulary_size,
-            "epochs": {
-                "checkpoint": recipe.pretrain_epochs,
-                "round": 0.5,
-                "convergence": recipe.converge_epochs,
-            },
-        },
-        "signatures": [rows["dense"]["bleu_signature"], rows["dense"]["chrf_signature"]],
-        "rounds": {
-            name: json.loads((recipe.folder / f"{name}.json").read_text())["rounds"]
-            for name, _ in SEARCHES.values()
-            if (recipe.folder / f"{name}.json").exists()
-        },
-        "models": {
-            name: {
-                "bleu": row["bleu"],
-                "chrf": row["chrf"],
-                "parameters": row["parameters"],
-                "groups": row["groups"],
-                "p_bleu": differences.get(name, {}).get("bleu_p"),
-                "bytes": files[name].stat().st_size,
-                "speed": speeds[name],
-            }
-            for name, row in rows.items()
-        },
+    files = {
+        name: export_once(recipe, model, recipe.folder / f"{name}.tflite")
+        for name, model in made.items()
     }
+    results = measured(__file__, recipe, made, files, pairs)
+    results["sizes"]["epochs"] = {
+        "checkpoint": recipe.pretrain_epochs,
+        "round": 0.5,
+        "convergence": recipe.converge_epochs,
+    }
+    results["rounds"] = {name: found["rounds"] for name, found in work.searches().items()}
     out, stem = HERE / "results", f"lottery_{work.decoder}"
     (out / f"{stem}.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / f"{stem}.md").write_text(table(results))
     points = {n: (1 / m["speed"]["time_ratio"], m["bleu"]) for n, m in results["models"].items()}
     pareto(points, out / f"{stem}.png", x="speed against dense (LiteRT, one thread)")
     for name, rounds in results["rounds"].items():
-        whole_model = {n: rows["dense"]["groups"][n] for n in rounds[0]["left"]}
+        dense = results["models"]["dense"]["groups"]
+        whole_model = {layer: dense[layer] for layer in rounds[0]["left"]}
         history = [whole_model, *(row["left"] for row in rounds)]
         draw_rounds(history, out / f"{stem}_{name}.png")
 
@@ -251,12 +221,11 @@ def table(results):
         f"# Lottery tickets for heads: student with {sizes['encoder_layers']} encoder and "
         f"{sizes['decoder_layers']} decoder layers ({sizes['decoder']})",
         "",
-        f"English to German help text, {sizes['test_pairs']} test sentences; "
-        f"{sizes['epochs']['checkpoint']} epochs to the checkpoint, half of one for each round, "
-        f"{sizes['epochs']['convergence']} of convergence; {in_words(results)}; LiteRT on one "
-        "thread.",
-        f"{results['signatures'][0]}; {results['signatures'][1]}.",
-        "",
+        *circumstances(
+            results,
+            f"{sizes['epochs']['checkpoint']} epochs to the checkpoint, half of one for each "
+            f"round, {sizes['epochs']['convergence']} of convergence; ",
+        ),
         f"| model | heads gone | {' | '.join(kinds)} | BLEU | p | chrF | parameters | MB | words/s "
         "| time |",
         "|---" * (9 + len(kinds)) + "|",
@@ -264,10 +233,9 @@ def table(results):
     for name, m in results["models"].items():
         left = heads_left(m["groups"], dense["groups"])
         number = sum(n for k, n in m["groups"].items() if k.endswith("attention"))
-        p = "" if m["p_bleu"] is None or m["p_bleu"] != m["p_bleu"] else f"{m['p_bleu']:.3f}"
         lines.append(
             f"| {name} | {total - number} of {total} | {' | '.join(left[k] for k in kinds)} | "
-            f"{m['bleu']:.1f} | {p} | {m['chrf']:.1f} | {m['parameters']:,} | "
+            f"{m['bleu']:.1f} | {p_value(m)} | {m['chrf']:.1f} | {m['parameters']:,} | "
             f"{m['bytes'] / 1e6:.2f} | {m['speed']['words_per_second']:.0f} | "
             f"{m['speed']['time_ratio']:.2f} |"
         )
@@ -295,9 +263,11 @@ def main():
     work = Experiment(options.decoder, folder, options.scale)
     pairs = work.recipe.held_out("test", 2000)
     made = {}
-    for name in dict.fromkeys(["dense", *options.runs]):
+    runs = list(dict.fromkeys(["dense", *options.runs]))
+    for name in runs:
+        finished = (work.folder / f"{name}.keras").exists()
         made[name] = work.run(name)
-        if not options.train_only:
+        if not options.train_only and (not finished or name == runs[-1]):
             report(work, made, pairs)
 
 

@@ -12,13 +12,12 @@ import argparse
 import json
 from pathlib import Path
 
-from machine import about, in_words
 from progress import Log
+from translators import circumstances, export_once, measured, p_value
 
 import tfprune
 from tfprune.datasets import libreoffice_help
 from tfprune.plots import pareto, survivors
-from tfprune.translation import export_translator, paired_bootstrap, words_per_second
 from tfprune.translation.recipe import Recipe
 
 HERE = Path(__file__).parent
@@ -78,62 +77,26 @@ def train(name, work):
 
 def export(name, model, work):
     """The float and the int8 file of a run."""
-    translator = work.translator(model)
+    float_file, int8_file = (work.folder / f"{name}{kind}.tflite" for kind in ("", ".int8"))
     return {
-        name: export_translator(translator, work.folder / f"{name}.tflite"),
-        f"{name} int8": export_translator(
-            translator, work.folder / f"{name}.int8.tflite", "dynamic_int8"
-        ),
+        name: export_once(work, model, float_file),
+        f"{name} int8": export_once(work, model, int8_file, "dynamic_int8"),
     }
 
 
 def report(made, files, work, pairs, name):
     """Scores, sizes and speeds of everything that is finished."""
-    rows = {run: work.scores(run, model, pairs) for run, model in made.items()}
-    speeds = words_per_second(files, [s for s, _ in pairs[:200]])
-    differences = (
-        paired_bootstrap(
-            [t for _, t in pairs],
-            rows["dense"]["hypotheses"],
-            {n: r["hypotheses"] for n, r in rows.items() if n != "dense"},
-        )
-        if len(rows) > 1
-        else {}
-    )
-    results = {
-        **about(__file__, "ai-edge-litert", "sacrebleu"),
-        "sizes": {
-            "training_pairs": len(work.train_pairs),
-            "test_pairs": len(pairs),
-            **work.shape,
-            "vocabulary": work.vocabulary_size,
-            "epochs": [work.pretrain_epochs, work.prune_epochs, work.converge_epochs],
-        },
-        "signatures": [rows["dense"]["bleu_signature"], rows["dense"]["chrf_signature"]],
-        "models": {
-            run: {
-                "bleu": row["bleu"],
-                "chrf": row["chrf"],
-                "parameters": row["parameters"],
-                "groups": row["groups"],
-                "p_bleu": differences.get(run, {}).get("bleu_p"),
-                "bytes": files[run].stat().st_size,
-                "bytes_int8": files[f"{run} int8"].stat().st_size,
-                "speed": speeds[run],
-                "speed_int8": speeds[f"{run} int8"],
-            }
-            for run, row in rows.items()
-        },
-    }
+    results = measured(__file__, work, made, files, pairs)
+    results["sizes"]["epochs"] = [work.pretrain_epochs, work.prune_epochs, work.converge_epochs]
     out = HERE / "results"
     out.mkdir(exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / f"{name}.md").write_text(table(results))
     points = {n: (1 / m["speed"]["time_ratio"], m["bleu"]) for n, m in results["models"].items()}
     pareto(points, out / f"{name}.png", x="speed against dense (LiteRT, one thread)")
-    for run in sorted(set(rows) & {SHOWN}):
-        dense = rows["dense"]["groups"]
-        left = {k: (rows[run]["groups"].get(k, 0), total) for k, total in dense.items()}
+    for run in sorted(set(made) & {SHOWN}):
+        groups = {model: results["models"][model]["groups"] for model in ("dense", run)}
+        left = {k: (groups[run].get(k, 0), total) for k, total in groups["dense"].items()}
         kinds = {s.name: s.kind for s in tfprune.find_structures(made["dense"])}
         survivors(left, out / f"{name}_survivors.png", kinds, f"Groups left: {run}")
 
@@ -147,19 +110,15 @@ def table(results):
     lines = [
         "# Translation: group lasso against dense, after the same number of steps",
         "",
-        f"English to German help text, {results['sizes']['test_pairs']} test sentences; "
-        f"{in_words(results)}; LiteRT on one thread.",
-        f"{results['signatures'][0]}; {results['signatures'][1]}.",
-        "",
+        *circumstances(results),
         "| model | BLEU | p | chrF | parameters | ffn left | heads left | MB | MB int8 | words/s | "
         "time | time int8 |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, m in results["models"].items():
         left = {kind: sum(v for k, v in m["groups"].items() if kind in k) for kind in total}
-        p = "" if m["p_bleu"] is None or m["p_bleu"] != m["p_bleu"] else f"{m['p_bleu']:.3f}"
         lines.append(
-            f"| {name} | {m['bleu']:.1f} | {p} | {m['chrf']:.1f} | {m['parameters']:,} | "
+            f"| {name} | {m['bleu']:.1f} | {p_value(m)} | {m['chrf']:.1f} | {m['parameters']:,} | "
             f"{left['ffn'] / total['ffn']:.0%} | {left['attention'] / total['attention']:.0%} | "
             f"{m['bytes'] / 1e6:.2f} | {m['bytes_int8'] / 1e6:.2f} | "
             f"{m['speed']['words_per_second']:.0f} | {m['speed']['time_ratio']:.2f} | "
