@@ -240,8 +240,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=EVERYWHERE)
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.5, 0.3, 0.7])
-    parser.add_argument("--runs", nargs="+", help="names of runs, instead of methods")
-    parser.add_argument("--heads", action="store_true", help="heads alone, by lottery too")
+    which = parser.add_mutually_exclusive_group()  # Each has a report of its own.
+    which.add_argument("--runs", nargs="+", help="names of runs, instead of methods")
+    which.add_argument("--heads", action="store_true", help="heads alone, by lottery too")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--train-only", action="store_true", help="no files, no report")
