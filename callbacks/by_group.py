@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfprune.datasets.bucketed import each_batch
+from tfprune.datasets.bucketed import each_batch, put_different_shapes_first
 from tfprune.gates import Subnetworks
 from tfprune.gates.penalties import prior_over_pairs
 
@@ -102,12 +102,17 @@ def _regrouped(pool, size):
         yield tree.map_structure(lambda part, s=start: part[s : s + size], whole)
 
 
+def _sizes(batch):
+    return sum((part.shape for part in tree.flatten(batch)), ())
+
+
 class _Batches(keras.utils.PyDataset):
     """Batches that are at hand."""
 
     def __init__(self, batches):
         super().__init__()
         self.batches = batches
+        put_different_shapes_first(batches, _sizes)
 
     def __len__(self):
         return len(self.batches)

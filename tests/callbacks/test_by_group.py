@@ -226,6 +226,26 @@ def test_examples_of_a_group_are_all_of_them_once(data):
     np.testing.assert_array_equal(y, Y[LANGUAGE == 1])
 
 
+def test_examples_of_a_group_may_be_of_any_length():
+    """Keras expects of all batches what is the same in the first two."""
+    lengths = [3, 3, 3, 2]
+    batches = [
+        ({"x": noise(6, length, 8), "language": np.arange(6) % 2}, noise(6, length, 1))
+        for length in lengths
+    ]
+    mine = examples_by_group(batches, Subnetworks(["en", "de"]))["de"]
+    assert sorted(x["x"].shape[:2] for x, _ in (mine[i] for i in range(len(mine)))) == [
+        (3, 2),
+        (3, 3),
+        (6, 3),
+    ]
+    x = {"x": keras.Input((None, 8)), "language": keras.Input(())}
+    model = keras.Model(x, keras.layers.Dense(1)(x["x"]))
+    model.compile("sgd", "mse")
+    model.fit(mine, verbose=0)
+    assert int(model.optimizer.iterations) == 3
+
+
 def test_sharing_counts_what_one_has_and_the_other_has_not(tmp_path):
     model = transformer(heads=2, units=4)
     names = Subnetworks(["en", "de"])

@@ -1,7 +1,12 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tfprune.datasets import TextBatches
+from tfprune.datasets.bucketed import put_different_shapes_first
 
 EXAMPLES = [("word " * (1 + i % 19), i % 2) for i in range(100)]
 
@@ -63,6 +68,19 @@ def test_epochs_differ_and_can_be_resumed():
     before = still[0][1]
     still.on_epoch_end()
     np.testing.assert_array_equal(before, still[0][1])
+
+
+@given(st.lists(st.tuples(*[st.integers(1, 3)] * 3), max_size=8))
+def test_no_two_batches_differ_in_more_than_the_first(shapes):
+    arranged = list(shapes)
+    put_different_shapes_first(arranged, lambda shape: shape)
+    assert sorted(arranged) == sorted(shapes)
+
+    def differing(a, b):
+        return int(np.sum(np.array(a) != b))
+
+    if len(shapes) > 1:
+        assert differing(*arranged[:2]) == max(differing(*p) for p in combinations(shapes, 2))
 
 
 def test_bad_numbers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import keras
@@ -80,24 +81,34 @@ class Bucketed(keras.utils.PyDataset):
         if self.shuffle:
             draw.shuffle(batches)
         self._batches = batches
-        self._put_different_shapes_first()
+        put_different_shapes_first(self._batches, self.shape)
 
-    def _put_different_shapes_first(self):
-        """Lets the first two batches differ in every size.
 
-        Keras takes its input signature from them: what differs stays open, and no later batch of
-        another shape is refused or compiled anew.
-        """
-        shapes = [self.shape(batch) for batch in self._batches]
-        for i in range(min(len(shapes), 50)):
-            for j in range(i + 1, len(shapes)):
-                if all(a != b for a, b in zip(shapes[i], shapes[j], strict=True)):
-                    for place, other in ((0, i), (1, j)):
-                        self._batches[place], self._batches[other] = (
-                            self._batches[other],
-                            self._batches[place],
-                        )
-                    return
+def put_different_shapes_first(batches: list, shape: Callable[[Any], tuple[int, ...]]) -> None:
+    """Lets the first two batches differ in every size that is not the same in all.
+
+    Keras takes its input signature from them: what differs stays open, and no later batch of
+    another shape is refused or compiled anew. Where no two batches differ in everything, those that
+    differ in most come first.
+
+    Args:
+        batches: Batches, or what stands for them; rearranged in place.
+        shape: All sizes of one of them.
+    """
+    shapes = [shape(batch) for batch in batches]
+    varying = sum(len(set(sizes)) > 1 for sizes in zip(*shapes, strict=True))
+
+    def differing(pair):
+        return sum(a != b for a, b in zip(*(shapes[i] for i in pair), strict=True))
+
+    best, most = (), -1
+    for pair in combinations(range(len(shapes)), 2):
+        if pair[0] >= 50 or most == varying:
+            break
+        if differing(pair) > most:
+            best, most = pair, differing(pair)
+    for place, other in enumerate(best):
+        batches[place], batches[other] = batches[other], batches[place]
 
 
 def each_batch(data: Iterable | keras.utils.PyDataset) -> Iterator[Any]:
