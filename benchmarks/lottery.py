@@ -24,8 +24,9 @@ import tfprune
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning
 from tfprune.datasets import libreoffice_help
 from tfprune.files import whole
-from tfprune.plots import pareto
+from tfprune.plots import curves
 from tfprune.plots import rounds as draw_rounds
+from tfprune.translation import paired_bootstrap
 from tfprune.translation.recipe import Recipe
 
 HERE = Path(__file__).parent
@@ -38,6 +39,15 @@ SEARCHES = {
     "ticket": ("search", "attention_confidence"),
     "ticket_by_importance": ("search_by_importance", "gradient_importance"),
 }
+# What is told apart from what, beside everything from dense.
+PAIRS = (
+    ("ticket-75", "reinit-75"),
+    ("ticket-75-longer", "reinit-75-longer"),
+    ("dense-longer", "ticket-75-longer"),
+    ("dense-longer", "ticket_by_importance-75-longer"),
+    ("dense-longer", "importance-75"),
+    ("dense-longer", "gates-75"),
+)
 PRUNED = {"ssru": "encoder.*attention", "self_attention": "heads"}
 
 
@@ -199,14 +209,48 @@ def report(work, made, pairs):
         "convergence": recipe.converge_epochs,
     }
     results["rounds"] = {name: found["rounds"] for name, found in work.searches().items()}
+    results["differences"] = differences(recipe, made, pairs)
     out, stem = HERE / "results", f"lottery_{work.decoder}"
     (out / f"{stem}.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / f"{stem}.md").write_text(table(results))
-    points = {n: (1 / m["speed"]["time_ratio"], m["bleu"]) for n, m in results["models"].items()}
-    pareto(points, out / f"{stem}.png", x="speed against dense (LiteRT, one thread)")
+    pictures(results, out, stem)
+
+
+def differences(recipe, made, pairs):
+    """BLEU of one run over that of another, and its p, where both are finished."""
+    rows = []
+    for one, other in PAIRS:
+        if one in made and other in made:
+            runs = [recipe.scores(name, made[name], pairs) for name in (one, other)]
+            translations = [run["hypotheses"] for run in runs]
+            test = paired_bootstrap(
+                [target for _, target in pairs], translations[0], {other: translations[1]}
+            )
+            gain = runs[1]["bleu"] - runs[0]["bleu"]
+            rows.append({"of": other, "over": one, "bleu": gain, "p": test[other]["bleu_p"]})
+    return rows
+
+
+def pictures(results, out, stem):
+    """Quality against speed, and the rounds of each search."""
+    dense = results["models"]["dense"]
+    series = {}
+    for name, row in results["models"].items():
+        method = name.removesuffix(LONGER)
+        again = "+longer" if method != name or method.startswith(("importance", "gates")) else ""
+        if name != "dense":
+            point = (1 / row["speed"]["time_ratio"], row["bleu"])
+            series.setdefault(method.partition("-")[0] + again, []).append(point)
+    if series:
+        curves(
+            series,
+            out / f"{stem}.png",
+            x="times as fast as dense (LiteRT, one thread)",
+            y="BLEU",
+            reference=dense["bleu"],
+        )
     for name, rounds in results["rounds"].items():
-        dense = results["models"]["dense"]["groups"]
-        whole_model = {layer: dense[layer] for layer in rounds[0]["left"]}
+        whole_model = {layer: dense["groups"][layer] for layer in rounds[0]["left"]}
         history = [whole_model, *(row["left"] for row in rounds)]
         draw_rounds(history, out / f"{stem}_{name}.png")
 
@@ -247,6 +291,10 @@ def table(results):
         "layer, from scratch; importance and gates: pruned after convergence while training for "
         "as long again, as the models called -longer are trained too.",
     ]
+    if results["differences"]:
+        lines += ["", "| model | against | BLEU | p |", "|---|---|---|---|"]
+    for row in results["differences"]:
+        lines.append(f"| {row['of']} | {row['over']} | {row['bleu']:+.1f} | {row['p']:.3f} |")
     return "\n".join(lines) + "\n"
 
 
