@@ -65,8 +65,9 @@ class Classification:
         more = {} if distilled else {"metrics": ["accuracy"]}
         model.compile(optimizer, loss, jit_compile=False, **more)
 
-    def trained(self, name, model, data, callback=None, teacher=None):
+    def trained(self, name, model, data, callback=None, teacher=None, epochs=None):
         """Trains a plain model, with the logits of a teacher if there is one."""
+        epochs = epochs or self.epochs
         fitted = model
         if teacher is not None:
             fitted = keras.distillation.Distiller(
@@ -76,9 +77,9 @@ class Classification:
                 keras.distillation.LogitsDistillation(2.0, loss=keras.losses.KLDivergence()),
                 student_loss_weight=0.5,
             )
-        self.compile(fitted, self.epochs * len(data), teacher is not None)
+        self.compile(fitted, epochs * len(data), teacher is not None)
         callbacks = [c for c in (callback, Log(name)) if c is not None]
-        fitted.fit(data, epochs=self.epochs, verbose=0, callbacks=callbacks)
+        fitted.fit(data, epochs=epochs, verbose=0, callbacks=callbacks)
         return model
 
     def save(self, model, name):
