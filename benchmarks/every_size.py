@@ -10,18 +10,17 @@ benchmarks/results/every_size.{json,md,png} after each.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import keras
 import numpy as np
+from reports import write
 from translation import recipe
-from translators import circumstances, export_once, measured, p_value
+from translators import circumstances, export_once, measured, p_value, quality_against_speed
 
 import tfprune
 from tfprune.callbacks import DynamicSparsity, ImportancePruning
 from tfprune.files import whole
-from tfprune.plots import curves
 
 HERE = Path(__file__).parent
 SIZES = [round(float(t), 1) for t in np.arange(1.0, 0.05, -0.1)]
@@ -79,24 +78,13 @@ def report(made, work, pairs):
     }
     for label, row in results["models"].items():
         row["weights_left"] = weights[label] / weights["dense"]
-    out = HERE / "results"
-    with whole(out / "every_size.json") as fresh:
-        fresh.write_text(json.dumps(results, indent=1) + "\n")
-    with whole(out / "every_size.md") as fresh:
-        fresh.write_text(table(results))
-    series = {}
-    for label, m in results["models"].items():
-        method = label.partition("@")[0].partition("-")[0]
-        if method != "dense":
-            series.setdefault(method, []).append((1 / m["speed"]["time_ratio"], m["bleu"]))
-    if series:
-        curves(
-            series,
-            out / "every_size.png",
-            x="times as fast as dense (LiteRT, one thread)",
-            y="BLEU",
-            reference=results["models"]["dense"]["bleu"],
-        )
+    write("every_size", results, table(results))
+    quality_against_speed(results["models"], method, "every_size")
+
+
+def method(label):
+    """The method of a model: `dynamic` of `dynamic@0.5`."""
+    return label.partition("@")[0].partition("-")[0]
 
 
 def table(results):

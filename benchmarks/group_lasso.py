@@ -13,19 +13,16 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
 from keras import layers
-from machine import about, in_words
+from reports import about, in_words, write
 from step_time import CALLBACKS, encoder, step_time
 
 import tfprune
-
-HERE = Path(__file__).parent
 
 
 def rebuild_large():
@@ -101,10 +98,7 @@ def main():
         "rebuild": json.loads(large.strip().splitlines()[-1]),
         "litert": speed(),
     }
-    out = HERE / "results"
-    out.mkdir(exist_ok=True)
-    (out / "group_lasso.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / "group_lasso.md").write_text(table(results))
+    write("group_lasso", results, table(results))
     print(table(results))
 
 

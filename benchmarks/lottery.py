@@ -18,13 +18,13 @@ from pathlib import Path
 import keras
 import numpy as np
 from progress import Log
-from translators import circumstances, export_once, measured, p_value
+from reports import RESULTS, write
+from translators import circumstances, export_once, measured, p_value, quality_against_speed
 
 import tfprune
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning
 from tfprune.datasets import libreoffice_help
 from tfprune.files import whole
-from tfprune.plots import curves
 from tfprune.plots import rounds as draw_rounds
 from tfprune.translation import paired_bootstrap
 from tfprune.translation.recipe import Recipe
@@ -210,10 +210,14 @@ def report(work, made, pairs):
     }
     results["rounds"] = {name: found["rounds"] for name, found in work.searches().items()}
     results["differences"] = differences(recipe, made, pairs)
-    out, stem = HERE / "results", f"lottery_{work.decoder}"
-    (out / f"{stem}.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / f"{stem}.md").write_text(table(results))
-    pictures(results, out, stem)
+    stem = f"lottery_{work.decoder}"
+    write(stem, results, table(results))
+    quality_against_speed(results["models"], method, stem)
+    dense = results["models"]["dense"]
+    for name, rounds in results["rounds"].items():
+        whole_model = {layer: dense["groups"][layer] for layer in rounds[0]["left"]}
+        history = [whole_model, *(row["left"] for row in rounds)]
+        draw_rounds(history, RESULTS / f"{stem}_{name}.png")
 
 
 def differences(recipe, made, pairs):
@@ -231,28 +235,11 @@ def differences(recipe, made, pairs):
     return rows
 
 
-def pictures(results, out, stem):
-    """Quality against speed, and the rounds of each search."""
-    dense = results["models"]["dense"]
-    series = {}
-    for name, row in results["models"].items():
-        method = name.removesuffix(LONGER)
-        again = "+longer" if method != name or method.startswith(("importance", "gates")) else ""
-        if name != "dense":
-            point = (1 / row["speed"]["time_ratio"], row["bleu"])
-            series.setdefault(method.partition("-")[0] + again, []).append(point)
-    if series:
-        curves(
-            series,
-            out / f"{stem}.png",
-            x="times as fast as dense (LiteRT, one thread)",
-            y="BLEU",
-            reference=dense["bleu"],
-        )
-    for name, rounds in results["rounds"].items():
-        whole_model = {layer: dense["groups"][layer] for layer in rounds[0]["left"]}
-        history = [whole_model, *(row["left"] for row in rounds)]
-        draw_rounds(history, out / f"{stem}_{name}.png")
+def method(name):
+    """The method of a run; what was trained for longer is told apart."""
+    short = name.removesuffix(LONGER)
+    again = "+longer" if short != name or short.startswith(("importance", "gates")) else ""
+    return short.partition("-")[0] + again
 
 
 def table(results):

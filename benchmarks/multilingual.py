@@ -20,7 +20,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from classifier import BATCH, RATE, Classification, plain
-from machine import about, in_words
+from reports import RESULTS, about, in_words, write
 
 import tfprune
 from tfprune.callbacks import DynamicSparsity, HardConcreteGates, ImportancePruning
@@ -239,12 +239,8 @@ def report(work, runs):
             if (work.folder / f"{name}.sharing.json").exists()
         },
     }
-    out = HERE / "results"
-    with whole(out / "multilingual.json") as fresh:
-        fresh.write_text(json.dumps(results, indent=1) + "\n")
-    with whole(out / "multilingual.md") as fresh:
-        fresh.write_text(table(results))
-    picture(results, out)
+    write("multilingual", results, table(results))
+    pictures(results)
 
 
 def mean(row):
@@ -252,7 +248,7 @@ def mean(row):
     return float(np.mean(list(row["accuracy"].values())))
 
 
-def picture(results, out):
+def pictures(results):
     """Accuracy against speed, and who shares what."""
     series = {}
     for label, row in results["models"].items():
@@ -263,7 +259,7 @@ def picture(results, out):
     if series:
         curves(
             series,
-            out / "multilingual.png",
+            RESULTS / "multilingual.png",
             x="times as fast as dense (LiteRT, batch of one)",
             y="accuracy, mean of four languages (%)",
             reference=100 * mean(results["models"]["dense"]),
@@ -274,7 +270,7 @@ def picture(results, out):
             heat_maps(
                 found["distances"],
                 found["names"],
-                out / f"multilingual_sharing_{name}.png",
+                RESULTS / f"multilingual_sharing_{name}.png",
                 title=f"Share of groups that differ: {name}",
             )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import keras
 from classifier import BATCH, RATE, Classification, plain
-from machine import about, in_words
+from reports import RESULTS, about, in_words, write
 
 import tfprune
 from tfprune import criteria
@@ -172,11 +172,7 @@ def report(work, runs, stem):
         },
         "models": rows,
     }
-    out = HERE / "results"
-    with whole(out / f"{stem}.json") as fresh:
-        fresh.write_text(json.dumps(results, indent=1) + "\n")
-    with whole(out / f"{stem}.md") as fresh:
-        fresh.write_text(table(results))
+    write(stem, results, table(results))
     series = {}
     for name in set(rows) - {"dense"}:
         method, _, teacher = name.partition("+")
@@ -185,7 +181,7 @@ def report(work, runs, stem):
         series.setdefault(method, []).append(point)
     curves(
         {method: series[method] for method in sorted(series)},
-        out / f"{stem}.png",
+        RESULTS / f"{stem}.png",
         x="times as fast as dense (LiteRT, float)",
         y="accuracy (%)",
         reference=100 * rows["dense"]["accuracy"],
@@ -195,7 +191,7 @@ def report(work, runs, stem):
         best = max(half, key=lambda n: rows[n]["accuracy"])
         left = {k: (groups[best].get(k, 0), total) for k, total in groups["dense"].items()}
         kinds = {k: "heads" if "attention" in k else "ffn" for k in left}
-        survivors(left, out / f"{stem}_survivors.png", kinds, f"Groups left: {best}")
+        survivors(left, RESULTS / f"{stem}_survivors.png", kinds, f"Groups left: {best}")
 
 
 def table(results):

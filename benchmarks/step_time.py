@@ -6,17 +6,16 @@ Two models of the same seed train in turn, one with the callback and one without
 median over rounds of the ratio of their epoch times. Writes benchmarks/results/step_time.*
 """
 
-import json
+import argparse
 import os
 import time
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
 from keras import layers
-from machine import about, in_words
+from reports import about, in_words, write
 
 import tfprune
 from tfprune.callbacks import (
@@ -27,7 +26,6 @@ from tfprune.callbacks import (
     MovementPruning,
 )
 
-HERE = Path(__file__).parent
 HALF = {"target": tfprune.Sparsity(0.5), "verbose": 0}
 # `stop=None`: under pressure in every step that is timed.
 CALLBACKS = {
@@ -99,6 +97,7 @@ def step_time(make_callback, width, units, heads, batch, length, rounds=7, steps
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     sizes = ((128, 768, 8, 100, 24), (256, 1536, 8, 100, 24))
     results = {
         **about(__file__),
@@ -107,10 +106,7 @@ def main():
             for name, make in CALLBACKS.items()
         },
     }
-    out = HERE / "results"
-    out.mkdir(exist_ok=True)
-    (out / "step_time.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / "step_time.md").write_text(table(results))
+    write("step_time", results, table(results))
     print(table(results))
 
 

@@ -9,10 +9,10 @@ such as `--student 12-1`, to translation_12-1.*
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from progress import Log
+from reports import RESULTS, write
 from translators import circumstances, export_once, measured, p_value
 
 import tfprune
@@ -88,17 +88,14 @@ def report(made, files, work, pairs, name):
     """Scores, sizes and speeds of everything that is finished."""
     results = measured(__file__, work, made, files, pairs)
     results["sizes"]["epochs"] = [work.pretrain_epochs, work.prune_epochs, work.converge_epochs]
-    out = HERE / "results"
-    out.mkdir(exist_ok=True)
-    (out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / f"{name}.md").write_text(table(results))
+    write(name, results, table(results))
     points = {n: (1 / m["speed"]["time_ratio"], m["bleu"]) for n, m in results["models"].items()}
-    pareto(points, out / f"{name}.png", x="speed against dense (LiteRT, one thread)")
+    pareto(points, RESULTS / f"{name}.png", x="speed against dense (LiteRT, one thread)")
     for run in sorted(set(made) & {SHOWN}):
         groups = {model: results["models"][model]["groups"] for model in ("dense", run)}
         left = {k: (groups[run].get(k, 0), total) for k, total in groups["dense"].items()}
         kinds = {s.name: s.kind for s in tfprune.find_structures(made["dense"])}
-        survivors(left, out / f"{name}_survivors.png", kinds, f"Groups left: {run}")
+        survivors(left, RESULTS / f"{name}_survivors.png", kinds, f"Groups left: {run}")
 
 
 def table(results):

@@ -2,8 +2,9 @@
 
 import math
 
-from machine import about, in_words
+from reports import RESULTS, about, in_words
 
+from tfprune.plots import curves
 from tfprune.translation import export_translator, paired_bootstrap, words_per_second
 
 
@@ -61,6 +62,29 @@ def measured(script, recipe, made, files, pairs, timed=200):
             for name, row in rows.items()
         },
     }
+
+
+def quality_against_speed(models, method, stem):
+    """Draws the runs of each method as a line; nothing while there is but the dense model.
+
+    Args:
+        models: The rows of results, by name.
+        method: From the name of a run to that of its method.
+        stem: Name of the picture among the results.
+    """
+    series = {}
+    for name, row in models.items():
+        if name != "dense":
+            point = (1 / row["speed"]["time_ratio"], row["bleu"])
+            series.setdefault(method(name), []).append(point)
+    if series:
+        curves(
+            series,
+            RESULTS / f"{stem}.png",
+            x="times as fast as dense (LiteRT, one thread)",
+            y="BLEU",
+            reference=models["dense"]["bleu"],
+        )
 
 
 def circumstances(results, epochs=""):

@@ -98,15 +98,13 @@ def put_different_shapes_first(batches: list, shape: Callable[[Any], tuple[int, 
     shapes = [shape(batch) for batch in batches]
     varying = sum(len(set(sizes)) > 1 for sizes in zip(*shapes, strict=True))
 
-    def differing(pair):
-        return sum(a != b for a, b in zip(*(shapes[i] for i in pair), strict=True))
-
     best, most = (), -1
     for pair in combinations(range(len(shapes)), 2):
         if pair[0] >= 50 or most == varying:
             break
-        if differing(pair) > most:
-            best, most = pair, differing(pair)
+        differing = sum(a != b for a, b in zip(*(shapes[i] for i in pair), strict=True))
+        if differing > most:
+            best, most = pair, differing
     for place, other in enumerate(best):
         batches[place], batches[other] = batches[other], batches[place]
 

@@ -1,9 +1,14 @@
-"""What a measurement ran on."""
+"""What every benchmark reports alike: what it ran on, and where its results go."""
 
+import json
 import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+
+from tfprune.files import whole
+
+RESULTS = Path(__file__).parent / "results"
 
 
 def about(script: str, *packages: str) -> dict:
@@ -25,6 +30,14 @@ def in_words(results: dict) -> str:
     machine = results["machine"]
     cores = f", {machine['cores']} cores" if "cores" in machine else ""
     return f"{machine['processor']}{cores}; {versions}"
+
+
+def write(stem: str, results: dict, table: str) -> None:
+    """Keeps results as JSON, and as a table in Markdown beside it."""
+    RESULTS.mkdir(exist_ok=True)
+    for suffix, text in ((".json", json.dumps(results, indent=1) + "\n"), (".md", table)):
+        with whole(RESULTS / f"{stem}{suffix}") as fresh:
+            fresh.write_text(text)
 
 
 def processor() -> str:
