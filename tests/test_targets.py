@@ -66,6 +66,8 @@ def test_a_measured_table_covers_all_structures():
         (lambda: Sparsity(float("nan")), "Sparsity"),
         (lambda: Parameters("half"), "Parameters"),
         (lambda: Flops("160%"), "Flops"),
+        (lambda: Flops("6.0.1%"), "Flops"),
+        (lambda: Latency("8.0.1 ms", on=LatencyTable(1.0, {})), "Latency"),
         (lambda: Latency("8 s", on=LatencyTable(1.0, {})), "Latency"),
         (lambda: Latency(-1, on=LatencyTable(1.0, {})), "Latency"),
         (lambda: Latency("8 ms", on=None), "on"),
@@ -74,3 +76,8 @@ def test_a_measured_table_covers_all_structures():
 def test_bad_input(make, name):
     with pytest.raises(ValueError, match=f"`{name}`"):
         make()
+
+
+def test_shares_in_words():
+    assert Sparsity("30%").limit == Sparsity(0.3).limit == 0.7
+    assert Parameters(" 40 % ").limit == Flops("40.%").limit == 0.4

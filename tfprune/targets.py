@@ -48,8 +48,8 @@ class Sparsity(Target):
     """A share of the weights of the structures that are pruned goes.
 
     Args:
-        share: 0.5 removes half of the weights in all groups of the structures that the callback
-            is given; other weights do not count.
+        share: 0.5 or `"50%"` removes half of the weights in all groups of the structures that the
+            callback is given; other weights do not count.
 
     Raises:
         ValueError: If it does not lie in [0, 1].
@@ -67,10 +67,10 @@ class Sparsity(Target):
     (36, 72)
     """
 
-    share: float
+    share: float | str
 
     def __post_init__(self):
-        _share("Sparsity", self.share)
+        self.limit  # noqa: B018  # raises
 
     def cost(self, model, structures):
         """The share of weights left."""
@@ -79,7 +79,7 @@ class Sparsity(Target):
     @property
     def limit(self):
         """`1 - share`."""
-        return 1.0 - self.share
+        return 1.0 - _share("Sparsity", self.share)
 
     def describe(self, cost):
         """The sparsity."""
@@ -87,7 +87,22 @@ class Sparsity(Target):
 
 
 @dataclass(frozen=True)
-class Parameters(Target):
+class _Left(Target):
+    """Base of the targets that say which share stays."""
+
+    left: float | str
+
+    def __post_init__(self):
+        self.limit  # noqa: B018  # raises
+
+    @property
+    def limit(self):
+        """The share."""
+        return _share(type(self).__name__, self.left)
+
+
+@dataclass(frozen=True)
+class Parameters(_Left):
     """A share of all the model's parameters stays, embeddings and the like counted.
 
     Args:
@@ -97,11 +112,6 @@ class Parameters(Target):
         ValueError: If it does not lie in [0, 1].
     """
 
-    left: float | str
-
-    def __post_init__(self):
-        _share("Parameters", _fraction("Parameters", self.left))
-
     def cost(self, model, structures):
         """The share of parameters left."""
         from tfprune.measure import count_parameters
@@ -109,18 +119,13 @@ class Parameters(Target):
         total = count_parameters(model)
         return _linear({s.name: s.group_size for s in structures}, structures, total)
 
-    @property
-    def limit(self):
-        """The share."""
-        return _fraction("Parameters", self.left)
-
     def describe(self, cost):
         """The share of the parameters."""
         return f"{cost:.1%} of the parameters"
 
 
 @dataclass(frozen=True)
-class Flops(Target):
+class Flops(_Left):
     """A share of the floating-point operations of one call stays.
 
     Args:
@@ -131,11 +136,7 @@ class Flops(Target):
         ValueError: If it does not lie in [0, 1].
     """
 
-    left: float | str
     sequence_length: int = 128
-
-    def __post_init__(self):
-        _share("Flops", _fraction("Flops", self.left))
 
     def cost(self, model, structures):
         """The share of operations left: each structure is halved once to see what it costs."""
@@ -154,11 +155,6 @@ class Flops(Target):
             half = s.groups // 2
             each[s.name] = (total - count({**full, s.name: half})) / (s.groups - half)
         return _linear(each, structures, total)
-
-    @property
-    def limit(self):
-        """The share."""
-        return _fraction("Flops", self.left)
 
     def describe(self, cost):
         """The share of the operations."""
@@ -202,10 +198,7 @@ class Latency(Target):
     @property
     def limit(self):
         """Milliseconds."""
-        value = self.wish
-        if isinstance(value, str):
-            match = re.fullmatch(r"\s*([0-9.]+)\s*ms\s*", value)
-            value = float(match[1]) if match else math.nan
+        value = _number(self.wish, "ms") if isinstance(self.wish, str) else self.wish
         if not isinstance(value, (int, float)) or not value > 0 or not math.isfinite(value):
             raise ValueError(
                 f"`Latency` wants milliseconds, such as 8 or '8 ms'. Received: {self.wish!r}"
@@ -227,15 +220,16 @@ def _linear(each: Mapping[str, float], structures: Structures, total: float | No
     return cost
 
 
-def _fraction(name, value) -> float:
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*([0-9.]+)\s*%\s*", value)
-        if not match:
-            raise ValueError(f"`{name}` wants a share, such as 0.6 or '60%'. Received: {value!r}")
-        return float(match[1]) / 100
-    return value
+def _share(name: str, value: float | str) -> float:
+    share = _number(value, "%") / 100 if isinstance(value, str) else value
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+        raise ValueError(
+            f"`{name}` wants a share from 0 to 1, such as 0.6 or '60%'. Received: {value!r}"
+        )
+    return share
 
 
-def _share(name, value) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ValueError(f"`{name}` wants a share from 0 to 1. Received: {value!r}")
+def _number(text: str, unit: str) -> float:
+    """What stands before a unit; NaN where that is no number."""
+    match = re.fullmatch(rf"\s*(\d+\.?\d*|\.\d+)\s*{unit}\s*", text)
+    return float(match[1]) if match else math.nan
