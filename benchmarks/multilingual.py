@@ -63,6 +63,7 @@ RUNS = {
     ),
     "dynamic": lambda data: dynamic(data, sizes=SIZES),
     "dynamic-longer": lambda data: dynamic(data, sizes=SIZES),
+    "dense-longer": None,
     "importance-0.5-longer": lambda data: importance(data, 0.5),
     "importance-0.75": lambda data: importance(data, 0.75),
     "importance-0.25": lambda data: importance(data, 0.25),
