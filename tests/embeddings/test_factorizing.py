@@ -49,7 +49,7 @@ def test_an_embedding_of_low_rank_loses_nothing(mask_zero, capsys):
     ids = np.where(np.arange(5) < 3, IDS, 0)
     small = tfprune.factorize_embeddings(model, 4)
     assert_same(outputs(model, ids), outputs(small, ids))
-    assert capsys.readouterr().out == "words: relative error 0.000\n"
+    assert capsys.readouterr().out == "words: rank 4 of 12, relative error 0.000\n"
     assert small.count_params() == model.count_params() - 30 * 12 + 4 * (30 + 12)
 
 

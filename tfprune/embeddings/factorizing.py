@@ -49,14 +49,15 @@ def factorize_embeddings(
     ranks = [rank] if not isinstance(rank, Mapping) else list(rank.values())
     if not ranks or any(not isinstance(r, int) or isinstance(r, bool) or r < 1 for r in ranks):
         raise ValueError(f"`rank` must be a positive integer. Received: rank={rank!r}")
-    replacements, errors = {}, {}
+    replacements, lines = {}, []
     found = embeddings_of(model)
     unknown = set(rank) - set(found) if isinstance(rank, Mapping) else set()
     for name, layer in found.items():
         wanted = rank.get(name) if isinstance(rank, Mapping) else rank
         if wanted is None or wanted >= min(layer.input_dim, layer.output_dim):
             continue
-        replacements[id(layer)], errors[name] = _factorized(layer, wanted)
+        replacements[id(layer)], error = _factorized(layer, wanted)
+        lines.append(f"{name}: rank {wanted} of {layer.output_dim}, relative error {error:.3f}")
     if unknown or not replacements:
         sizes = ", ".join(f"{n} ({e.input_dim} x {e.output_dim})" for n, e in found.items())
         raise ValueError(
@@ -64,8 +65,7 @@ def factorize_embeddings(
             f"what there is. Received: rank={rank!r} and embeddings {sizes or 'none'}"
         )
     if verbose:
-        for name, error in errors.items():
-            print(f"{name}: relative error {error:.3f}")
+        print(*lines, sep="\n")
     return rebuilt_by(model, find_structures(model), None, replacements, others_stay=True)
 
 
