@@ -44,6 +44,18 @@ def test_latency(tmp_path):
         tfprune.measure_latency(tmp_path / "none.tflite")
 
 
+@pytest.mark.tensorflow_only
+def test_inputs_that_are_too_long_are_named(tmp_path):
+    import keras_hub
+
+    words = keras.Input((None,), dtype="int32", name="words")
+    y = keras_hub.layers.TokenAndPositionEmbedding(20, 8, 4)(words)
+    path = tfprune.export(keras.Model(words, layers.Dense(2)(y)), tmp_path / "m.tflite")
+    assert tfprune.measure_latency(path, sequence_length=8, runs=1).median > 0
+    with pytest.raises(ValueError, match=r"`sequence_length`.*words \(1, 9\)"):
+        tfprune.measure_latency(path, sequence_length=9, runs=1)
+
+
 def test_what_is_gone_is_named():
     model = transformer()
     small = tfprune.rebuild(model, keep={"attention": np.zeros(2, bool)})

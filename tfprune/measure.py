@@ -68,12 +68,20 @@ class Runner:
         self.names = list(names) if set(names or ()) == set(inputs) else inputs
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Outputs for a list of input arrays."""
+        """Outputs for a list of input arrays; a `ValueError` where the file cannot read them."""
         given = {
             name: np.asarray(a, self.details[name]["dtype"])
             for name, a in zip(self.names, arrays, strict=True)
         }
-        return list(self._signature(**given).values())
+        try:
+            return list(self._signature(**given).values())
+        except RuntimeError as error:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in given.items())
+            raise ValueError(
+                "`sequence_length`, or the shapes of `inputs`, must be such that the model can "
+                "read them; one that has positions for 64 tokens reads no more. "
+                f"Received: {shapes}. LiteRT says: {error}"
+            ) from error
 
     def inputs(self, batch_size: int, length: int) -> list[np.ndarray]:
         """Inputs that the file accepts: ones for integers, noise for the rest."""
@@ -114,7 +122,8 @@ def measure_latency(
         `Latency`, in milliseconds.
 
     Raises:
-        ValueError: If there is no such file or a number is not positive.
+        ValueError: If there is no such file, a number is not positive, or the model cannot read
+            inputs of such shapes.
 
     Example:
 

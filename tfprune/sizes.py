@@ -113,8 +113,8 @@ def sizes(
         `Frontier`: `print` it, or take `to_dict()` or `plot()`.
 
     Raises:
-        ValueError: If the model has one size only, a size is out of range, or the model is not
-            compiled and there is `data`.
+        ValueError: If the model has one size only, a size is out of range, the model is not
+            compiled and there is `data`, or it cannot read inputs of `sequence_length`.
 
     Example: see `tfprune.callbacks.DynamicSparsity`; then `print(tfprune.sizes(model, data))`.
     """
