@@ -17,8 +17,8 @@ test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadfile -m "not tensorflow_only" \
 		tests/structures tests/gates tests/criteria tests/rebuild tests/embeddings tests/callbacks \
-		tests/translation tests/test_regularizers.py tests/test_schedules.py \
-		tests/test_targets.py tests/test_choosing.py tests/test_measure.py
+		tests/translation tests/test_penalties.py tests/test_schedules.py \
+		tests/budgets tests/reports/test_measuring.py
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -25,7 +25,7 @@ import tfprune
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning
 from tfprune.datasets import libreoffice_help
 from tfprune.files import whole
-from tfprune.plots import rounds as draw_rounds
+from tfprune.reports.plots import rounds as draw_rounds
 from tfprune.translation import paired_bootstrap
 from tfprune.translation.recipe import Recipe
 

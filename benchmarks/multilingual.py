@@ -26,7 +26,7 @@ import tfprune
 from tfprune.callbacks import DynamicSparsity, HardConcreteGates, ImportancePruning
 from tfprune.datasets import help_topics
 from tfprune.files import whole
-from tfprune.plots import curves, heat_maps
+from tfprune.reports.plots import curves, heat_maps
 
 HERE = Path(__file__).parent
 LANGUAGES = ("en", "de", "es", "fr")
@@ -49,7 +49,7 @@ def dynamic(data, **options):
 
 
 LONGER = "-longer"  # Twice the epochs; for all sizes at once still fewer than for each.
-EACH = {"groups": LANGUAGES}
+EACH = {"subnetworks": LANGUAGES}
 DIVERSE = {**EACH, "families": FAMILIES}
 # Name to the callback; what tells most comes first.
 RUNS = {

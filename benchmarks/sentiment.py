@@ -25,7 +25,7 @@ from tfprune import criteria
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning, MovementPruning
 from tfprune.datasets import movie_reviews
 from tfprune.files import whole
-from tfprune.plots import curves, survivors
+from tfprune.reports.plots import curves, survivors
 
 HERE = Path(__file__).parent
 EPOCHS = 4

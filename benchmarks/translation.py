@@ -17,7 +17,7 @@ from translators import circumstances, export_once, measured, p_value
 
 import tfprune
 from tfprune.datasets import libreoffice_help
-from tfprune.plots import pareto, survivors
+from tfprune.reports.plots import pareto, survivors
 from tfprune.translation.recipe import Recipe
 
 HERE = Path(__file__).parent

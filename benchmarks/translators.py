@@ -4,7 +4,7 @@ import math
 
 from reports import RESULTS, about, in_words
 
-from tfprune.plots import curves
+from tfprune.reports.plots import curves
 from tfprune.translation import export_translator, paired_bootstrap, words_per_second
 
 

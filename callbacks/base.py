@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.callbacks.distillers import add_penalties, is_distiller, remove_penalties
-from tfprune.callbacks.optimizer_slots import clear_slots, innermost
-from tfprune.callbacks.pressure import attach, detach
+from tfprune.fit.distillers import add_penalties, is_distiller, remove_penalties
+from tfprune.fit.optimizer_slots import clear_slots, innermost
+from tfprune.fit.pressure import attach, detach
 from tfprune.model_parts import forget_compiled
 from tfprune.schedules import Clock, Plateau, when
 from tfprune.structures import Structures, find_structures

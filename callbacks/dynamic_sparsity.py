@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from tfprune.callbacks.by_group import asked_for, examples_by_group
+from tfprune.budgets.choosing import binned, opening_sizes
 from tfprune.callbacks.gated import GatedPruning
-from tfprune.callbacks.scoring import checked_criterion, score
-from tfprune.choosing import binned, opening_sizes
+from tfprune.fit.by_subnetwork import examples_by_subnetwork, subnetworks_and_prior
+from tfprune.fit.scoring import checked_criterion, score
 from tfprune.gates import DynamicGate, Size
 from tfprune.gates.attaching import Pressure
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.penalties import Diversity, SizeGap
-from tfprune.regularizers import checked_strength
+from tfprune.penalties import checked_strength
 
 
 class DynamicSparsity(GatedPruning):
@@ -46,13 +46,13 @@ class DynamicSparsity(GatedPruning):
             concrete gates are.
         strength: With `train_gates`, λ of `λ |size - t|`, which keeps the gates to the size.
         score_learning_rate: With `train_gates`, their learning rate, for Adam and its kin.
-        groups: As in `HardConcreteGates`: names of groups of examples, such as languages. Each is
+        subnetworks: As in `HardConcreteGates`: names, such as languages. Each is
             ranked by itself, on its own examples in `data`, and has a network of each size:
-            `tfprune.rebuild(model, size=0.5, group="de")`. With one size alone this is pruning by
-            gradient importance for each language.
-        group_entry: The entry of `x` that holds the numbers of the groups. On JAX a model of
-            several inputs must have one of that name, see `tfprune.gates.Subnetworks`.
-        diversity: With `groups` and `train_gates`, as in `HardConcreteGates`.
+            `tfprune.rebuild(model, size=0.5, subnetwork="de")`. With one size alone this is
+            pruning by gradient importance for each language.
+        subnetwork_entry: The entry of `x` that holds the numbers of the subnetworks. On JAX a
+            model of several inputs must have one of that name, see `tfprune.gates.Subnetworks`.
+        diversity: With `subnetworks` and `train_gates`, as in `HardConcreteGates`.
         families: As in `HardConcreteGates`.
         batches: Batches of `data` to look at; all by default.
         seed: Seed of the sizes.
@@ -96,8 +96,8 @@ class DynamicSparsity(GatedPruning):
         train_gates: bool = False,
         strength: float = 8.0,
         score_learning_rate: float = 0.01,
-        groups: Sequence[str] | None = None,
-        group_entry: str = "language",
+        subnetworks: Sequence[str] | None = None,
+        subnetwork_entry: str = "language",
         diversity: float = 0.0,
         families: Sequence[Sequence[str]] | None = None,
         batches: int | None = None,
@@ -115,10 +115,12 @@ class DynamicSparsity(GatedPruning):
             raise ValueError(
                 f"`score_learning_rate` must be positive. Received: {score_learning_rate!r}"
             )
-        self.subnetworks, self._prior = asked_for(groups, group_entry, diversity, families)
-        if groups is not None and (data is None or callable(criterion)):
+        self.subnetworks, self._prior = subnetworks_and_prior(
+            subnetworks, subnetwork_entry, diversity, families
+        )
+        if subnetworks is not None and (data is None or callable(criterion)):
             raise ValueError(
-                "With `groups` each is ranked on its own examples: `data` must be given, and "
+                "With `subnetworks` each is ranked on its own examples: `data` must be given, and "
                 f"`criterion` be one that takes data. Received: data={data!r}, "
                 f"criterion={criterion!r}"
             )
@@ -161,7 +163,7 @@ class DynamicSparsity(GatedPruning):
         if self.subnetworks is None:
             ranked = self._ranked(self.data)
         else:
-            apart = examples_by_group(self.data, self.subnetworks)
+            apart = examples_by_subnetwork(self.data, self.subnetworks)
             each = [self._ranked(apart[name]) for name in self.subnetworks.names]
             ranked = {name: np.stack([one[name] for one in each], axis=1) for name in each[0]}
         for gate in self.gates:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from tfprune.callbacks.distillers import is_distiller
-from tfprune.callbacks.optimizer_slots import innermost, renewed
 from tfprune.callbacks.targeted import TargetedPruning
+from tfprune.fit.distillers import is_distiller
+from tfprune.fit.optimizer_slots import innermost, renewed
 from tfprune.gates import Gate, Subnetworks, attach, detach, gates_of
 from tfprune.model_parts import variables_scope
 

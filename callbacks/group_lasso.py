@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 
-from tfprune import regularizers
+from tfprune import penalties
 from tfprune.callbacks.base import PruningCallback
-from tfprune.callbacks.strengths import checked_strengths, strength_of_each
+from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.schedules import scheduled
 
 
@@ -116,7 +116,7 @@ class GroupLasso(PruningCallback):
         self._schedules = [scheduled(s) for s in strength_of_each(self.strength, self.structures)]
         if self.step == "gradient":
             for index, structure in enumerate(self.structures):
-                pressure = regularizers.StructurePenalty(
+                pressure = penalties.StructurePenalty(
                     structure, self.strengths, index, self._mode(structure)
                 )
                 self._pressure.press(structure.slices[0].variable, pressure)
@@ -142,7 +142,7 @@ class GroupLasso(PruningCallback):
         """Sets the strengths, lets groups fall."""
         since_start = self.since_start(step)
         if np.isnan(self.notes).any():
-            self.note([np.median(regularizers.root_mean_squares(s)) for s in self.structures])
+            self.note([np.median(penalties.root_mean_squares(s)) for s in self.structures])
         divisor = self.words_per_batch or 1.0
         strengths = [schedule(since_start) / divisor for schedule in self._schedules]
         if self.step == "gradient":
@@ -151,13 +151,13 @@ class GroupLasso(PruningCallback):
             rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             for structure, strength in zip(self.structures, strengths, strict=True):
                 if strength and steps:
-                    regularizers.shrink(structure, rate * strength * steps)
+                    penalties.shrink(structure, rate * strength * steps)
         for structure, reference in zip(self.structures, self.notes, strict=True):
             threshold = max(self.threshold, self.relative_threshold * float(reference))
             # At the first look pressure has not worked yet: only what is zero has fallen.
             threshold = threshold if since_start or steps else 0.0
             norms = structure.norms()
-            dead = regularizers.dead_groups(structure, threshold, self._mode(structure), norms)
+            dead = penalties.dead_groups(structure, threshold, self._mode(structure), norms)
             self.drop(structure, dead, norms)
 
     def rest(self):

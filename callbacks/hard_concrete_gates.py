@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from keras import ops
 
-from tfprune.callbacks.by_group import asked_for
+from tfprune.budgets.targets import Target
 from tfprune.callbacks.gated import GatedPruning
+from tfprune.fit.by_subnetwork import subnetworks_and_prior
 from tfprune.gates import HardConcrete
 from tfprune.gates.attaching import Pressure
 from tfprune.gates.penalties import Diversity, SizePenalty
-from tfprune.regularizers import checked_strength
-from tfprune.targets import Target
+from tfprune.penalties import checked_strength
 
 
 class HardConcreteGates(GatedPruning):
@@ -40,17 +40,18 @@ class HardConcreteGates(GatedPruning):
         stop: When the choice is made, likewise; by default at half of the fit.
         within: As in `ImportancePruning`.
         round_to: As in `ImportancePruning`.
-        groups: Names of groups of examples, such as languages: each gets gates of its own over the
-            weights that all share, and meets the target by itself. What `fit` is given then holds
-            the number of each example's group, as in `tfprune.gates.Subnetworks`. The gates stay on
-            the model, and `tfprune.rebuild(model, group="de")` cuts out the network of one; a file
-            saved from the model holds the shared weights alone.
-        group_entry: The entry of `x` that holds the numbers of the groups. On JAX a model of
-            several inputs must have one of that name, see `tfprune.gates.Subnetworks`.
-        diversity: With `groups`, λ of a penalty on what their networks have in common:
+        subnetworks: Names of subnetworks, such as languages: each gets gates of its own over the
+            shared weights and meets the target by itself. Each example in the data of `fit` then
+            carries the number of its subnetwork, as in `tfprune.gates.Subnetworks`. The gates stay
+            on the model, and `tfprune.rebuild(model, subnetwork="de")` cuts out the network of
+            one; a file saved from the model holds the shared weights alone.
+        subnetwork_entry: The entry of `x` that holds the numbers of the subnetworks. On JAX a
+            model of several inputs must have one of that name, see `tfprune.gates.Subnetworks`.
+        diversity: With `subnetworks`, λ of a penalty on what their networks have in common:
             `λ ‖P ⊙ (GᵀG) ⊙ (1 − I)‖`, where an entry of `GᵀG` is the share of the weights that two
             of them both use.
-        families: With `diversity`, lists of groups that need not differ, as related languages.
+        families: With `diversity`, lists of subnetworks that need not differ, such as related
+            languages.
         seed: Seed of the draws.
         check_every: Steps from one look to the next.
         verbose: 1 prints a table at the end.
@@ -88,8 +89,8 @@ class HardConcreteGates(GatedPruning):
         stop=0.5,
         within: str = "model",
         round_to: Mapping[str, int] | None = None,
-        groups: Sequence[str] | None = None,
-        group_entry: str = "language",
+        subnetworks: Sequence[str] | None = None,
+        subnetwork_entry: str = "language",
         diversity: float = 0.0,
         families: Sequence[Sequence[str]] | None = None,
         seed: int | None = 0,
@@ -114,7 +115,9 @@ class HardConcreteGates(GatedPruning):
             raise ValueError(
                 f"`score_learning_rate` must be positive. Received: {score_learning_rate!r}"
             )
-        self.subnetworks, self._prior = asked_for(groups, group_entry, diversity, families)
+        self.subnetworks, self._prior = subnetworks_and_prior(
+            subnetworks, subnetwork_entry, diversity, families
+        )
         self.diversity = diversity
         self.strength = checked_strength(8.0 if strength is None else strength)
         self.pressure = pressure

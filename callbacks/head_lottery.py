@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from tfprune.callbacks.rewinding import attach, detach
-from tfprune.callbacks.rounds import Rounds
-from tfprune.callbacks.scoring import checked_criterion, score
+from tfprune.budgets.choosing import checked_scores
+from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
-from tfprune.choosing import checked_scores
+from tfprune.fit.rewinding import attach, detach
+from tfprune.fit.rounds import Rounds
+from tfprune.fit.scoring import checked_criterion, score
 from tfprune.model_parts import variables_scope
 from tfprune.schedules import Epoch, Plateau, when
-from tfprune.targets import Target
 
 _CLOCK = ("taken", "round", "began", "offset", "over")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tfprune.callbacks.scoring import checked_criterion, score
+from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
+from tfprune.fit.scoring import checked_criterion, score
 from tfprune.schedules import cubic
-from tfprune.targets import Target
 
 
 class ImportancePruning(TargetedPruning):

@@ -9,12 +9,12 @@ import numpy as np
 from keras import ops
 
 from tfprune import criteria
+from tfprune.budgets.targets import Target
 from tfprune.callbacks.gated import GatedPruning
-from tfprune.callbacks.strengths import checked_strengths, strength_of_each
+from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.gates import BlockScores, MovementScores
 from tfprune.gates.penalties import ScorePenalty
 from tfprune.schedules import cubic
-from tfprune.targets import Target
 
 METHODS = ("struct", "hybrid", "hybrid_filled", "block")
 # Under a strength, a group is closed when σ(S) is below this.

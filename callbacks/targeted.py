@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tfprune.budgets.choosing import checked_scores, choose
+from tfprune.budgets.targets import Sparsity, Target
 from tfprune.callbacks.base import PruningCallback
-from tfprune.choosing import checked_scores, choose
 from tfprune.schedules import Plateau, scheduled
-from tfprune.targets import Sparsity, Target
 
 
 class TargetedPruning(PruningCallback):
@@ -21,9 +21,9 @@ class TargetedPruning(PruningCallback):
             sparsity, such as a schedule of tensorflow_model_optimization.
         start: As in `PruningCallback`.
         stop: As in `PruningCallback`.
-        within: As in `tfprune.choosing.choose`.
-        per_cost: As in `tfprune.choosing.choose`.
-        round_to: As in `tfprune.choosing.choose`.
+        within: As in `tfprune.budgets.choosing.choose`.
+        per_cost: As in `tfprune.budgets.choosing.choose`.
+        round_to: As in `tfprune.budgets.choosing.choose`.
         check_every: As in `PruningCallback`.
         verbose: As in `PruningCallback`.
 

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import importlib
 
+from tfprune.budgets.latency_table import LatencyTable
+from tfprune.budgets.targets import Flops, Latency, Parameters, Sparsity
+from tfprune.embeddings import factorize_embeddings, trim_vocabulary
+from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
+from tfprune.export import export
+from tfprune.rebuild import rebuild
+
 # Some functions carry the name of the module they live in. Importing them here, all at once, makes
 # sure that `tfprune.rebuild` is the function whichever module is imported first.
-from tfprune.compare import Comparison, compare
-from tfprune.embeddings import factorize_embeddings, trim_vocabulary
-from tfprune.export import export
-from tfprune.factorized_embedding import FactorizedEmbedding
-from tfprune.latency_table import LatencyTable
-from tfprune.measure import compare_latency, count_flops, count_parameters, measure_latency
-from tfprune.rebuild import rebuild
-from tfprune.sharing import Sharing, sharing
-from tfprune.sizes import Frontier, sizes
+from tfprune.reports.comparing import Comparison, compare
+from tfprune.reports.frontier import Frontier, sizes
+from tfprune.reports.measuring import (
+    compare_latency,
+    count_flops,
+    count_parameters,
+    measure_latency,
+)
+from tfprune.reports.overlap import Sharing, sharing
 from tfprune.structures import find_structures
-from tfprune.targets import Flops, Latency, Parameters, Sparsity
 
 __version__ = "0.1.0"
 
@@ -29,10 +35,8 @@ _MODULES = (
     "criteria",
     "datasets",
     "gates",
-    "plots",
-    "regularizers",
+    "penalties",
     "schedules",
-    "targets",
     "translation",
 )
 

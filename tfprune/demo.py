@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from tfprune.files import whole
-from tfprune.plots import pareto, survivors
+from tfprune.reports.plots import pareto, survivors
 from tfprune.structures import find_structures
 
 

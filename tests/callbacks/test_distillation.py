@@ -98,7 +98,7 @@ def test_the_penalty_is_in_the_loss():
     lasso = GroupLasso(["ffn"], strength=0.3, threshold=0, relative_threshold=0, verbose=0)
     pressed = model.fit(X, Y, batch_size=32, verbose=0, callbacks=[lasso]).history["loss"][0]
     (structure,) = tfprune.find_structures(model.student).select(["ffn"])
-    penalty = float(keras.ops.convert_to_numpy(tfprune.regularizers.penalty(structure)))
+    penalty = float(keras.ops.convert_to_numpy(tfprune.penalties.penalty(structure)))
     assert pressed - plain == pytest.approx(0.3 * penalty, rel=1e-4)
     again = model.fit(X, Y, batch_size=32, verbose=0).history["loss"][0]
     assert again == pytest.approx(plain, rel=1e-5)

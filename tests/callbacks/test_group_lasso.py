@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.models import assert_same, noise, outputs, randomize, transformer
-from tfprune import regularizers
+from tfprune import penalties
 from tfprune.callbacks import GroupLasso
 from tfprune.rebuild import rebuild
 from tfprune.schedules import Epoch, Plateau
@@ -52,7 +52,7 @@ def test_penalty_is_in_the_loss(groups):
     model = compiled(keras.optimizers.SGD(0.0))
     plain = float(model.evaluate(X, Y, verbose=0))
     penalty = sum(
-        float(keras.ops.convert_to_numpy(regularizers.penalty(s, groups)))
+        float(keras.ops.convert_to_numpy(penalties.penalty(s, groups)))
         for s in find_structures(model)
     )
     lasso = GroupLasso(
@@ -175,7 +175,7 @@ def test_strengths_by_pattern():
     model = compiled(keras.optimizers.SGD(0.0))
     plain = float(model.evaluate(X, Y, verbose=0))
     penalty = float(
-        keras.ops.convert_to_numpy(regularizers.penalty(find_structures(model)["attention"]))
+        keras.ops.convert_to_numpy(penalties.penalty(find_structures(model)["attention"]))
     )
     history = fit(model, GroupLasso(strength={"att.*": 0.1}, verbose=0), epochs=1).history
     np.testing.assert_allclose(history["loss"][0], plain + 0.1 * penalty, rtol=1e-4)

@@ -5,8 +5,8 @@ import pytest
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune import criteria
+from tfprune.budgets.choosing import choose
 from tfprune.callbacks import ImportancePruning
-from tfprune.choosing import choose
 from tfprune.schedules import Epoch
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)

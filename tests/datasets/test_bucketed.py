@@ -45,7 +45,7 @@ def test_texts_are_packed_and_batched_by_length():
 
 def test_groups_come_with_their_number():
     groups = {"en": [("a " * 3, 0)] * 5, "de": [("b " * 9, 1)] * 4}
-    data = TextBatches(groups, Tokenizer(), batch_size=3, group_entry="which")
+    data = TextBatches(groups, Tokenizer(), batch_size=3, subnetwork_entry="which")
     batches = [data[i] for i in range(len(data))]
     found = [
         (int(g), len(row[row != 0]) - 2, int(y))

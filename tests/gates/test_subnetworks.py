@@ -18,7 +18,7 @@ from tfprune.gates import (
     detach,
     subnetworks_of,
 )
-from tfprune.gates.subnetworks import at_group, input_names
+from tfprune.gates.subnetworks import at_subnetwork, input_names
 
 NAMES = ("en", "de", "es")
 NUMBERS = np.array([2, 0, 1, 1, 0])
@@ -60,7 +60,7 @@ def test_each_example_goes_through_its_own_network(make):
     x = data_for(make)
     together = model.predict({input_names(model)[0]: x, "language": NUMBERS}, verbose=0)
     for i, name in enumerate(NAMES):
-        alone = tfprune.rebuild(model, group=name)
+        alone = tfprune.rebuild(model, subnetwork=name)
         assert alone.count_params() < model.count_params()
         mine = i == NUMBERS
         np.testing.assert_allclose(
@@ -80,7 +80,7 @@ def test_a_subclassed_model_takes_the_numbers_beside_its_own_inputs():
     randomize(model)
     gated(model)
     together = model.predict(x, verbose=0)
-    with at_group(model, "de"):
+    with at_subnetwork(model, "de"):
         alone = model.predict({"x": X}, verbose=0)
     mine = NUMBERS == 1
     np.testing.assert_allclose(together[mine], alone[mine], rtol=1e-5, atol=1e-6)
@@ -98,7 +98,7 @@ def test_an_input_for_the_gates_alone_is_gone_after_rebuild(as_dictionary):
     gated(model)
     given = {"x": X, "language": NUMBERS} if as_dictionary else [X, NUMBERS]
     together = model.predict(given, verbose=0)
-    small = tfprune.rebuild(model, group="es")
+    small = tfprune.rebuild(model, subnetwork="es")
     assert [t.name for t in small.inputs] == ["x"]
     alone = small.predict({"x": X} if as_dictionary else X, verbose=0)
     np.testing.assert_allclose(together[:1], alone[:1], rtol=1e-5, atol=1e-6)
@@ -112,7 +112,7 @@ def test_an_input_that_the_model_reads_itself_stays():
     model = keras.Model([x, language], keras.layers.Dense(2)(h))
     gated(model)
     given = [noise(5, 8), NUMBERS]
-    small = tfprune.rebuild(model, group="es")
+    small = tfprune.rebuild(model, subnetwork="es")
     assert [t.name for t in small.inputs] == ["x", "language"]
     np.testing.assert_allclose(
         model.predict(given, verbose=0)[:1], small.predict(given, verbose=0)[:1], rtol=1e-5
@@ -130,7 +130,7 @@ def test_a_dynamic_gate_opens_for_each_name_at_its_own_size():
         groups = gate.structure.groups
         order = np.stack([rng.permutation(groups) + 1 for _ in NAMES]) / groups
         gate.rank(order, np.full(gate.shape, 0.99 / groups))
-    small = tfprune.rebuild(model, size=0.5, group="de")
+    small = tfprune.rebuild(model, size=0.5, subnetwork="de")
     left = {s.name: s.groups for s in tfprune.find_structures(small)}
     assert left == {s.name: s.groups // 2 for s in structures}
     size.size.assign(0.5)
@@ -172,7 +172,7 @@ def test_half_precision_within_its_own_error():
     assert {gate.fixed.dtype for gate in gates} == {"float32"}
     together = model.predict({"x": X, "language": NUMBERS}, verbose=0).astype("float32")
     for i, name in enumerate(NAMES):
-        alone = tfprune.rebuild(model, group=name).predict(X, verbose=0).astype("float32")
+        alone = tfprune.rebuild(model, subnetwork=name).predict(X, verbose=0).astype("float32")
         mine = i == NUMBERS
         np.testing.assert_allclose(together[mine], alone[mine], atol=0.05)
 
@@ -195,9 +195,9 @@ def test_each_group_is_evaluated_on_its_own_network():
     model.compile(loss="mse")
     y = noise(5, 3, 3, seed=7)
     for name in NAMES:  # One after the other, though Keras compiles `evaluate` once.
-        small = tfprune.rebuild(model, group=name)
+        small = tfprune.rebuild(model, subnetwork=name)
         small.compile(loss="mse")
-        with at_group(model, name):
+        with at_subnetwork(model, name):
             loss = model.evaluate(X, y, verbose=0)
         assert loss == pytest.approx(small.evaluate(X, y, verbose=0), rel=1e-4)
 
@@ -206,8 +206,8 @@ def test_one_network_can_be_multiplied_into_the_weights():
     model = transformer()
     randomize(model)
     gated(model)
-    small = tfprune.rebuild(model, group="de")
-    with at_group(model, "de"):
+    small = tfprune.rebuild(model, subnetwork="de")
+    with at_subnetwork(model, "de"):
         detach(model, fold=True)
     np.testing.assert_allclose(
         model.predict(X, verbose=0), small.predict(X, verbose=0), rtol=1e-5, atol=1e-5
@@ -218,19 +218,19 @@ def test_what_is_missing_is_said():
     model = transformer()
     weights = model.get_weights()
     gated(model)
-    with pytest.raises(ValueError, match="'en', 'de', 'es'.*`group=`"):
+    with pytest.raises(ValueError, match="'en', 'de', 'es'.*`subnetwork=`"):
         tfprune.rebuild(model)
     with pytest.raises(ValueError, match="'en', 'de', 'es'.*'language'"):
         model(X)
     with pytest.raises(ValueError, match="one of 'en', 'de', 'es'.*'fr'"):
-        tfprune.rebuild(model, group="fr")
+        tfprune.rebuild(model, subnetwork="fr")
     with pytest.raises(ValueError, match="'en', 'de', 'es'"):
         detach(model, fold=True)
     for before, after in zip(weights, model.get_weights()[: len(weights)], strict=True):
         np.testing.assert_array_equal(before, after)
     detach(model)
-    with pytest.raises(ValueError, match="given `groups`"):
-        tfprune.rebuild(model, group="en")
+    with pytest.raises(ValueError, match="given `subnetworks`"):
+        tfprune.rebuild(model, subnetwork="en")
 
 
 @pytest.mark.parametrize("names", [["en"], "en", ["en", "en"]])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from tests.models import assert_same, kill, noise, outputs, randomize
-from tfprune.factorized_embedding import FactorizedEmbedding
+from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.datasets.bucketed import each_batch
+from tfprune.batches import each_batch
 from tfprune.structures import Structure, find_structures
 
 

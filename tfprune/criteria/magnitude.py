@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfprune.regularizers import root_mean_squares
+from tfprune.penalties import root_mean_squares
 from tfprune.structures import Structure
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import combinations
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 
+from tfprune.batches import put_different_shapes_first, token_lists
 from tfprune.datasets.labelled import Example
 
 
@@ -84,44 +83,6 @@ class Bucketed(keras.utils.PyDataset):
         put_different_shapes_first(self._batches, self.shape)
 
 
-def put_different_shapes_first(batches: list, shape: Callable[[Any], tuple[int, ...]]) -> None:
-    """Lets the first two batches differ in every size that is not the same in all.
-
-    Keras takes its input signature from them: what differs stays open, and no later batch of
-    another shape is refused or compiled anew. Where no two batches differ in everything, those that
-    differ in most come first.
-
-    Args:
-        batches: Batches, or what stands for them; rearranged in place.
-        shape: All sizes of one of them.
-    """
-    shapes = [shape(batch) for batch in batches]
-    varying = sum(len(set(sizes)) > 1 for sizes in zip(*shapes, strict=True))
-
-    best, most = (), -1
-    for pair in combinations(range(len(shapes)), 2):
-        if pair[0] >= 50 or most == varying:
-            break
-        differing = sum(a != b for a, b in zip(*(shapes[i] for i in pair), strict=True))
-        if differing > most:
-            best, most = pair, differing
-    for place, other in enumerate(best):
-        batches[place], batches[other] = batches[other], batches[place]
-
-
-def each_batch(data: Iterable | keras.utils.PyDataset) -> Iterator[Any]:
-    """The batches of a dataset, once; a `PyDataset` by itself does not say where it ends."""
-    if isinstance(data, keras.utils.PyDataset):
-        return (data[i] for i in range(len(data)))
-    return iter(data)
-
-
-def token_lists(tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """The ids of each text; KerasHub's tokenizers give a ragged tensor or lists."""
-    rows = tokenizer(texts)
-    return rows.to_list() if hasattr(rows, "to_list") else [list(row) for row in rows]
-
-
 def padded_to(multiple: int, length: int) -> int:
     """A length, rounded up, so that few shapes occur and a compiled step is reused."""
     return -(-length // multiple) * multiple
@@ -131,8 +92,8 @@ class TextBatches(Bucketed):
     """Labelled texts as a KerasHub BERT reads them, in batches of similar length.
 
     Args:
-        examples: Texts with a class each; or a dictionary from the names of groups, such as
-            languages, to texts of each.
+        examples: Texts with a class each; or a dictionary from the names of subnetworks,
+            such as languages, to the texts of each.
         tokenizer: A KerasHub tokenizer with `cls_token_id` and `sep_token_id`.
         batch_size: Texts in a batch.
         max_length: Longer texts are cut, in tokens.
@@ -140,12 +101,12 @@ class TextBatches(Bucketed):
         seed: Seed of the order.
         initial_epoch: The first epoch's number, when training is resumed.
         length_multiple: Lengths are padded to a multiple of it.
-        group_entry: With groups: the entry of `x` that holds the number of each text's group, in
-            the order of `examples`; what `groups=` of the callbacks wants.
+        subnetwork_entry: For a dictionary: the entry of `x` that holds the number of each text's
+            subnetwork, in the order of `examples`, as the callbacks' `subnetworks` expects it.
 
     Yields:
-        `({"token_ids": (B, T), "padding_mask": (B, T), "segment_ids": (B, T)}, labels (B,))`; with
-        groups also `{group_entry: (B,)}` in the dictionary.
+        `({"token_ids": (B, T), "padding_mask": (B, T), "segment_ids": (B, T)}, labels (B,))`; for a
+        dictionary also `{subnetwork_entry: (B,)}` in the dictionary.
 
     Raises:
         ValueError: If there are no examples or a number is out of range.
@@ -161,13 +122,13 @@ class TextBatches(Bucketed):
         seed: int = 0,
         initial_epoch: int = 0,
         length_multiple: int = 8,
-        group_entry: str = "language",
+        subnetwork_entry: str = "language",
         **kwargs,
     ):
-        self._groups, self._group_entry = None, group_entry
+        self._subnetworks, self._subnetwork_entry = None, subnetwork_entry
         if isinstance(examples, Mapping):
             sizes = [len(texts) for texts in examples.values()]
-            self._groups = np.repeat(np.arange(len(sizes)), sizes).astype("int32")
+            self._subnetworks = np.repeat(np.arange(len(sizes)), sizes).astype("int32")
             examples = [example for texts in examples.values() for example in texts]
         if not examples or batch_size < 1 or max_length < 3:
             raise ValueError(
@@ -194,6 +155,6 @@ class TextBatches(Bucketed):
             row[: len(self._tokens[i])] = self._tokens[i]
         mask = np.arange(ids.shape[1]) < np.array([[len(self._tokens[i])] for i in numbers])
         x = {"token_ids": ids, "padding_mask": mask, "segment_ids": np.zeros_like(ids)}
-        if self._groups is not None:
-            x[self._group_entry] = self._groups[numbers]
+        if self._subnetworks is not None:
+            x[self._subnetwork_entry] = self._subnetworks[numbers]
         return x, self._labels[numbers]

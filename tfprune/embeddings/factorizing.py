@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.factorized_embedding import FactorizedEmbedding
+from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
 from tfprune.rebuild.rebuilding import rebuilt_by
 from tfprune.structures import find_structures
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.datasets.bucketed import token_lists
+from tfprune.batches import token_lists
 from tfprune.translation.vocabulary import Vocabulary
 
 _AT_ONCE = 1000  # Texts.

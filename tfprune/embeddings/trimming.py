@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
+from tfprune.embeddings.factorized_embedding import is_embedding
 from tfprune.embeddings.tokenizers import always_kept, size_of, used_by, with_tokens
-from tfprune.factorized_embedding import is_embedding
 from tfprune.rebuild.rebuilding import rebuilt_by
 from tfprune.structures import Structure, Structures, find_structures
 from tfprune.structures.structure import Slices

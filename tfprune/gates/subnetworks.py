@@ -1,4 +1,4 @@
-"""One subnetwork for each group of examples, such as a language, in one set of weights."""
+"""Several subnetworks, such as one for each language, in one set of weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Subnetworks:
     of that name is given it; from others it is kept, so that they need not know of it. On JAX Keras
     calls a model before callbacks see it, and mixes up several inputs where there is an entry too
     many: give such a model, and its teacher, an input of that name, `keras.Input((), name=…)`,
-    which nothing needs to read. `tfprune.rebuild(model, group=…)` leaves it out again.
+    which nothing needs to read. `tfprune.rebuild(model, subnetwork=…)` leaves it out again.
 
     Args:
         names: The names of the subnetworks, by number.
@@ -47,7 +47,7 @@ class Subnetworks:
     >>> x = {"x": np.ones((3, 2), "float32"), "language": np.array([0, 1, 1])}
     >>> model.predict(x, verbose=0).shape
     (3, 1)
-    >>> [tfprune.rebuild(model, group=name).count_params() for name in ("en", "de")]
+    >>> [tfprune.rebuild(model, subnetwork=name).count_params() for name in ("en", "de")]
     [5, 5]
     """
 
@@ -55,7 +55,8 @@ class Subnetworks:
         names = tuple(names) if not isinstance(names, str) else (names,)
         if len(names) < 2 or len(set(names)) < len(names):
             raise ValueError(
-                f"`groups` must be two names or more, each once. Received: groups={names!r}"
+                "`subnetworks` must be two names or more, each once. Received: "
+                f"subnetworks={names!r}"
             )
         self.names = names
         self.entry = entry
@@ -74,8 +75,8 @@ class Subnetworks:
         """
         if name not in self.names:
             raise ValueError(
-                f"`group` must be one of {', '.join(map(repr, self.names))}. Received: "
-                f"group={name!r}"
+                f"`subnetwork` must be one of {', '.join(map(repr, self.names))}. Received: "
+                f"subnetwork={name!r}"
             )
         before, self.chosen = self.chosen, self.names.index(name)
         try:
@@ -105,9 +106,9 @@ class Subnetworks:
         if self._numbers is None:
             names = ", ".join(map(repr, self.names))
             raise ValueError(
-                f"The model has one subnetwork for each of {names}. Say which: with `group=` in "
-                f"`tfprune.rebuild` and the like, or with an entry {self.entry!r} in what the "
-                "model is called on, a number for each example."
+                f"The model has one subnetwork for each of {names}. Say which: with "
+                "`subnetwork=` in `tfprune.rebuild` and the like, or with an entry "
+                f"{self.entry!r} in what the model is called on, a number for each example."
             )
         return ops.take(each, self._numbers, axis=0)
 
@@ -170,11 +171,11 @@ def subnetworks_of(model: keras.Model) -> Subnetworks | None:
 
 
 @contextmanager
-def at_group(model: keras.Model, name: str | None):
+def at_subnetwork(model: keras.Model, name: str | None):
     """Sends everything through one subnetwork for a while; `None` leaves it as it is.
 
     Args:
-        model: A model that was trained with a callback that was given `groups`.
+        model: A model that was trained with a callback that was given `subnetworks`.
         name: Which of them.
 
     Raises:
@@ -186,8 +187,9 @@ def at_group(model: keras.Model, name: str | None):
     subnetworks = subnetworks_of(model)
     if subnetworks is None:
         raise ValueError(
-            "`group` needs a model that was trained with a callback that was given `groups`, and "
-            f"still carries its gates. Received: group={name!r} and a model without"
+            "`subnetwork` needs a model that was trained with a callback that was given "
+            "`subnetworks`, and still carries its gates. Received: "
+            f"subnetwork={name!r} and a model without"
         )
     # Which one is chosen is compiled in.
     forget_compiled(model)

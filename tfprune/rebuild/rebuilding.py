@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfprune.gates.dynamic import at_size
-from tfprune.gates.subnetworks import at_group, input_names, subnetworks_of
+from tfprune.gates.subnetworks import at_subnetwork, input_names, subnetworks_of
 from tfprune.rebuild.graph import GraphRebuilder, as_trainable, is_plain
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import pruned_copy
@@ -19,7 +19,7 @@ def rebuild(
     model: keras.Model,
     keep: Mapping[str, np.ndarray] | None = None,
     size: float | None = None,
-    group: str | None = None,
+    subnetwork: str | None = None,
 ) -> keras.Model:
     """Makes the smaller model that a pruned model contains.
 
@@ -38,17 +38,17 @@ def rebuild(
             lose the groups whose weights are zero.
         size: For a model that was trained with `DynamicSparsity`: which of its sizes, as a share of
             the weights of what is pruned. By default the size that is set, which is the largest.
-        group: For a model that was trained by a callback with `groups`: whose subnetwork. The model
-            that comes out needs no number of a group any more: an input that was there for the
-            gates alone is left out.
+        subnetwork: For a model that was trained by a callback with `subnetworks`: the name of the
+            one to cut out. The rebuilt model needs no number of a subnetwork: an input that only
+            the gates needed is left out.
 
     Returns:
         A new model with the same name, inputs, outputs, dtypes and trainable flags.
 
     Raises:
         ValueError: If the model is not built or cannot be copied, if its weights hold NaN, if
-            `keep` does not fit, if `size` or `group` is given for a model of one size or one
-            network, or if `group` is not given for a model of several.
+            `keep` does not fit, if `size` or `subnetwork` is given for a model of one
+            size or one network, or if `subnetwork` is not given for a model of several.
 
     Source: Behnke & Heafield, "Pruning Neural Machine Translation for Speed Using Group Lasso",
     WMT 2021, section 3.
@@ -67,9 +67,9 @@ def rebuild(
     """
     structures = find_structures(model)
     _refuse_nan(structures)
-    with at_size(model, size), at_group(model, group):
+    with at_size(model, size), at_subnetwork(model, subnetwork):
         small = rebuilt_by(model, structures, keep)
-    return small if group is None else _without(small, subnetworks_of(model).entry)
+    return small if subnetwork is None else _without(small, subnetworks_of(model).entry)
 
 
 def rebuilt_by(

@@ -1,7 +1,6 @@
 """What can be removed from a model: structures, how they are found, why others are skipped."""
 
-import tfprune.structures.attention  # registers its layer kinds
-import tfprune.structures.embedding_ranks  # noqa: F401  # likewise
+import tfprune.structures.attention  # noqa: F401  # registers its layer kinds
 from tfprune.structures.collection import Structures
 from tfprune.structures.finding import find_structures
 from tfprune.structures.registry import register_layer_kind

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfprune.factorized_embedding import FactorizedEmbedding, is_embedding
+from tfprune.embeddings.factorized_embedding import FactorizedEmbedding, is_embedding
 from tfprune.structures.graph import graph_of
 from tfprune.structures.registry import describe_of
 from tfprune.translation.layers import SSRU, SinusoidalPositions

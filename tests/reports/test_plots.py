@@ -1,6 +1,6 @@
 import pytest
 
-from tfprune import plots
+from tfprune.reports import plots
 
 
 def test_survivors_show_each_layer(tmp_path):

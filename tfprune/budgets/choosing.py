@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from tfprune.budgets.targets import Cost, Target
 from tfprune.structures import Structures
-from tfprune.targets import Cost, Target
 
 
 def choose(

@@ -15,7 +15,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Latency:
+class Timing:
     """Time for one call.
 
     Args:
@@ -106,7 +106,7 @@ def measure_latency(
     threads: int = 1,
     warmup: int = 5,
     runs: int = 30,
-) -> Latency:
+) -> Timing:
     """Times a model in LiteRT.
 
     Args:
@@ -119,7 +119,7 @@ def measure_latency(
         runs: Calls that are.
 
     Returns:
-        `Latency`, in milliseconds.
+        `Timing`, in milliseconds.
 
     Raises:
         ValueError: If there is no such file, a number is not positive, or the model cannot read
@@ -146,7 +146,7 @@ class LatencyComparison:
         ratios: Median over rounds of a model's time by the first model's.
     """
 
-    latencies: list[Latency]
+    latencies: list[Timing]
     ratios: list[float]
 
 
@@ -200,7 +200,7 @@ def compare_latency(
                 if turn >= 0:
                     times[turn, i] = 1000 * (time.perf_counter() - start)
     latencies = [
-        Latency(
+        Timing(
             float(np.median(column)),
             float(np.min(column)),
             float(np.percentile(column, 90)),

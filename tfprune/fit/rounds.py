@@ -86,7 +86,7 @@ class Rounds:
         Returns:
             The matplotlib `Figure`.
         """
-        from tfprune.plots import rounds
+        from tfprune.reports.plots import rounds
 
         whole = {s.name: s.groups for s in self.structures}
         return rounds([whole, *(row["left"] for row in self.rounds)], path)

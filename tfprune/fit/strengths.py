@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tfprune.regularizers import checked_strength
+from tfprune.penalties import checked_strength
 from tfprune.structures import Structures
 
 

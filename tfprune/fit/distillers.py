@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from tfprune.callbacks.pressure import Pressure
+from tfprune.fit.pressure import Pressure
 
 
 def is_distiller(model: keras.Model) -> bool:

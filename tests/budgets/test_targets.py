@@ -3,9 +3,9 @@ import pytest
 import tfprune
 from tests.models import randomize, transformer
 from tfprune import criteria
-from tfprune.choosing import choose
-from tfprune.latency_table import LatencyTable
-from tfprune.targets import Flops, Latency, Parameters, Sparsity
+from tfprune.budgets.choosing import choose
+from tfprune.budgets.latency_table import LatencyTable
+from tfprune.budgets.targets import Flops, Latency, Parameters, Sparsity
 
 
 def test_parameters_and_flops_are_those_of_the_rebuilt_model():

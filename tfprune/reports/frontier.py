@@ -13,9 +13,9 @@ from typing import Any
 import keras
 
 from tfprune.gates.dynamic import at_size, size_of
-from tfprune.gates.subnetworks import at_group
-from tfprune.measure import compare_latency, count_parameters
+from tfprune.gates.subnetworks import at_subnetwork
 from tfprune.rebuild import rebuild
+from tfprune.reports.measuring import compare_latency, count_parameters
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Frontier:
         Raises:
             ValueError: If there is no such metric.
         """
-        from tfprune.plots import pareto
+        from tfprune.reports.plots import pareto
 
         known = {"size", "parameters", "milliseconds", "time"}
         metrics = [name for name in self.rows[0] if name not in known]
@@ -87,7 +87,7 @@ def sizes(
     model: keras.Model,
     data: Any = None,
     sizes: Sequence[float] = (1.0, 0.75, 0.5, 0.25),
-    group: str | None = None,
+    subnetwork: str | None = None,
     latency: bool = True,
     quantize: str | None = None,
     sequence_length: int = 128,
@@ -101,7 +101,7 @@ def sizes(
         model: A compiled model that was trained with `tfprune.callbacks.DynamicSparsity`.
         data: What `evaluate` is called on: a dataset or `(x, y)`; `None` leaves quality out.
         sizes: The sizes.
-        group: Of a model with `groups`, whose network; `data` then is that group's.
+        subnetwork: Of a model with `subnetworks`, which one; `data` then is that one's.
         latency: Whether to export each size to LiteRT and time them in turn.
         quantize: As in `tfprune.export`.
         sequence_length: Size of open axes of the inputs that are timed.
@@ -132,10 +132,10 @@ def sizes(
     for size in ordered:
         if verbose:
             print(f"size {size:g} ...", flush=True)
-        small[size] = rebuild(model, size=size, group=group)
+        small[size] = rebuild(model, size=size, subnetwork=subnetwork)
         rows.append({"size": size, "parameters": count_parameters(small[size])})
         if data is not None:
-            with at_size(model, size), at_group(model, group):
+            with at_size(model, size), at_subnetwork(model, subnetwork):
                 rows[-1] |= _quality(model, data)
     conditions = {
         "sequence_length": sequence_length,

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfprune import criteria
-from tfprune.choosing import binned, choose, opening_sizes
-from tfprune.targets import Sparsity
+from tfprune.budgets.choosing import binned, choose, opening_sizes
+from tfprune.budgets.targets import Sparsity
 
 
 class Some:

@@ -1,7 +1,7 @@
 """How far to prune: wishes such as half the weights or 8 ms.
 
 A target knows what a model costs with so many groups left in each structure, and how much it may
-cost. `tfprune.choosing` removes the groups that score lowest until that is met.
+cost. `tfprune.budgets.choosing` removes the groups that score lowest until that is met.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from tfprune.latency_table import LatencyTable
+from tfprune.budgets.latency_table import LatencyTable
 from tfprune.structures import Structures
 
 Counts = Mapping[str, int]
@@ -61,7 +61,7 @@ class Sparsity(Target):
     >>> structures = tfprune.find_structures(
     ...     student(300, 2, 1, model_dim=16, feed_forward_dim=24)).select(["ffn"])
     >>> from tfprune import criteria
-    >>> from tfprune.choosing import choose
+    >>> from tfprune.budgets.choosing import choose
     >>> keep = choose(Sparsity(0.5), None, structures, criteria.magnitude)
     >>> sum(int(mask.sum()) for mask in keep.values()), sum(s.groups for s in structures)
     (36, 72)
@@ -114,7 +114,7 @@ class Parameters(_Left):
 
     def cost(self, model, structures):
         """The share of parameters left."""
-        from tfprune.measure import count_parameters
+        from tfprune.reports.measuring import count_parameters
 
         total = count_parameters(model)
         return _linear({s.name: s.group_size for s in structures}, structures, total)
@@ -140,8 +140,8 @@ class Flops(_Left):
 
     def cost(self, model, structures):
         """The share of operations left: each structure is halved once to see what it costs."""
-        from tfprune.measure import count_flops
         from tfprune.rebuild import rebuild
+        from tfprune.reports.measuring import count_flops
 
         def count(keep):
             # `keep` names every structure, so that weights that are zero now change nothing.

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from tests.models import assert_same, noise, outputs, randomize
 from tests.rebuild.test_exactness import models
-from tfprune.choosing import binned, opening_sizes
+from tfprune.budgets.choosing import binned, opening_sizes
 from tfprune.gates import DynamicGate, Size, Subnetworks, attach
 from tfprune.gates.dynamic import at_size
-from tfprune.gates.subnetworks import at_group, input_names
+from tfprune.gates.subnetworks import at_subnetwork, input_names
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
@@ -46,9 +46,9 @@ def test_a_cut_network_equals_the_gated_one(data):
     size = gated(model, draw, subnetworks)
     for t in SIZES:
         for name in NAMES if subnetworks else [None]:
-            with at_size(model, t), at_group(model, name):
+            with at_size(model, t), at_subnetwork(model, name):
                 expected = outputs(model, x)
-            assert_same(expected, outputs(rebuild(model, size=t, group=name), x))
+            assert_same(expected, outputs(rebuild(model, size=t, subnetwork=name), x))
             if subnetworks:
                 # The same, in a batch where others go elsewhere.
                 size.size.assign(t)

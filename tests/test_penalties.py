@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tests.models import randomize, transformer
-from tfprune import regularizers
+from tfprune import penalties
 from tfprune.structures import find_structures
 
 
@@ -17,13 +17,13 @@ def test_rows_columns_and_blocks_by_hand():
     columns = np.sqrt(2) * (5 + 0 + np.sqrt(2))
     blocks = np.sqrt(4) * 5 + np.sqrt(2) * np.sqrt(2)  # 2x2, and a 2x1 that is left over
     for groups, expected in (("rows", rows), ("columns", columns), ((2, 2), blocks)):
-        penalty = regularizers.GroupLasso(0.5, groups)(keras.ops.convert_to_tensor(w))
+        penalty = penalties.GroupLassoRegularizer(0.5, groups)(keras.ops.convert_to_tensor(w))
         np.testing.assert_allclose(numpy(penalty), 0.5 * expected, rtol=1e-6)
 
 
 def test_block_norms():
     w = np.random.default_rng(0).normal(size=(16, 24)).astype("float32")
-    norms = numpy(regularizers.block_norms(w, (8, 8)))
+    norms = numpy(penalties.block_norms(w, (8, 8)))
     assert norms.shape == (2, 3)
     np.testing.assert_allclose(norms[1, 2], np.linalg.norm(w[8:, 16:]), rtol=1e-6)
 
@@ -37,7 +37,7 @@ def test_joint_penalty_is_equation_1():
         np.sqrt(8 + 1 + 8) * np.sqrt((w1[:, j] ** 2).sum() + b1[j] ** 2 + (w2[j] ** 2).sum())
         for j in range(12)
     )
-    np.testing.assert_allclose(numpy(regularizers.penalty(structure)), expected, rtol=1e-5)
+    np.testing.assert_allclose(numpy(penalties.penalty(structure)), expected, rtol=1e-5)
 
 
 def test_rowcol_penalty_is_equation_1():
@@ -47,7 +47,7 @@ def test_rowcol_penalty_is_equation_1():
     w2 = numpy(model.get_layer("ffn_out").kernel)
     columns = np.sqrt(9) * np.sqrt((w1**2).sum(0) + b1**2).sum()
     rows = np.sqrt(8) * np.sqrt((w2**2).sum(1)).sum()
-    got = numpy(regularizers.penalty(structure, "rowcol"))
+    got = numpy(penalties.penalty(structure, "rowcol"))
     np.testing.assert_allclose(got, columns + rows, rtol=1e-5)
 
 
@@ -57,12 +57,12 @@ def test_gradient_at_zero_is_zero():
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
-            value = regularizers.GroupLasso(1.0, "rows")(variable.value)
+            value = penalties.GroupLassoRegularizer(1.0, "rows")(variable.value)
         gradient = tape.gradient(value, variable.value)
     else:
         import jax
 
-        gradient = jax.grad(regularizers.GroupLasso(1.0, "rows"))(variable.value)
+        gradient = jax.grad(penalties.GroupLassoRegularizer(1.0, "rows"))(variable.value)
     np.testing.assert_array_equal(numpy(gradient), np.zeros((2, 2)))
 
 
@@ -71,7 +71,7 @@ def test_shrink_is_the_proximal_step():
     structure = find_structures(model)["ffn_in"]
     before = structure.norms()
     amount = float(np.median(before)) / np.sqrt(17)
-    regularizers.shrink(structure, amount)
+    penalties.shrink(structure, amount)
     expected = np.maximum(0, before - amount * np.sqrt(17))
     np.testing.assert_allclose(structure.norms(), expected, rtol=1e-5, atol=1e-6)
     assert 0 < np.count_nonzero(structure.norms()) < 12
@@ -89,18 +89,16 @@ def test_head_dies_when_half_of_its_connections_are_dead():
             kernel[:, 1, :3], bias[1, :3] = 0, 0
         dense.kernel.assign(kernel)
         dense.bias.assign(bias)
-    np.testing.assert_array_equal(
-        regularizers.dead_groups(structure, 1e-5, "rowcol"), [True, False]
-    )
-    np.testing.assert_array_equal(regularizers.dead_groups(structure, 1e-5), [False, False])
+    np.testing.assert_array_equal(penalties.dead_groups(structure, 1e-5, "rowcol"), [True, False])
+    np.testing.assert_array_equal(penalties.dead_groups(structure, 1e-5), [False, False])
 
 
 def test_round_trip_and_errors():
-    lasso = regularizers.GroupLasso(0.1, (8, 8))
+    lasso = penalties.GroupLassoRegularizer(0.1, (8, 8))
     again = keras.regularizers.deserialize(keras.regularizers.serialize(lasso))
     assert (again.strength, tuple(again.groups)) == (0.1, (8, 8))
     for bad in (-1.0, float("nan"), float("inf"), "much", True):
         with pytest.raises(ValueError, match="`strength`"):
-            regularizers.GroupLasso(bad)
+            penalties.GroupLassoRegularizer(bad)
     with pytest.raises(ValueError, match="`groups`"):
-        regularizers.GroupLasso(0.1, "diagonals")
+        penalties.GroupLassoRegularizer(0.1, "diagonals")

@@ -47,7 +47,7 @@ class Sharing:
         Returns:
             The matplotlib `Figure`.
         """
-        from tfprune.plots import heat_maps
+        from tfprune.reports.plots import heat_maps
 
         return heat_maps(self.distances, self.names, path, title="Hamming distance")
 
@@ -70,7 +70,7 @@ def sharing(model: keras.Model, size: float | None = None) -> Sharing:
     """Shows how far the subnetworks of a model are from one another.
 
     Args:
-        model: A model that was trained by a callback with `groups`, and carries its gates.
+        model: A model that was trained by a callback with `subnetworks`, and carries its gates.
         size: For one trained with `DynamicSparsity`: at which of its sizes.
 
     Returns:
@@ -82,14 +82,14 @@ def sharing(model: keras.Model, size: float | None = None) -> Sharing:
     Source: Li et al., "Probing Structured Pruning on Multilingual Pre-trained Models", 2022,
     appendix E.
 
-    Example: see `tfprune.callbacks.HardConcreteGates` with `groups`; then
+    Example: see `tfprune.callbacks.HardConcreteGates` with `subnetworks`; then
     `print(tfprune.sharing(model))`.
     """
     subnetworks = subnetworks_of(model)
     if subnetworks is None:
         raise ValueError(
-            "`model` must have been trained by a callback that was given `groups`, and still carry "
-            "its gates. Received: a model without"
+            "`model` must have been trained by a callback that was given `subnetworks`, and still "
+            "carry its gates. Received: a model without"
         )
     gates = gates_of(model)
     with at_size(model, size):

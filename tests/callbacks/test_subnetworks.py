@@ -8,7 +8,7 @@ from keras import ops
 import tfprune
 from tests.models import Killed, noise, randomize, share, transformer
 from tfprune.callbacks import DynamicSparsity, HardConcreteGates
-from tfprune.callbacks.by_group import examples_by_group
+from tfprune.fit.by_subnetwork import examples_by_subnetwork
 from tfprune.gates import HardConcrete, Subnetworks, attach, gates_of, subnetworks_of
 
 NAMES = ["en", "de", "es"]
@@ -32,7 +32,7 @@ def fit(model, *callbacks, epochs=3, **options):
 def assert_networks_are_those_of_the_gates(model, **at):
     together = model.predict(X, verbose=0)
     for i, name in enumerate(NAMES):
-        small = tfprune.rebuild(model, group=name, **at)
+        small = tfprune.rebuild(model, subnetwork=name, **at)
         mine = i == LANGUAGE
         np.testing.assert_allclose(
             together[mine], small.predict(X["x"][mine], verbose=0), rtol=1e-4, atol=1e-4
@@ -46,21 +46,21 @@ def assert_networks_are_those_of_the_gates(model, **at):
 def test_each_group_meets_the_target_by_itself(pressure, capsys):
     model = compiled()
     gates = HardConcreteGates(
-        target=tfprune.Sparsity(0.5), groups=NAMES, pressure=pressure, diversity=1.0
+        target=tfprune.Sparsity(0.5), subnetworks=NAMES, pressure=pressure, diversity=1.0
     )
     history = fit(model, gates, validation_data=(X, Y))
     assert np.isfinite(history.history["loss"]).all()
     assert set(gates.reached) == set(NAMES)
     for name in NAMES:
         assert gates.reached[name] == pytest.approx(0.5, abs=0.01)
-        assert share(tfprune.rebuild(model, group=name), model) == pytest.approx(0.5, abs=0.01)
+        assert share(tfprune.rebuild(model, subnetwork=name), model) == pytest.approx(0.5, abs=0.01)
     assert_networks_are_those_of_the_gates(model)
     assert "HardConcreteGates of de: sparsity 50.0%" in capsys.readouterr().out
 
 
 def test_what_no_group_keeps_is_gone_from_the_weights():
     model = compiled()
-    fit(model, HardConcreteGates(target=tfprune.Sparsity(0.7), groups=NAMES, verbose=0))
+    fit(model, HardConcreteGates(target=tfprune.Sparsity(0.7), subnetworks=NAMES, verbose=0))
     for gate in gates_of(model):
         in_any = gate.open_groups().any(axis=0)
         assert np.array_equal(gate.structure.norms() > 0, in_any)
@@ -68,13 +68,13 @@ def test_what_no_group_keeps_is_gone_from_the_weights():
 
 def test_training_goes_on_with_the_gates_and_a_further_fit_begins_anew():
     model = compiled()
-    fit(model, HardConcreteGates(target=tfprune.Sparsity(0.5), groups=NAMES, verbose=0))
+    fit(model, HardConcreteGates(target=tfprune.Sparsity(0.5), subnetworks=NAMES, verbose=0))
     before = {g.name: g.open_groups() for g in gates_of(model)}
     fit(model)
     for gate in gates_of(model):
         np.testing.assert_array_equal(gate.open_groups(), before[gate.name])
     assert_networks_are_those_of_the_gates(model)
-    again = HardConcreteGates(target=tfprune.Sparsity(0.6), groups=NAMES, verbose=0)
+    again = HardConcreteGates(target=tfprune.Sparsity(0.6), subnetworks=NAMES, verbose=0)
     fit(model, again)
     assert gates_of(model) is again.gates
     assert again.reached["en"] == pytest.approx(0.4, abs=0.05)  # A head is 11 %.
@@ -86,7 +86,7 @@ def test_diversity_drives_networks_apart():
         model = compiled()
         gates = HardConcreteGates(
             target=tfprune.Sparsity(0.5),
-            groups=NAMES,
+            subnetworks=NAMES,
             diversity=strength,
             families=families,
             score_learning_rate=0.3,
@@ -118,9 +118,9 @@ def test_a_teacher_may_look_on():
     )
     distiller.compile(keras.optimizers.Adam(1e-3), "mse")
     x = {**X, "mask": np.ones((48, 3), bool)}
-    gates = HardConcreteGates(target=tfprune.Sparsity(0.5), groups=NAMES, verbose=0)
+    gates = HardConcreteGates(target=tfprune.Sparsity(0.5), subnetworks=NAMES, verbose=0)
     distiller.fit(x, Y, batch_size=12, epochs=2, verbose=0, callbacks=[gates])
-    assert share(tfprune.rebuild(student, group="es"), student) == pytest.approx(0.5, abs=0.01)
+    assert share(tfprune.rebuild(student, subnetwork="es"), student) == pytest.approx(0.5, abs=0.01)
     assert "call" not in vars(teacher)
 
 
@@ -131,22 +131,26 @@ def test_a_teacher_may_look_on():
 def test_each_group_has_a_network_of_each_size(train_gates):
     model = compiled()
     every = DynamicSparsity(
-        [1.0, 0.5], data=(X, Y), groups=NAMES, train_gates=train_gates, verbose=0
+        [1.0, 0.5], data=(X, Y), subnetworks=NAMES, train_gates=train_gates, verbose=0
     )
     fit(model, every, epochs=4)
     for size in (1.0, 0.5):
         for name in NAMES:
-            small = tfprune.rebuild(model, size=size, group=name)
+            small = tfprune.rebuild(model, size=size, subnetwork=name)
             assert share(small, model) == pytest.approx(size, abs=0.04)
     assert_networks_are_those_of_the_gates(model)
 
 
 def test_each_group_is_ranked_on_its_own_examples():
     model = compiled()
-    fit(model, DynamicSparsity([1.0, 0.5], data=(X, Y), groups=NAMES, start=0, verbose=0), epochs=0)
+    fit(
+        model,
+        DynamicSparsity([1.0, 0.5], data=(X, Y), subnetworks=NAMES, start=0, verbose=0),
+        epochs=0,
+    )
     assert subnetworks_of(model) is None  # Nothing was trained, so nothing is left on.
     model = compiled()
-    every = DynamicSparsity([1.0, 0.5], data=(X, Y), groups=NAMES, start=0, verbose=0)
+    every = DynamicSparsity([1.0, 0.5], data=(X, Y), subnetworks=NAMES, start=0, verbose=0)
     fit(model, every, epochs=1)
     for i, name in enumerate(NAMES):
         alone = compiled()
@@ -166,7 +170,7 @@ def test_each_group_is_ranked_on_its_own_examples():
 def test_killed_and_resumed_is_not_killed(tmp_path):
     def run(folder, *more):
         model = compiled()
-        every = DynamicSparsity([1.0, 0.5], data=(X, Y), groups=NAMES, verbose=0)
+        every = DynamicSparsity([1.0, 0.5], data=(X, Y), subnetworks=NAMES, verbose=0)
         fit(model, every, keras.callbacks.BackupAndRestore(folder), *more, epochs=4)
         return model
 
@@ -174,18 +178,18 @@ def test_killed_and_resumed_is_not_killed(tmp_path):
         run(tmp_path / "killed", Killed(2))
     resumed, whole = run(tmp_path / "killed"), run(tmp_path / "whole")
     for name in NAMES:
-        first, second = (tfprune.rebuild(m, size=0.5, group=name) for m in (resumed, whole))
+        first, second = (tfprune.rebuild(m, size=0.5, subnetwork=name) for m in (resumed, whole))
         for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_the_frontier_is_that_of_one_group():
     model = compiled()
-    fit(model, DynamicSparsity([1.0, 0.5], data=(X, Y), groups=NAMES, verbose=0))
+    fit(model, DynamicSparsity([1.0, 0.5], data=(X, Y), subnetworks=NAMES, verbose=0))
     mine = LANGUAGE == 1
     data = (X["x"][mine], Y[mine])
-    found = tfprune.sizes(model, data, (1.0, 0.5), group="de", latency=False, verbose=0)
-    small = tfprune.rebuild(model, size=0.5, group="de")
+    found = tfprune.sizes(model, data, (1.0, 0.5), subnetwork="de", latency=False, verbose=0)
+    small = tfprune.rebuild(model, size=0.5, subnetwork="de")
     small.compile(loss="mse")
     assert found.rows[1]["loss"] == pytest.approx(small.evaluate(*data, verbose=0), rel=1e-4)
     assert found.rows[1]["parameters"] == small.count_params()
@@ -214,7 +218,7 @@ def as_list():
 
 @pytest.mark.parametrize("data", [Batches(), as_list()], ids=["dataset", "iterable"])
 def test_examples_of_a_group_are_all_of_them_once(data):
-    mine = examples_by_group(data, Subnetworks(NAMES))["es"]
+    mine = examples_by_subnetwork(data, Subnetworks(NAMES))["es"]
     batches = [mine[i] for i in range(len(mine))]
     assert sorted(np.concatenate([w for _, _, w in batches])) == [*np.flatnonzero(LANGUAGE == 2)]
     for x, y, weight in batches:
@@ -222,7 +226,7 @@ def test_examples_of_a_group_are_all_of_them_once(data):
         np.testing.assert_array_equal(x["x"], X["x"][weight, :length])
         np.testing.assert_array_equal(y, Y[weight, :length])
         assert len(y) <= 12 and set(x["language"]) == {2}
-    x, y = examples_by_group((X, Y), Subnetworks(NAMES))["de"]
+    x, y = examples_by_subnetwork((X, Y), Subnetworks(NAMES))["de"]
     np.testing.assert_array_equal(y, Y[LANGUAGE == 1])
 
 
@@ -233,7 +237,7 @@ def test_examples_of_a_group_may_be_of_any_length():
         ({"x": noise(6, length, 8), "language": np.arange(6) % 2}, noise(6, length, 1))
         for length in lengths
     ]
-    mine = examples_by_group(batches, Subnetworks(["en", "de"]))["de"]
+    mine = examples_by_subnetwork(batches, Subnetworks(["en", "de"]))["de"]
     assert sorted(x["x"].shape[:2] for x, _ in (mine[i] for i in range(len(mine)))) == [
         (3, 2),
         (3, 3),
@@ -265,22 +269,25 @@ def test_sharing_counts_what_one_has_and_the_other_has_not(tmp_path):
     assert "50.0%" in str(found) and found.to_dict()["names"] == ["en", "de"]
     found.plot(tmp_path / "sharing.png")
     assert (tmp_path / "sharing.png").stat().st_size > 1000
-    with pytest.raises(ValueError, match="given `groups`"):
+    with pytest.raises(ValueError, match="given `subnetworks`"):
         tfprune.sharing(transformer())
 
 
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: HardConcreteGates(strength=1.0, diversity=1.0), "`groups`, which is not given"),
-        (lambda: HardConcreteGates(strength=1.0, groups=["en"]), "two names or more"),
-        (lambda: HardConcreteGates(strength=1.0, groups=NAMES, diversity=-1), "0 or more"),
+        (lambda: HardConcreteGates(strength=1.0, diversity=1.0), "`subnetworks`, which is not given"),
+        (lambda: HardConcreteGates(strength=1.0, subnetworks=["en"]), "two names or more"),
+        (lambda: HardConcreteGates(strength=1.0, subnetworks=NAMES, diversity=-1), "0 or more"),
         (
-            lambda: HardConcreteGates(strength=1.0, groups=NAMES, families=[["en", "fr"]]),
+            lambda: HardConcreteGates(strength=1.0, subnetworks=NAMES, families=[["en", "fr"]]),
             "'en', 'de', 'es'.*'fr'",
         ),
-        (lambda: DynamicSparsity(groups=NAMES), "`data` must be given"),
-        (lambda: DynamicSparsity(groups=NAMES, data=(X, Y), diversity=1.0), "train_gates=True"),
+        (lambda: DynamicSparsity(subnetworks=NAMES), "`data` must be given"),
+        (
+            lambda: DynamicSparsity(subnetworks=NAMES, data=(X, Y), diversity=1.0),
+            "train_gates=True",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, message):
@@ -290,14 +297,14 @@ def test_what_makes_no_sense_is_refused(make, message):
 
 def test_data_must_tell_examples_apart():
     with pytest.raises(ValueError, match="an entry 'language' of x. Received: 'x'"):
-        examples_by_group(({"x": X["x"]}, Y), Subnetworks(NAMES))
+        examples_by_subnetwork(({"x": X["x"]}, Y), Subnetworks(NAMES))
     with pytest.raises(ValueError, match="no example of 'fr'"):
-        examples_by_group((X, Y), Subnetworks([*NAMES, "fr"]))
+        examples_by_subnetwork((X, Y), Subnetworks([*NAMES, "fr"]))
     model = compiled()
     with pytest.raises(ValueError, match="'en', 'de', 'es'"):
         model.fit(
             X["x"],
             Y,
             verbose=0,
-            callbacks=[HardConcreteGates(strength=1.0, groups=NAMES, verbose=0)],
+            callbacks=[HardConcreteGates(strength=1.0, subnetworks=NAMES, verbose=0)],
         )

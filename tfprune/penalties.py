@@ -46,7 +46,7 @@ def block_norms(matrix: Any, block: tuple[int, int] = (8, 8)) -> Any:
 
 
 @keras.saving.register_keras_serializable("tfprune")
-class GroupLasso(keras.regularizers.Regularizer):
+class GroupLassoRegularizer(keras.regularizers.Regularizer):
     """Group lasso over the rows, columns or blocks of one matrix.
 
     For groups that span several matrices, such as a unit of a feed-forward pair or a head, use the
@@ -61,7 +61,7 @@ class GroupLasso(keras.regularizers.Regularizer):
 
     Example:
 
-    >>> layer = keras.layers.Dense(4, kernel_regularizer=GroupLasso(0.01, "columns"))
+    >>> layer = keras.layers.Dense(4, kernel_regularizer=GroupLassoRegularizer(0.01, "columns"))
     """
 
     def __init__(self, strength: float = 0.01, groups: str | Sequence[int] = "columns"):

@@ -1,4 +1,4 @@
-"""Pruning that leaves a subnetwork for each group of examples, such as a language."""
+"""Data for pruning that leaves several subnetworks, such as one for each language."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfprune.datasets.bucketed import each_batch, put_different_shapes_first
+from tfprune.batches import each_batch, put_different_shapes_first
 from tfprune.gates import Subnetworks
 from tfprune.gates.penalties import prior_over_pairs
 
 
-def asked_for(groups, entry: str, diversity: float, families):
-    """What the arguments of a callback that are about groups of examples mean.
+def subnetworks_and_prior(names, entry: str, diversity: float, families):
+    """Reads the arguments of a callback that are about subnetworks.
 
     Args:
-        groups: Names, or `None`.
-        entry: The entry of `x` that holds numbers of groups.
+        names: Names of the subnetworks, or `None`.
+        entry: The entry of `x` that holds numbers of subnetworks.
         diversity: λ of `Diversity`.
         families: As in `prior_over_pairs`.
 
     Returns:
-        `Subnetworks`, and P of `Diversity`; twice `None` where there are no groups.
+        `Subnetworks`, and P of `Diversity`; twice `None` where there are none.
 
     Raises:
         ValueError: If an argument is out of range, or makes no sense without another.
     """
     if not diversity >= 0:
         raise ValueError(f"`diversity` must be 0 or more. Received: diversity={diversity!r}")
-    if groups is None:
+    if names is None:
         if diversity or families:
-            raise ValueError("`diversity` and `families` are about `groups`, which is not given.")
+            raise ValueError("`diversity` and `families` need `subnetworks`, which is not given.")
         return None, None
-    return Subnetworks(groups, entry), prior_over_pairs(tuple(groups), families)
+    return Subnetworks(names, entry), prior_over_pairs(tuple(names), families)
 
 
-def examples_by_group(data: Any, subnetworks: Subnetworks) -> dict[str, Any]:
-    """The examples of each group.
+def examples_by_subnetwork(data: Any, subnetworks: Subnetworks) -> dict[str, Any]:
+    """The examples of each subnetwork.
 
     Args:
         data: A dataset of batches `(x, y)` or `(x, y, sample_weight)`, or such a tuple of arrays,
-            where `x` holds the number of each example's group.
+            where `x` holds the number of each example's subnetwork.
         subnetworks: Which entry of `x` that is, and which names there are.
 
     Returns:
         Name to a dataset of batches as large as those of `data`, or to a tuple of arrays.
 
     Raises:
-        ValueError: If `x` holds no such entry, or none of the examples is of some group.
+        ValueError: If `x` holds no such entry, or none of the examples belongs to some subnetwork.
     """
     if isinstance(data, tuple):
         parts = _apart(data, subnetworks)
@@ -78,8 +78,8 @@ def _apart(batch, subnetworks):
     if not isinstance(x, Mapping) or subnetworks.entry not in x:
         found = ", ".join(map(repr, x)) if isinstance(x, Mapping) else type(x).__name__
         raise ValueError(
-            f"With `groups`, `data` must tell examples apart by an entry {subnetworks.entry!r} of "
-            f"x. Received: {found}"
+            "With `subnetworks`, `data` must tell examples apart by an entry "
+            f"{subnetworks.entry!r} of x. Received: {found}"
         )
     numbers = np.asarray(x[subnetworks.entry]).reshape(-1)
     return {

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from tfprune.measure import compare_latency, count_flops, count_parameters
+from tfprune.reports.measuring import compare_latency, count_flops, count_parameters
 from tfprune.structures import find_structures
 
 
@@ -48,7 +48,7 @@ class Comparison:
 
     def plot(self, path: str | os.PathLike | None = None):
         """Draws the survivors of each layer; see `tfprune.plots.survivors`."""
-        from tfprune.plots import survivors
+        from tfprune.reports.plots import survivors
 
         return survivors(self.survivors, path, kinds=self.kinds)
 

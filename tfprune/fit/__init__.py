@@ -1,0 +1,1 @@
+"""What runs a fit: when something happens, what is attached to a model, and how it comes off."""
