@@ -7,21 +7,23 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.fit.distillers import add_penalties, is_distiller, remove_penalties
-from tfprune.fit.optimizer_slots import clear_slots, innermost
-from tfprune.fit.pressure import attach, detach
-from tfprune.model_parts import forget_compiled
+from tfprune.configurable import Configurable
+from tfprune.fit.owner import FitOwner
+from tfprune.fit.rehearsal import rehearse_rebuild
+from tfprune.fit.state import State
+from tfprune.keras_private.fits import synchronize
+from tfprune.keras_private.optimizers import step_counter
 from tfprune.schedules import Clock, Plateau, when
 from tfprune.structures import Structures, find_structures
 
-_MOMENTS = ("start", "start_metric", "stop", "stop_metric")
 
-
-class PruningCallback(keras.callbacks.Callback):
+class PruningCallback(Configurable, keras.callbacks.Callback):
     """Base of the pruning callbacks.
 
-    A subclass says what happens in `prepare` (once, before the first step), `act` (every
-    `check_every` steps while pruning is on), and `rest` (likewise while it is off).
+    A subclass says what happens in `prepare` (once, before the first step), `on_step` (every
+    `check_every` steps while pruning is on), `on_step_outside` (likewise while it is off) and
+    `finish` (once, after the last step). What is attached to the model goes through `owner`, which
+    removes it when the fit ends, however it ends.
 
     Args:
         structures: Kinds, names or regular expressions; `None` means all structures.
@@ -32,9 +34,10 @@ class PruningCallback(keras.callbacks.Callback):
         verbose: 0 for silence, 1 for a table at the end.
 
     Attributes:
+        owner: The `FitOwner` of the fit.
         subject: The model that is pruned: the one that is trained, or the student of a
             `keras.distillation.Distiller`.
-        structures: Its structures, once the fit has begun.
+        structures: Its structures, once training has begun.
         history: Epoch by epoch, structure name to the number of groups left.
     """
 
@@ -57,56 +60,34 @@ class PruningCallback(keras.callbacks.Callback):
     def prepare(self) -> None:
         """Called once the structures are known, before the first step."""
 
-    def act(self, step: int, steps: int) -> None:
+    def prepared(self) -> None:
+        """Called after `prepare` of all callbacks, when the optimizer knows all its variables."""
+
+    def on_step(self, step: int, steps: int) -> None:
         """Called while pruning is on; `steps` have passed since the last call."""
 
-    def rest(self) -> None:
+    def on_step_outside(self) -> None:
         """Called while pruning is off."""
 
     def finish(self) -> None:
-        """Called at the end of the fit, after the last `act` or `rest`."""
-
-    def take_off(self) -> None:
-        """Takes what `prepare` laid on the model off again, whatever has happened since."""
+        """Called once after the last step of training."""
 
     @property
-    def strengths(self) -> keras.Variable:
-        """Scalars that the compiled step may read, one for each structure, kept over a resume."""
-        return self._pressure.strengths
+    def state(self) -> State:
+        """The variables that this callback keeps on the model."""
+        return self.owner.state(self)
 
-    @property
-    def notes(self) -> np.ndarray:
-        """Numbers that outlive a resume, one for each structure; NaN until `note` is called."""
-        return keras.ops.convert_to_numpy(self._pressure.notes)[: len(self.structures)]
+    def pruned(self, structure) -> np.ndarray:
+        """Which groups of a structure have been pruned, a boolean array `(groups,)`."""
+        return self.owner.pruned.of(structure)
 
-    def note(self, values) -> None:
-        """Keeps one number for each structure where `BackupAndRestore` saves it."""
-        self._write(np.arange(len(self.structures)), values)
-
-    def since_start(self, step: int) -> int:
-        """Steps since pruning began, in this fit or in the part of it before a resume."""
-        place = len(self.structures)
-        begun = keras.ops.convert_to_numpy(self._pressure.notes)[place]
-        if np.isnan(begun):
-            self._write(place, step)
-            begun = step
-        return step - int(begun)
-
-    def _write(self, places, values):
-        notes = keras.ops.convert_to_numpy(self._pressure.notes).copy()
-        notes[places] = values
-        self._pressure.notes.assign(notes)
-
-    def drop(self, structure, dead: np.ndarray, norms: np.ndarray | None = None) -> None:
-        """Lets groups fall: their weights are zero from now on until the fit ends.
-
-        Two things hold a fallen group at zero between two looks: with all its weights zero no
-        gradient reaches any of them, and the optimizer's memory of them is cleared.
+    def prune(self, structure, groups: np.ndarray, norms: np.ndarray | None = None) -> None:
+        """Sets groups to zero; they stay exactly zero until the fit ends.
 
         Args:
             structure: One of `structures`.
-            dead: Boolean array `(groups,)`, true for the groups that fall now.
-            norms: `structure.norms()`, if they are at hand.
+            groups: Boolean array `(groups,)`, true for the groups that are pruned now.
+            norms: `structure.norms()`, if they are known already.
 
         Raises:
             ValueError: If weights are no longer finite; groups are left as they are.
@@ -117,44 +98,61 @@ class PruningCallback(keras.callbacks.Callback):
                 f"The weights of {structure.name!r} are no longer finite. Lower the learning rate, "
                 "or clip gradients; groups are left as they are."
             )
-        fallen = self._fallen[structure.name]
-        newly = np.any(dead & ~fallen)
-        fallen |= dead
-        if newly or np.any(norms[fallen]):
-            alive = (~fallen).astype("float32")
-            structure.scale(alive)
-            clear_slots(self.model.optimizer, structure, alive)
+        before = self.pruned(structure)
+        # Weights that were restored by another callback bring pruned groups back.
+        if np.any(groups & ~before) or np.any(norms[before | groups]):
+            self.owner.pruned.prune(structure, groups, self.model.optimizer)
 
     def hold(self) -> None:
-        """Keeps at zero what has fallen, also in a fit that was resumed."""
+        """Keeps at zero what is zero, also in a fit that was resumed."""
         for structure in self.structures:
             norms = structure.norms()
-            self.drop(structure, norms == 0, norms)
+            self.prune(structure, norms == 0, norms)
 
-    # -- Keras ---------------------------------------------------------------------------------
+    # -- the owner calls -----------------------------------------------------------------------
 
-    def set_model(self, model):
-        """Checks the model and finds its structures."""
-        super().set_model(model)
-        self.subject = model.student if is_distiller(model) else model
-        self._check_model(model)
+    def find(self) -> None:
+        """Finds the structures, and refuses what cannot work; nothing is attached yet."""
         self.structures = find_structures(self.subject).select(self.patterns)
-        self._fallen = {s.name: np.zeros(s.groups, bool) for s in self.structures}
+        if not len(self.structures):
+            reasons = "; ".join(f"{s.name}: {s.reason}" for s in self.structures.skipped[:5])
+            raise ValueError(
+                f"`model` has nothing that {type(self).__name__} could prune. "
+                f"Left whole: {reasons or 'nothing, as it has no layers with groups'}."
+            )
         for structure in self.structures:
             if not np.all(np.isfinite(structure.norms())):
                 raise ValueError(
                     f"The weights of {structure.name!r} are not finite; pruning cannot start. "
                     "Load weights from before the training diverged."
                 )
-        self._pressure = attach(self.subject, len(self.structures))
-        try:
-            self.prepare()
-            if is_distiller(model):
-                add_penalties(model, self._pressure)
-        except BaseException:
-            self._take_off()
-            raise
-        forget_compiled(model)
+        rehearse_rebuild(self.subject, self.structures)
+        self._clock = Clock(self.params.get("steps"), self.params.get("epochs") or 1)
+        # A fraction of an unknown number of steps is an error now, not hours later.
+        for name in ("start", "stop"):
+            moment = getattr(self, name)
+            if moment is not None and not isinstance(moment, Plateau):
+                moment.at(self._clock, name)
+
+    def conclude(self) -> None:
+        """The last look at the weights."""
+        if self._fit_start is not None:
+            self._check(self._steps_done() - self._fit_start)
+        self.finish()
+
+    def report(self) -> None:
+        """Prints what is left."""
+        if self.verbose:
+            self._print_summary()
+
+    # -- Keras ---------------------------------------------------------------------------------
+
+    def set_model(self, model):
+        """Joins the other pruning callbacks of the fit; nothing is attached yet."""
+        super().set_model(model)
+        self.owner = FitOwner.join(self, model)
+        self.subject = self.owner.subject
+        self._check_model(model)
 
     def _check_model(self, model):
         if not self.subject.built:
@@ -166,83 +164,58 @@ class PruningCallback(keras.callbacks.Callback):
             raise ValueError(f"The model must be compiled before {type(self).__name__} is used.")
 
     def on_train_begin(self, logs=None):
-        """Forgets the last fit, and the step that Keras compiled for it."""
-        self._pressure.in_use = True
+        """Begins anew."""
         self._fit_start: int | None = None
         self._last_step = None
         self.history = []
-        self._clock = Clock(self.params.get("steps"), self.params.get("epochs") or 1)
-        # A fraction of an unknown number of steps is an error now, not hours later.
-        try:
-            for name in ("start", "stop"):
-                moment = getattr(self, name)
-                if moment is not None and not isinstance(moment, Plateau):
-                    moment.at(self._clock, name)
-        except ValueError:
-            self._take_off()
-            raise
-        self.model.make_train_function(force=True)
+        if not self.owner.has_ends:
+            self.owner.begin()
 
     def on_epoch_begin(self, epoch, logs=None):
         """Finds its place in time, also in a fit that was resumed."""
-        iterations = self._iterations()
+        done = self._steps_done()
         if self._fit_start is None:
-            self._moments = self._load_moments()
+            self._moments = self.state.moments()
             per_epoch = self._clock.steps_per_epoch or 0
-            self._fit_start = iterations - epoch * per_epoch
-            self._last_step = iterations - self._fit_start
-            self._look(self._last_step)
-        self._epoch_start = iterations - self._fit_start
+            self._fit_start = done - epoch * per_epoch
+            self._last_step = done - self._fit_start
+            self._check(self._last_step)
+        self._epoch_start = done - self._fit_start
 
     def on_train_batch_end(self, batch, logs=None):
         """Looks at the weights every `check_every` steps."""
         step = self._epoch_start + batch + 1
         due = step - self._last_step >= self.check_every
         if due or self._phase(step) != self._phase(self._last_step):
-            self._look(step)
+            self._check(step)
 
     def on_epoch_end(self, epoch, logs=None):
         """Looks at the weights, and writes into the logs how many groups are left."""
-        step = self._iterations() - self._fit_start
+        step = self._steps_done() - self._fit_start
         phase = self._phase(step)
         self._watch(step, logs or {})
         if step != self._last_step or self._phase(step) != phase:
-            self._look(step)
+            self._check(step)
         left = self._left_in_weights()
         self.history.append(left)
         if logs is not None:
             for kind in self.structures.kinds:
-                logs[f"groups/{kind}"] = sum(
+                # Another callback may prune structures of this kind too.
+                logs[f"groups/{kind}"] = logs.get(f"groups/{kind}", 0) + sum(
                     left[s.name] for s in self.structures if s.kind == kind
                 )
             logs.update({f"groups/{name}": count for name, count in left.items()})
 
     def on_train_end(self, logs=None):
-        """Finishes, and prints what is left."""
-        if self._fit_start is not None:
-            self._look(self._iterations() - self._fit_start)
-        self.finish()
-        self._take_off()
-        if self.verbose:
-            self._print_summary()
+        """Ends pruning where no list of callbacks does."""
+        if not self.owner.has_ends:
+            self.owner.finish()
 
-    def _take_off(self):
-        self.take_off()
-        detach(self.subject)
-        if is_distiller(self.model):
-            remove_penalties(self.model)
-        forget_compiled(self.model)  # They read variables that are gone.
-
-    def _iterations(self) -> int:
-        # Not `iterations`: with gradient accumulation that is no number of batches.
-        return int(keras.ops.convert_to_numpy(innermost(self.model.optimizer)._iterations))
+    def _steps_done(self) -> int:
+        synchronize(self)
+        return int(keras.ops.convert_to_numpy(step_counter(self.model.optimizer)))
 
     # -- time ----------------------------------------------------------------------------------
-
-    def _load_moments(self) -> dict[str, float]:
-        """What a `Plateau` had noted before this fit was interrupted."""
-        notes = keras.ops.convert_to_numpy(self._pressure.notes)[len(self.structures) + 1 :]
-        return {k: float(v) for k, v in zip(_MOMENTS, notes, strict=True) if not np.isnan(v)}
 
     def _reached(self, name: str, step: int) -> bool:
         moment = getattr(self, name)
@@ -255,14 +228,14 @@ class PruningCallback(keras.callbacks.Callback):
     def _phase(self, step: int) -> tuple[bool, bool]:
         return self._reached("start", step), self._reached("stop", step)
 
-    def _look(self, step: int) -> None:
-        self.model  # noqa: B018  # On JAX this brings the weights up to date, for read and write.
+    def _check(self, step: int) -> None:
+        synchronize(self)
         steps = step - self._last_step
         self._last_step = step
         if self._phase(step) == (True, False):
-            self.act(step, steps)
+            self.on_step(step, steps)
         else:
-            self.rest()
+            self.on_step_outside()
 
     def _watch(self, step: int, logs: dict[str, Any]) -> None:
         """Notes when a monitored metric has stopped gaining."""
@@ -285,7 +258,7 @@ class PruningCallback(keras.callbacks.Callback):
 
     def _keep(self, name, value):
         self._moments[name] = value
-        self._write(len(self.structures) + 1 + _MOMENTS.index(name), value)
+        self.state.keep_moment(name, value)
 
     # -- report --------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from tfprune.gates import DynamicGate, Size
 from tfprune.gates.attaching import Pressure
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.penalties import Diversity, SizeGap
+from tfprune.keras_private.fits import synchronize
 from tfprune.penalties import checked_strength
 
 
@@ -154,9 +155,9 @@ class DynamicSparsity(GatedPruning):
         """Lays the gates on; with `train_gates` puts the penalty on their size into the loss."""
         super().prepare()
         if self.train_gates:
-            self._pressure.press(self.gates[0].scores, SizeGap(self.gates, self._size))
+            self.state.add_penalty(SizeGap(self.gates, self._size))
         if self.diversity:
-            self._pressure.press(self.gates[0].scores, Diversity(self.gates, self._prior))
+            self.state.add_penalty(Diversity(self.gates, self._prior))
 
     def rank(self) -> None:
         """Scores the groups, and says at which size each of them comes in."""
@@ -186,14 +187,14 @@ class DynamicSparsity(GatedPruning):
 
     # -- during the fit ----------------------------------------------------------------------------
 
-    def act(self, step, steps):
+    def on_step(self, step, steps):
         """Ranks the groups when it is time."""
         if not self.decided_once:
             self.rank()
         if self.train_gates:
-            self.gates.press(Pressure(self.strength, diversity=self.diversity))
+            self.gates.set_pressure(Pressure(self.strength, diversity=self.diversity))
 
-    def rest(self):
+    def on_step_outside(self):
         """Before the start the whole model is trained."""
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -215,12 +216,12 @@ class DynamicSparsity(GatedPruning):
     def decided_once(self) -> bool:
         """`decided`, without a look at the gates once it is true."""
         if not self._begun:
-            self.model  # noqa: B018  # As in the base.
+            synchronize(self)
             self._begun = self.decided
         return self._begun
 
     def _set_size(self, size):
-        self.model  # noqa: B018
+        synchronize(self)
         self._size.size.assign(size)
 
     def on_train_begin(self, logs=None):

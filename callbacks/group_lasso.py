@@ -11,6 +11,7 @@ import numpy as np
 from tfprune import penalties
 from tfprune.callbacks.base import PruningCallback
 from tfprune.fit.strengths import checked_strengths, strength_of_each
+from tfprune.keras_private.optimizers import trained_by
 from tfprune.schedules import scheduled
 
 
@@ -116,10 +117,11 @@ class GroupLasso(PruningCallback):
         self._schedules = [scheduled(s) for s in strength_of_each(self.strength, self.structures)]
         if self.step == "gradient":
             for index, structure in enumerate(self.structures):
-                pressure = penalties.StructurePenalty(
-                    structure, self.strengths, index, self._mode(structure)
+                self.state.add_penalty(
+                    penalties.StructurePenalty(
+                        structure, self.state.strengths, index, self._mode(structure)
+                    )
                 )
-                self._pressure.press(structure.slices[0].variable, pressure)
 
     def finish(self):
         """Warns if nothing is left."""
@@ -138,31 +140,38 @@ class GroupLasso(PruningCallback):
 
     # -- during the fit -----------------------------------------------------------------------
 
-    def act(self, step, steps):
-        """Sets the strengths, lets groups fall."""
-        since_start = self.since_start(step)
-        if np.isnan(self.notes).any():
-            self.note([np.median(penalties.root_mean_squares(s)) for s in self.structures])
+    def on_step(self, step, steps):
+        """Sets the strengths, and prunes the groups that have shrunk."""
+        since_start = self.state.since_start(step)
+        if np.isnan(self._references()).any():
+            medians = [np.median(penalties.root_mean_squares(s)) for s in self.structures]
+            self.state.references.assign(np.asarray(medians, "float32"))
         divisor = self.words_per_batch or 1.0
         strengths = [schedule(since_start) / divisor for schedule in self._schedules]
         if self.step == "gradient":
-            self.strengths.assign(np.asarray(strengths, "float32"))
+            self.state.strengths.assign(np.asarray(strengths, "float32"))
         else:
-            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             for structure, strength in zip(self.structures, strengths, strict=True):
                 if strength and steps:
-                    penalties.shrink(structure, rate * strength * steps)
-        for structure, reference in zip(self.structures, self.notes, strict=True):
+                    penalties.shrink(structure, self._learning_rate(structure) * strength * steps)
+        for structure, reference in zip(self.structures, self._references(), strict=True):
             threshold = max(self.threshold, self.relative_threshold * float(reference))
-            # At the first look pressure has not worked yet: only what is zero has fallen.
+            # At the first look the penalty has not worked yet: only what is zero is pruned.
             threshold = threshold if since_start or steps else 0.0
             norms = structure.norms()
             dead = penalties.dead_groups(structure, threshold, self._mode(structure), norms)
-            self.drop(structure, dead, norms)
+            self.prune(structure, dead, norms)
 
-    def rest(self):
-        """No pressure; what has fallen stays at zero."""
-        self.strengths.assign(np.zeros(len(self.structures), "float32"))
+    def _references(self):
+        return keras.ops.convert_to_numpy(self.state.references)
+
+    def _learning_rate(self, structure):
+        optimizer = trained_by(self.model.optimizer, structure.slices[0].variable)
+        return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+    def on_step_outside(self):
+        """No penalty; what is pruned stays at zero."""
+        self.state.strengths.assign(np.zeros(len(self.structures), "float32"))
         self.hold()
 
 

@@ -141,9 +141,9 @@ class HardConcreteGates(GatedPruning):
         cost = self._cost
         smooth = self.target.smooth(cost, self.structures) if self.target else cost
         self._penalty = SizePenalty(self.gates, smooth, self._kind())
-        self._pressure.press(self.gates[0].scores, self._penalty)
+        self.state.add_penalty(self._penalty)
         if self.diversity:
-            self._pressure.press(self.gates[0].scores, Diversity(self.gates, self._prior))
+            self.state.add_penalty(Diversity(self.gates, self._prior))
 
     def _kind(self):
         return "size" if self.target is None else self.pressure
@@ -153,7 +153,7 @@ class HardConcreteGates(GatedPruning):
         """The target falls to its value over a share of the time."""
         return self.target is not None
 
-    def act(self, step, steps):
+    def on_step(self, step, steps):
         """Moves the target and the multiplier."""
         self.hold()
         limit = 0.0
@@ -166,18 +166,18 @@ class HardConcreteGates(GatedPruning):
             # Dual ascent: 0.01 a step turns a lasting gap of 10 % into 1 loss unit in 1,000 steps.
             multiplier += 0.01 * steps * self._gap(limit)
         span = self._full - self._least
-        self.gates.press(Pressure(self.strength, limit, multiplier, span, self.diversity))
+        self.gates.set_pressure(Pressure(self.strength, limit, multiplier, span, self.diversity))
 
     def _gap(self, limit):
         size = float(np.mean(ops.convert_to_numpy(self._penalty.expected_size())))
         return (size - limit) / max(self._full - self._least, 1e-12)
 
-    def rest(self):
-        """No pressure."""
-        self.gates.press(Pressure())
-        super().rest()
+    def on_step_outside(self):
+        """No penalty."""
+        self.gates.set_pressure(Pressure())
+        super().on_step_outside()
 
-    def verdict(self):
+    def select(self):
         """The groups most likely to be open."""
         if self.target is None:
             return {g.structure.name: g.open_groups() for g in self.gates}

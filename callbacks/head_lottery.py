@@ -12,10 +12,9 @@ from keras import ops
 from tfprune.budgets.choosing import checked_scores
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
-from tfprune.fit.rewinding import attach, detach
+from tfprune.fit.rewinding import Checkpoint
 from tfprune.fit.rounds import Rounds
 from tfprune.fit.scoring import checked_criterion, score
-from tfprune.model_parts import variables_scope
 from tfprune.schedules import Epoch, Plateau, when
 
 _CLOCK = ("taken", "round", "began", "offset", "over")
@@ -148,34 +147,27 @@ class HeadLottery(Rounds, TargetedPruning):
                 "`structures` must be heads for criterion='attention_confidence'. Received: "
                 f"{', '.join(others)}"
             )
-        optimizer = self.model.optimizer
-        with variables_scope(self.model):
-            if not optimizer.built:
-                optimizer.build(self.model.trainable_variables)
-        own = {id(v) for v in self._pressure.variables}
-        weights = [v for v in self.subject.weights if id(v) not in own]
-        self._variables = [*weights, *optimizer.variables]
-        heads = sum(s.groups for s in self.structures)
-        self._checkpoint = attach(self.subject, self._variables, heads, rounds=heads)
         if self.heads_per_round is None:
             self._number = max(len(self.structures) // 2, 1)
         else:
             self._number = self.heads_per_round
 
-    def take_off(self):
-        """Takes the checkpoint off the model."""
-        detach(self.subject)
+        self._check_length()
+
+    def prepared(self):
+        """Makes room for the checkpoint: a copy of the weights and of the optimizer."""
+        own = {id(v) for v in self.state.variables}
+        weights = [v for v in self.subject.weights if id(v) not in own]
+        self._variables = [*weights, *self.model.optimizer.variables]
+        heads = sum(s.groups for s in self.structures)
+        self._checkpoint = Checkpoint(self._variables, heads, rounds=heads)
+        self.owner.attach_part(self._checkpoint)
 
     def on_train_begin(self, logs=None):
-        """Sees whether the fit is long enough."""
+        """Starts without rounds."""
         super().on_train_begin(logs)
         self.rounds, self.scores = [], None
         self._metric = None
-        try:
-            self._check_length()
-        except ValueError:
-            self._take_off()
-            raise
 
     def _check_length(self):
         length = self.round_length.at(self._clock, "round_length")
@@ -196,20 +188,20 @@ class HeadLottery(Rounds, TargetedPruning):
 
     # -- time --------------------------------------------------------------------------------------
 
-    def _iterations(self):
+    def _steps_done(self):
         # The optimizer's own count goes back with each rewind; this one goes on.
-        return super()._iterations() + int(self._clocks()[3])
+        return super()._steps_done() + int(self._clocks()[3])
 
     def _clocks(self):
         return ops.convert_to_numpy(self._checkpoint.clock)
 
-    def act(self, step, steps):
-        """Takes the checkpoint, and ends rounds."""
+    def on_step(self, step, steps):
+        """Saves the checkpoint, and ends rounds."""
         self.hold()
         self._turn(step, at_epoch_end=False)
 
-    def rest(self):
-        """What has left stays away."""
+    def on_step_outside(self):
+        """What is pruned stays at zero."""
         self.hold()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -222,9 +214,8 @@ class HeadLottery(Rounds, TargetedPruning):
                     f"{', '.join(logs or {})}"
                 )
             self._metric = float(logs[self.monitor])
-        step = self._iterations() - self._fit_start
+        step = self._steps_done() - self._fit_start
         if self._phase(step) == (True, False):
-            self.model  # noqa: B018  # As in the base.
             self.hold()
             self._turn(step, at_epoch_end=True)
         super().on_epoch_end(epoch, logs)
@@ -232,7 +223,7 @@ class HeadLottery(Rounds, TargetedPruning):
     def _turn(self, step, at_epoch_end):
         taken, number, began, _, over = self._clocks()
         if not taken:
-            self._checkpoint.take(self._variables)
+            self._checkpoint.save(self._variables)
             self._set_clock(taken=1, began=step)
             return
         length = self.round_length.at(self._clock, "round_length")
@@ -308,14 +299,14 @@ class HeadLottery(Rounds, TargetedPruning):
         return {s.name: part for s, part in zip(self.structures, parts, strict=True)}
 
     def _rewind(self):
-        before = super()._iterations()
+        before = super()._steps_done()
         taken_back = self._clocks()[3]
-        self._checkpoint.give_back(self._variables)
-        self._set_clock(offset=taken_back + before - super()._iterations())
+        self._checkpoint.restore(self._variables)
+        self._set_clock(offset=taken_back + before - super()._steps_done())
         for s in self.structures:
             gone = self._parts(ops.convert_to_numpy(self._checkpoint.left_in))[s.name] > 0
-            self._fallen[s.name] = gone.copy()
-            self.drop(s, gone)
+            self.owner.pruned.restore(s, gone)
+            self.prune(s, gone)
 
     def _read_rounds(self):
         parts = self._parts(ops.convert_to_numpy(self._checkpoint.left_in))

@@ -96,16 +96,16 @@ class ImportancePruning(TargetedPruning):
         """Rounds are spread from start to stop."""
         return self.rounds > 1 or super().needs_span
 
-    def act(self, step, steps):
-        """Removes what the present round calls for."""
+    def on_step(self, step, steps):
+        """Removes what is due in the present round."""
         due = self._due(step)
         self.hold()
         if due > self._done:
             self._done = due
             self.remove(self._scores(), due)
 
-    def rest(self):
-        """What has fallen stays at zero; the last round falls on `stop`."""
+    def on_step_outside(self):
+        """What is pruned stays at zero; the last round is at `stop`."""
         self.hold()
         if 0 < self._done < self._due(None):
             self._done = self._due(None)

@@ -13,6 +13,7 @@ from tfprune.budgets.targets import Target
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.gates import BlockScores, MovementScores
+from tfprune.gates.gate import kernels_of
 from tfprune.gates.penalties import ScorePenalty
 from tfprune.schedules import cubic
 
@@ -120,8 +121,7 @@ class MovementPruning(GatedPruning):
             if not self._in_blocks(s):
                 gates.append(MovementScores(s, scale))
                 continue
-            kernels = [share for share in s.slices if share.attribute == "kernel"]
-            for i, share in enumerate(kernels):
+            for i, share in enumerate(kernels_of(s)):
                 name = f"{s.name}_{i}_blocks".replace("/", "_")
                 gates.append(BlockScores(s, share, self.block, scale, name))
         return gates
@@ -144,7 +144,7 @@ class MovementPruning(GatedPruning):
         names = [s.name for s in self.structures]
         for gate in self.gates:
             place = names.index(gate.structure.name)
-            self._pressure.press(gate.scores, ScorePenalty(gate, self.strengths, place))
+            self.state.add_penalty(ScorePenalty(gate, self.state.strengths, place))
 
     # -- during the fit --------------------------------------------------------------------------
 
@@ -153,18 +153,18 @@ class MovementPruning(GatedPruning):
         """More and more is masked from start to stop."""
         return self.strength is None
 
-    def act(self, step, steps):
+    def on_step(self, step, steps):
         """Masks what scores lowest, as much of it as the schedule says."""
         self.hold()
         if self.strength is not None:
-            self.strengths.assign(np.asarray(self._strengths, "float32"))
+            self.state.strengths.assign(np.asarray(self._strengths, "float32"))
             for gate in self.gates:
                 gate.threshold.assign(math.log(CLOSED_BELOW / (1 - CLOSED_BELOW)))
             return
         progress = self._progress(step)
         keep = self.survivors(criteria.movement(self.subject), progress)
         for gate in self.gates:
-            if not isinstance(gate, BlockScores):
+            if not gate.in_blocks:
                 closed = ~keep[gate.structure.name]
                 scores = ops.convert_to_numpy(gate.scaled_scores)
                 gate.threshold.assign(scores[closed].max() if closed.any() else -1e9)
@@ -179,7 +179,7 @@ class MovementPruning(GatedPruning):
 
     def _mask_blocks(self, progress):
         """Closes the same share of blocks as the target removes of the structures' cost."""
-        blocks = [g for g in self.gates if isinstance(g, BlockScores)]
+        blocks = [g for g in self.gates if g.in_blocks]
         if not blocks:
             return
         share = progress if self.schedule else progress * self._share_to_go()
@@ -192,14 +192,14 @@ class MovementPruning(GatedPruning):
     def _share_to_go(self):
         return (self._full - self.target.limit) / max(self._full - self._least, 1e-12)
 
-    def rest(self):
-        """No pressure."""
-        self.strengths.assign(np.zeros(len(self.structures), "float32"))
-        super().rest()
+    def on_step_outside(self):
+        """No penalty."""
+        self.state.strengths.assign(np.zeros(len(self.structures), "float32"))
+        super().on_step_outside()
 
     # -- the decision ----------------------------------------------------------------------------
 
-    def verdict(self):
+    def select(self):
         """What scores highest; under a strength, what is not masked."""
         if self.strength is None:
             final = self._progress(self.span()[1])
@@ -208,7 +208,7 @@ class MovementPruning(GatedPruning):
 
     def _open(self, structure):
         mine = [g for g in self.gates if g.structure is structure]
-        if not isinstance(mine[0], BlockScores):
+        if not mine[0].in_blocks:
             return mine[0].open_groups()
         # A group works as long as something makes it and something reads it.
         silencers = [id(s.variable) for s in structure.silencers]
@@ -220,14 +220,9 @@ class MovementPruning(GatedPruning):
         """Masks of whole groups stay; those of blocks in groups that live come off."""
         for gate in self.gates:
             stays = keep[gate.structure.name].astype("float32")
-            if not isinstance(gate, BlockScores):
+            if not gate.in_blocks:
                 gate.fix(stays)
                 continue
-            share = gate.shares[0]
-            mask = ops.convert_to_numpy(gate.over(share, False))
-            value = ops.convert_to_numpy(share.variable) * mask
-            if self.method == "hybrid_filled":
-                fresh = share.layer.kernel_initializer(share.variable.shape)
-                value = np.where(mask == 0, ops.convert_to_numpy(fresh), value)
-            share.variable.assign(value)
+            (share,) = gate.shares
+            share.variable.assign(gate.masked_kernel(fill=self.method == "hybrid_filled"))
             gate.fix(np.ones(gate.scores.shape, "float32"))

@@ -60,7 +60,7 @@ class TargetedPruning(PruningCallback):
         self.reached: float | dict[str, float] | None = None
 
     def prepare(self):
-        """Learns what groups cost; what cannot work is an error now, not hours later."""
+        """Works out what groups cost; a target that cannot be reached is an error now."""
         if self.needs_span and isinstance(self.stop, Plateau):
             raise ValueError(
                 "`stop` must be a moment that is known beforehand, since what is removed follows a "
@@ -74,11 +74,12 @@ class TargetedPruning(PruningCallback):
             self.survivors({s.name: np.zeros(s.groups) for s in self.structures})
 
     def survivors(self, scores, progress: float = 1.0) -> dict[str, np.ndarray]:
-        """The groups that stay when so much of the way to the target is gone.
+        """The groups that stay at a point between the whole model and the target.
 
         Args:
             scores: A criterion, or structure name to scores.
-            progress: 0 to 1; where `target` is a schedule, the sparsity it gives.
+            progress: 0 for the whole model, 1 for the target; where `target` is a schedule, the
+                sparsity it gives.
         """
         target = self.target or Sparsity(progress)
         return choose(
@@ -86,7 +87,7 @@ class TargetedPruning(PruningCallback):
             self.subject,
             self.structures,
             {
-                name: np.where(self._fallen[name], -np.inf, value)
+                name: np.where(self.pruned(self.structures[name]), -np.inf, value)
                 for name, value in checked_scores(self.structures, scores).items()
             },
             self.within,
@@ -97,9 +98,9 @@ class TargetedPruning(PruningCallback):
         )
 
     def remove(self, scores, progress: float = 1.0) -> None:
-        """Lets fall what scores lowest."""
+        """Prunes what scores lowest."""
         for name, keep in self.survivors(scores, progress).items():
-            self.drop(self.structures[name], ~keep)
+            self.prune(self.structures[name], ~keep)
 
     @property
     def needs_span(self) -> bool:

@@ -1,30 +1,24 @@
 """Gives a built model a further layer to hold variables, and takes it away again.
 
 The model tracks such a part: its variables are trained and `BackupAndRestore` keeps them. On JAX a
-variable that is not tracked would be baked into the compiled step. The part is in no configuration,
-so a model saved meanwhile loads without it.
+variable that is not tracked would be compiled in as a constant. The part is in no configuration, so
+a model saved meanwhile loads without it.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
-
 import keras
 
+from tfprune.keras_private.fits import forget_compiled, parts_open, variables_scope
+
 _MARK = "_tfprune_part"
-
-
-def variables_scope(model: keras.Model):
-    """Where variables must be made that belong to a model: on all its devices."""
-    strategy = getattr(model, "distribute_strategy", None)
-    return nullcontext() if strategy is None else strategy.scope()
 
 
 def add_part(model: keras.Model, name: str, part: keras.Layer) -> None:
     """Makes a layer an attribute of a model that is built already."""
     vars(part)[_MARK] = True
     holder = _holder(model)
-    with _open(holder):
+    with parts_open(holder):
         setattr(holder, name, part)
     if holder is not model:
         vars(model)[name] = part
@@ -34,37 +28,40 @@ def remove_part(model: keras.Model, name: str) -> None:
     """Undoes `add_part`."""
     part = getattr(model, name)
     holder = _holder(model)
-    with _open(holder):
+    with parts_open(holder):
         delattr(holder, name)
         holder._tracker.untrack(part)
     vars(model).pop(name, None)
 
 
+def parts_of(model: keras.Model) -> list[tuple[str, keras.Layer]]:
+    """The names and the layers that `add_part` has given a model, in that order."""
+    holder = _holder(model)
+    return [(n, x) for n, x in vars(holder).items() if _is_part(x)]
+
+
+def _is_part(value) -> bool:
+    return isinstance(value, keras.Layer) and _MARK in vars(value)
+
+
 def _holder(model):
     """What tracks a part. A Sequential model has no variables but those of its layers."""
-    return model._layers[0] if isinstance(model, keras.Sequential) else model
+    if isinstance(model, keras.Sequential) and model._layers:
+        return model._layers[0]
+    return model
 
 
 def own_children(layer: keras.Layer) -> list[keras.Layer]:
     """The layers one level inside a layer, without the parts that were added."""
     inside = layer._flatten_layers(include_self=False, recursive=False)
-    return [x for x in inside if _MARK not in vars(x)]
+    return [x for x in inside if not _is_part(x)]
 
 
-def forget_compiled(model: keras.Model) -> None:
-    """Lets Keras compile `fit`, `evaluate` and `predict` anew: what the layers compute has changed.
-
-    Otherwise a model that was evaluated before would go on giving what it gave then.
-    """
-    for name in ("train_function", "test_function", "predict_function"):
-        if getattr(model, name, None) is not None:
-            setattr(model, name, None)
-
-
-@contextmanager
-def _open(model):
-    model._tracker.unlock()
-    try:
-        yield
-    finally:
-        model._tracker.lock()
+__all__ = [
+    "add_part",
+    "forget_compiled",
+    "own_children",
+    "parts_of",
+    "remove_part",
+    "variables_scope",
+]

@@ -155,11 +155,11 @@ def penalty(structure: Structure, groups: str = "joint") -> Any:
     return sum(math.sqrt(size) * ops.sum(norms) for norms, size in connection_norms(structure))
 
 
-class StructurePenalty(keras.regularizers.Regularizer):
-    """The penalty on one structure as a regularizer that sits on one of its variables.
+class StructurePenalty:
+    """The penalty on one structure, with a strength that may change during a fit.
 
     Args:
-        structure: The structure; the regularizer reads all its variables.
+        structure: The structure; all its variables count.
         strengths: Variable `(structures,)` that holds the present strengths.
         index: The structure's place in it.
         groups: As in `penalty`.
@@ -171,13 +171,9 @@ class StructurePenalty(keras.regularizers.Regularizer):
         self.index = index
         self.groups = groups
 
-    def __call__(self, _):
+    def __call__(self):
         """Strength times penalty, a scalar."""
         return self.strengths[self.index] * penalty(self.structure, self.groups)
-
-    def get_config(self):
-        """Nothing: a model saved during training loads without it."""
-        return {}
 
 
 def shrink(structure: Structure, amount: float) -> None:

@@ -46,7 +46,7 @@ def test_the_student_is_pruned_and_the_teacher_is_not(callback):
     teacher = outputs(model.teacher, X)
     model.fit(X, Y, batch_size=8, epochs=4, verbose=0, callbacks=[callback()])
     assert_same(teacher, outputs(model.teacher, X), 0)
-    assert gates_of(model.student) is None and "compute_loss" not in vars(model)
+    assert not gates_of(model.student) and "compute_loss" not in vars(model)
     small = tfprune.rebuild(model.student)
     assert small.count_params() < model.teacher.count_params()
     assert_same(outputs(model.student, X), outputs(small, X))

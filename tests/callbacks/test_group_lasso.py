@@ -145,13 +145,13 @@ def test_strength_follows_the_schedule_and_the_phases():
     seen = []
 
     class Spy(GroupLasso):
-        def act(self, step, steps):
-            super().act(step, steps)
-            seen.append((step, keras.ops.convert_to_numpy(self.strengths)[0]))
+        def on_step(self, step, steps):
+            super().on_step(step, steps)
+            seen.append((step, keras.ops.convert_to_numpy(self.state.strengths)[0]))
 
-        def rest(self):
-            super().rest()
-            seen.append((None, keras.ops.convert_to_numpy(self.strengths)[0]))
+        def on_step_outside(self):
+            super().on_step_outside()
+            seen.append((None, keras.ops.convert_to_numpy(self.state.strengths)[0]))
 
     # Four steps an epoch; on from step 4 until step 8.
     fit(
@@ -338,5 +338,5 @@ def test_bad_models_are_left_as_they_are():
         fit(model, GroupLasso())
     assert all(w.regularizer is None for w in model.weights)
     twice = compiled()
-    with pytest.raises(ValueError, match="already being pruned"):
+    with pytest.raises(ValueError, match="holds two that prune"):
         fit(twice, GroupLasso(verbose=0), GroupLasso(verbose=0))

@@ -7,7 +7,7 @@ import tfprune
 from tests.models import Killed, assert_same, noise, outputs, randomize
 from tfprune import criteria
 from tfprune.callbacks import HeadLottery
-from tfprune.fit.optimizer_slots import slots
+from tfprune.keras_private.optimizers import slots
 from tfprune.schedules import Epoch, Plateau, Step
 
 X, Y = noise(24, 5, 8), noise(24, 5, 8, seed=2)

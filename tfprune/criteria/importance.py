@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.gates.overlay import lay, lift, tap
+from tfprune.gates.overlay import apply_factor, hook_input, remove
 from tfprune.structures import Structure, Structures, find_structures
 
 
@@ -179,15 +179,15 @@ class _Probe(keras.Model):
             for structure, share in self.taken:
                 if structure.read_as_input:
                     watch = self._tap(structure, share)
-                    tap(share.layer, watch)
+                    hook_input(share.layer, watch)
                 else:
                     watch = self._factor(structure, share)
-                    lay(share.layer, watch)
+                    apply_factor(share.layer, share.attribute, watch)
                 laid.append((share.layer, watch))
             yield
         finally:
             for layer, watch in laid:
-                lift(layer, watch)
+                remove(layer, watch)
 
     def _factor(self, structure, share):
         gate = self.gates[self.place[structure.name]]

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 import keras
-from keras import ops
 
-from tfprune.gates import MovementScores, gates_of
+from tfprune.gates import gates_of
 
 
 def movement(model: keras.Model) -> Callable:
@@ -23,7 +22,7 @@ def movement(model: keras.Model) -> Callable:
 
     Source: Sanh et al., "Movement Pruning: Adaptive Sparsity by Fine-Tuning", 2020, equation 4.
     """
-    gates = [g for g in gates_of(model) or () if isinstance(g, MovementScores)]
+    gates = [g for g in gates_of(model) if g.group_scores() is not None]
     if not gates:
         raise ValueError("`model` carries no movement scores; attach `MovementScores` first.")
 
@@ -31,6 +30,6 @@ def movement(model: keras.Model) -> Callable:
         mine = [g for g in gates if g.structure.name == structure.name]
         if not mine:
             raise ValueError(f"No movement scores lie over {structure.name!r}.")
-        return sum(ops.convert_to_numpy(g.group_scores()) for g in mine) / len(mine)
+        return sum(g.group_scores() for g in mine) / len(mine)
 
     return scores

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import keras
 
-from tfprune.fit.pressure import Pressure
-
 
 def is_distiller(model: keras.Model) -> bool:
     """Whether a model is Keras's distiller, whose student is what is trained."""
@@ -13,21 +11,18 @@ def is_distiller(model: keras.Model) -> bool:
     return distillation is not None and isinstance(model, distillation.Distiller)
 
 
-def add_penalties(distiller: keras.Model, pressure: Pressure) -> None:
-    """Adds what a callback presses to a distiller's loss, which leaves regularizers out.
+def add_penalties(distiller: keras.Model, penalties, undo) -> None:
+    """Adds penalties to a distiller's loss, which leaves out what its student adds to the loss.
 
     Args:
         distiller: The distiller.
-        pressure: The penalties.
+        penalties: Function of no argument that returns scalars.
+        undo: A `contextlib.ExitStack` that takes them off again.
     """
     compute = distiller.compute_loss
 
     def compute_loss(*args, **kwargs):
-        return compute(*args, **kwargs) + pressure.penalties()
+        return compute(*args, **kwargs) + sum(penalties(), 0.0)
 
     vars(distiller)["compute_loss"] = compute_loss
-
-
-def remove_penalties(distiller: keras.Model) -> None:
-    """Undoes `add_penalties`."""
-    vars(distiller).pop("compute_loss", None)
+    undo.callback(vars(distiller).pop, "compute_loss", None)

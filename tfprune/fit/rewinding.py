@@ -6,10 +6,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.model_parts import add_part, remove_part, variables_scope
-
-_ATTRIBUTE = "pruning_checkpoint"
-
 
 class Checkpoint(keras.Layer):
     """Copies of what training changes, kept on the model while it is trained.
@@ -30,7 +26,7 @@ class Checkpoint(keras.Layer):
     """
 
     def __init__(self, variables: list[keras.Variable], groups: int, rounds: int):
-        super().__init__(name=_ATTRIBUTE, dtype="float32")
+        super().__init__(name="pruning_checkpoint", dtype="float32")
         self.copies = [
             self._kept(f"copy_{i}", v.shape, np.zeros(v.shape), v.dtype)
             for i, v in enumerate(variables)
@@ -39,7 +35,6 @@ class Checkpoint(keras.Layer):
         self.metric = self._kept("metric", (rounds + 1,), np.full(rounds + 1, np.nan))
         self.clock = self._kept("clock", (5,), np.zeros(5))
         self.built = True
-        self.in_use = False
 
     def _kept(self, name, shape, value, dtype="float32"):
         variable = self.add_weight(
@@ -53,12 +48,12 @@ class Checkpoint(keras.Layer):
         variable.assign(value)
         return variable
 
-    def take(self, variables: list[keras.Variable]) -> None:
+    def save(self, variables: list[keras.Variable]) -> None:
         """Copies the variables' present values."""
         for copy, variable in zip(self.copies, variables, strict=True):
             copy.assign(ops.convert_to_numpy(variable).copy())
 
-    def give_back(self, variables: list[keras.Variable]) -> None:
+    def restore(self, variables: list[keras.Variable]) -> None:
         """Sets the variables to the values they had."""
         for copy, variable in zip(self.copies, variables, strict=True):
             variable.assign(ops.convert_to_numpy(copy).copy())
@@ -66,19 +61,3 @@ class Checkpoint(keras.Layer):
     def call(self, inputs):
         """Passes its input on; it is never called."""
         return inputs
-
-
-def attach(model: keras.Model, variables, groups: int, rounds: int) -> Checkpoint:
-    """Gives a model a `Checkpoint`; one that an interrupted fit has left is replaced."""
-    if getattr(model, _ATTRIBUTE, None) is not None:
-        detach(model)
-    with variables_scope(model):
-        checkpoint = Checkpoint(variables, groups, rounds)
-    add_part(model, _ATTRIBUTE, checkpoint)
-    return checkpoint
-
-
-def detach(model: keras.Model) -> None:
-    """Takes the `Checkpoint` away again."""
-    if getattr(model, _ATTRIBUTE, None) is not None:
-        remove_part(model, _ATTRIBUTE)

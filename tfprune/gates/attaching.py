@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from tfprune.gates.gate import Gate
-from tfprune.model_parts import add_part, forget_compiled, remove_part
+from tfprune.model_parts import add_part, forget_compiled, parts_of, remove_part
 
 _ATTRIBUTE = "pruning_gates"
 
@@ -33,19 +34,23 @@ class Pressure(NamedTuple):
 
 
 class Gates(keras.Layer):
-    """The gates of a model, a sequence.
+    """Gates that were attached to a model together, a sequence.
 
     The model tracks it, so that the gates are trained, and saved by `BackupAndRestore`. It is not
     part of the model's configuration: a file saved meanwhile loads without gates.
+
+    Attributes:
+        left_by_fit: Whether a callback has left them on the model when its fit ended.
     """
 
-    def __init__(self, gates: Sequence[Gate]):
-        super().__init__(name=_ATTRIBUTE, dtype="float32")
+    left_by_fit = False
+
+    def __init__(self, gates: Sequence[Gate], name: str = _ATTRIBUTE):
+        super().__init__(name=name, dtype="float32")
         self.gates = list(gates)
         self._pressure = self.add_weight(
             name="pressure", shape=(len(Pressure()),), initializer="zeros", trainable=False
         )
-        self.in_use = False  # By a callback.
         self.built = True
 
     @property
@@ -53,7 +58,7 @@ class Gates(keras.Layer):
         """What penalties read, scalar tensors."""
         return Pressure(*(self._pressure[i] for i in range(len(Pressure()))))
 
-    def press(self, pressure: Pressure) -> None:
+    def set_pressure(self, pressure: Pressure) -> None:
         """Sets what penalties read."""
         self._pressure.assign(np.array(pressure, "float32"))
 
@@ -71,13 +76,28 @@ class Gates(keras.Layer):
     def __iter__(self):
         return iter(self.gates)
 
+    def apply(self) -> None:
+        """Applies each gate to the weights it is over."""
+        for gate in self.gates:
+            gate.apply()
+
+    def remove(self) -> None:
+        """Takes each gate off; the weights are as training has left them."""
+        for gate in self.gates:
+            gate.remove()
+
+    def fold(self) -> None:
+        """Multiplies each gate into the weights and takes it off."""
+        for gate in self.gates:
+            gate.fold()
+
     def call(self, inputs):
         """Passes its input on; it is never called."""
         return inputs
 
 
 def attach(model: keras.Model, gates: Sequence[Gate]) -> Gates:
-    """Lays gates over a model in place.
+    """Applies gates to a model in place.
 
     The layers, the configuration and the weights stay what they are; only what the layers compute
     is gated. Attach before `compile`, or let a callback of `tfprune.callbacks` do it, which makes
@@ -85,49 +105,68 @@ def attach(model: keras.Model, gates: Sequence[Gate]) -> Gates:
 
     Args:
         model: A built model.
-        gates: Gates over structures of this model.
+        gates: Gates over structures of this model that have none yet.
 
     Returns:
-        The gates as the layer that the model now tracks.
+        The gates as a layer that the model now tracks.
 
     Raises:
-        ValueError: If the model has gates already, or only some of them tell examples apart.
+        ValueError: If one of the structures has a gate already, or only some of the gates tell
+            examples apart.
 
     Example: see `HardConcrete`.
     """
-    if gates_of(model) is not None:
-        raise ValueError("The model has gates already; `tfprune.gates.detach` takes them off.")
-    if len({id(gate.subnetworks) for gate in gates}) > 1:
+    before = gates_of(model)
+    taken = {gate.structure.name for gate in before} & {gate.structure.name for gate in gates}
+    if taken:
+        raise ValueError(
+            f"The model has gates over {', '.join(map(repr, sorted(taken)))} already; "
+            "`tfprune.gates.detach` takes them off."
+        )
+    if len({id(gate.subnetworks) for gate in [*before, *gates]}) > 1:
         raise ValueError("All `gates` of a model must have the same `subnetworks`, or none.")
-    held = Gates(gates)
-    add_part(model, _ATTRIBUTE, held)
-    for gate in held:
-        gate.lay()
-    if held.subnetworks is not None:
+    held = Gates(gates, _free_name(model))
+    add_part(model, held.name, held)
+    held.apply()
+    if held.subnetworks is not None and not before:
         held.subnetworks.listen(model)
     forget_compiled(model)
     return held
 
 
-def detach(model: keras.Model, fold: bool = False) -> None:
-    """Takes the gates off a model; one that has none is left alone.
+def detach(model: keras.Model, fold: bool = False, gates: Gates | None = None) -> None:
+    """Takes gates off a model; one that has none is left alone.
 
     Args:
         model: The model.
         fold: Multiplies the gates into the weights, so that the outputs stay. Without it the
             weights are as training has left them.
+        gates: What `attach` returned; by default all gates of the model.
     """
-    held = gates_of(model)
-    if held is None:
-        return
-    for gate in held:
-        gate.fold() if fold else gate.lift()
-    if held.subnetworks is not None:
-        held.subnetworks.ignore(model)
-    remove_part(model, _ATTRIBUTE)
-    forget_compiled(model)
+    for held in reversed(containers(model)):
+        if gates is not None and held is not gates:
+            continue
+        if fold:
+            held.fold()
+        else:
+            held.remove()
+        remove_part(model, held.name)
+        if held.subnetworks is not None and not containers(model):
+            held.subnetworks.ignore(model)
+        forget_compiled(model)
 
 
-def gates_of(model: keras.Model) -> Gates | None:
-    """The gates of a model, or `None`."""
-    return getattr(model, _ATTRIBUTE, None)
+def gates_of(model: keras.Model) -> list[Gate]:
+    """The gates that are attached to a model, in the order in which they were."""
+    return [gate for held in containers(model) for gate in held]
+
+
+def _free_name(model) -> str:
+    taken = {held.name for held in containers(model)}
+    names = (_ATTRIBUTE if not number else f"{_ATTRIBUTE}_{number}" for number in count())
+    return next(name for name in names if name not in taken)
+
+
+def containers(model: keras.Model) -> list[Gates]:
+    """What `attach` has given a model, in that order."""
+    return [part for name, part in parts_of(model) if name.startswith(_ATTRIBUTE)]

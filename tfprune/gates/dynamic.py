@@ -23,15 +23,13 @@ CLOSED = math.log(-LOW / HIGH)
 
 def size_of(model: keras.Model) -> Size | None:
     """What holds the wanted size of a model, or `None` for a model of one size."""
-    for gate in gates_of(model) or ():
-        if isinstance(gate, DynamicGate):
-            return gate.shared
-    return None
+    sizes = (gate.wanted_size for gate in gates_of(model))
+    return next((size for size in sizes if size is not None), None)
 
 
 @contextmanager
 def at_size(model: keras.Model, size: float | None):
-    """Sets the size of a model for a while; `None` leaves it as it is.
+    """Sets the size of a model inside a `with` block; `None` leaves it as it is.
 
     Args:
         model: A model that was trained with `tfprune.callbacks.DynamicSparsity`.
@@ -128,7 +126,7 @@ class DynamicGate(Gate):
         subnetworks: Subnetworks | None = None,
     ):
         super().__init__(structure, "consumers", name, subnetworks)
-        self.shared = size
+        self.wanted_size = size
         self.trained = trained
         self.draws = keras.random.SeedGenerator(seed)
         self._add_scores((2, *self.shape), score_scale, 0.0)
@@ -182,7 +180,7 @@ class DynamicGate(Gate):
     def free(self, training: bool = False) -> Any:
         """The gate of each group at the present size."""
         # Beyond ±30 the sigmoid is 0 or 1, and infinities would have no gradient.
-        x = ops.clip(self.argument(ops.convert_to_tensor(self.shared.size)), -30.0, 30.0)
+        x = ops.clip(self.argument(ops.convert_to_tensor(self.wanted_size.size)), -30.0, 30.0)
         if not (training and self.trained):
             return stretched(ops.sigmoid(x))
         u = keras.random.uniform(x.shape, 1e-6, 1 - 1e-6, dtype="float32", seed=self.draws)
@@ -194,5 +192,5 @@ class DynamicGate(Gate):
 
     def expected(self) -> Any:
         """The chance that a drawn gate is not zero at the present size."""
-        x = self.argument(ops.convert_to_tensor(self.shared.size))
+        x = self.argument(ops.convert_to_tensor(self.wanted_size.size))
         return ops.sigmoid(ops.clip(x, -30.0, 30.0) - BETA * math.log(-LOW / HIGH))

@@ -1,4 +1,4 @@
-"""A gate: one number for each group of a structure, or for each block, over its kernels."""
+"""A gate: one number for each group of a structure, or for each block, on its weights."""
 
 from __future__ import annotations
 
@@ -8,30 +8,38 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.gates.overlay import lay, lift, tap
+from tfprune.gates.overlay import apply_factor, hook_input, remove
 from tfprune.gates.subnetworks import Subnetworks
 from tfprune.structures import Slices, Structure
 
 
-class Gate(keras.Layer):
-    """Base of the gates. It holds the trained scores and lies over kernels of one structure.
+class Gate(keras.layers.Layer):
+    """Base of the gates. It holds the trained scores and multiplies weights of one structure.
 
-    A gate scales the kernels that read a group, `(a ⊙ g) W = a (diag(g) W)`, so it works on any
-    structure, whatever its layers are.
+    A gate scales the weights that read a group, `(a ⊙ g) W = a (diag(g) W)`, so it works on any
+    structure, whatever its layers are and whatever their weights are called.
 
     Args:
         structure: The structure.
-        over: `"consumers"`: the kernels that read the groups. `"all"`: those that make them too,
-            from which the scores then learn as well.
+        over: `"consumers"`: the weights that read the groups. `"all"`: the kernels that make them
+            as well, from which the scores then learn too. `"producers"`: all that makes them,
+            biases included.
         name: Name of the layer; made from the structure's by default.
-        subnetworks: Where examples are told apart: the gate then has values `(names, groups)`, of
-            which each example of a batch is scaled by its own. Only over consumers.
+        subnetworks: Where examples belong to subnetworks: the gate then has values
+            `(names, groups)`, of which each example of a batch is scaled by its own. Only over
+            consumers.
 
     Attributes:
         structure: The structure.
-        shares: The kernels that the gate lies over.
+        shares: The slices of weights that the gate multiplies.
         shape: `(groups,)`, or `(names, groups)`.
+        wanted_size: What holds the wanted size of the model, for gates that follow one, or `None`.
+
+    Raises:
+        ValueError: If `over` is unknown, or not `"consumers"` where there are `subnetworks`.
     """
+
+    wanted_size: Any = None
 
     def __init__(
         self,
@@ -40,15 +48,16 @@ class Gate(keras.Layer):
         name: str | None = None,
         subnetworks: Subnetworks | None = None,
     ):
-        if over not in ("consumers", "all"):
-            raise ValueError(f"`over` must be 'consumers' or 'all'. Received: over={over!r}")
-        if over == "all" and subnetworks is not None:
+        if over not in _OVER:
+            raise ValueError(
+                f"`over` must be one of {', '.join(map(repr, _OVER))}. Received: over={over!r}"
+            )
+        if over != "consumers" and subnetworks is not None:
             raise ValueError("`over` must be 'consumers' where there are `subnetworks`.")
         super().__init__(name=name or structure.name.replace("/", "_") + "_gate", dtype="float32")
         self.structure = structure
-        slices = structure.consumers if over == "consumers" else structure.slices
-        self._shares = tuple(s for s in slices if s.attribute == "kernel")
-        self._laid: tuple[Any, ...] = ()
+        self._over = over
+        self._applied: tuple[Any, ...] = ()
         self.subnetworks = subnetworks
         self.shape = (structure.groups,)
         if subnetworks is not None:
@@ -66,9 +75,12 @@ class Gate(keras.Layer):
             autocast=False,  # Scores move in steps that half precision does not see.
         )
         self.fixed = self.add_weight(
-            name="fixed", shape=shape, initializer="zeros", trainable=False, autocast=False
+            name="fixed",
+            shape=shape,
+            initializer=keras.initializers.Constant(-1.0),
+            trainable=False,
+            autocast=False,
         )
-        self.fixed.assign(np.full(shape, -1.0, "float32"))
         self.built = True
 
     @property
@@ -78,8 +90,8 @@ class Gate(keras.Layer):
 
     @property
     def shares(self) -> tuple[Slices, ...]:
-        """The kernels that the gate lies over."""
-        return self._shares
+        """The slices of weights that the gate multiplies."""
+        return _OVER[self._over](self.structure)
 
     # -- what a kind must say -------------------------------------------------------------------
 
@@ -92,8 +104,12 @@ class Gate(keras.Layer):
         raise NotImplementedError
 
     def over(self, share: Slices, training: bool) -> Any:
-        """What a kernel is multiplied by, a tensor that broadcasts against it."""
+        """What a weight is multiplied by, a tensor that broadcasts against it."""
         return self.structure.spread(self.picked(training), share)
+
+    def group_scores(self) -> np.ndarray | None:
+        """How important each group is by what the gate has learned, or `None` if it ranks none."""
+        return None
 
     # -- what follows -------------------------------------------------------------------------
 
@@ -119,25 +135,36 @@ class Gate(keras.Layer):
         """
         self.fixed.assign(values)
 
+    def release(self) -> None:
+        """Undoes `fix`: the gate follows its scores again."""
+        self.fixed.assign(np.full(self.fixed.shape, -1.0, "float32"))
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the choice has been made."""
+        return bool(np.any(ops.convert_to_numpy(self.fixed) >= 0))
+
     def open_groups(self) -> np.ndarray:
         """The groups whose gate is not closed, a boolean array of `shape`."""
         return ops.convert_to_numpy(self.values()) != 0
 
     # -- on and off -----------------------------------------------------------------------------
 
-    def lay(self) -> None:
-        """Lays the gate over its kernels."""
-        laid = []
+    def apply(self) -> None:
+        """Lets the gate multiply its weights wherever their layers are called."""
+        if self._applied:
+            return
+        applied = []
         for share in self.shares:
             factor = self._factor(share)
-            lay(share.layer, factor)
-            laid.append((share.layer, factor))
+            apply_factor(share.layer, share.attribute, factor)
+            applied.append((share.layer, factor))
             if self.subnetworks is not None and self.structure.read_as_input:
                 by_example = self._by_example(share)
-                tap(share.layer, by_example)
-                laid.append((share.layer, by_example))
+                hook_input(share.layer, by_example)
+                applied.append((share.layer, by_example))
         # A tuple inside an object, lest Keras take the layers for parts of this one.
-        vars(self)["_laid"] = tuple(laid)
+        vars(self)["_applied"] = tuple(applied)
 
     def _factor(self, share):
         def factor(training):
@@ -160,31 +187,69 @@ class Gate(keras.Layer):
         apart = self.subnetworks is not None and self.subnetworks.told_apart
         return apart and self.structure.read_as_input
 
-    def lift(self) -> None:
-        """Takes the gate off; the kernels are as training has left them."""
-        for layer, factor in self._laid:
-            lift(layer, factor)
-        vars(self)["_laid"] = ()
+    def remove(self) -> None:
+        """Takes the gate off; the weights are as training has left them."""
+        for layer, factor in self._applied:
+            remove(layer, factor)
+        vars(self)["_applied"] = ()
+
+    def folded(self) -> list[tuple[keras.Variable, Any]]:
+        """The weights with the gate multiplied in: pairs of a variable and its new value.
+
+        A group whose gate is closed has no weight left in any of its variables.
+        """
+        if self.subnetworks is None:
+            open_groups = self.open_groups()
+        else:
+            open_groups = ops.convert_to_numpy(self.picked()) != 0
+        values = {
+            id(share.variable): ops.cast(self.over(share, False), share.variable.dtype)
+            for share in self.shares
+        }
+        alive = ops.convert_to_tensor(open_groups.astype("float32"))
+        pairs = []
+        for share in self.structure.slices:
+            variable = share.variable
+            if id(variable) not in values and open_groups.all():
+                continue
+            value = ops.convert_to_tensor(variable)
+            if id(variable) in values:
+                value = value * values[id(variable)]
+            kept = ops.cast(self.structure.spread(alive, share), variable.dtype)
+            pairs.append((variable, ops.where(kept == 0, ops.zeros_like(value), value)))
+        return pairs
 
     def fold(self) -> None:
         """Multiplies the gate into the weights and takes it off: the outputs stay.
 
         A group whose gate is closed loses all its weights, so that `rebuild` cuts it out.
         """
-        if self.subnetworks is None:
-            open_groups = self.open_groups()
-        else:
-            open_groups = ops.convert_to_numpy(self.picked()) != 0
-        folded = []
-        for share in self.shares:
-            factor = ops.cast(self.over(share, False), share.variable.dtype)
-            folded.append((share.variable, ops.convert_to_tensor(share.variable) * factor))
-        self.lift()
-        for variable, value in folded:
+        pairs = self.folded()
+        self.remove()
+        for variable, value in pairs:
             variable.assign(value)
-        if not open_groups.all():
-            self.structure.scale(open_groups.astype("float32"))
 
     def call(self, inputs):
         """Passes its input on; a gate is never called."""
         return inputs
+
+
+def _consumers(structure):
+    return structure.consumers
+
+
+def kernels_of(structure: Structure) -> tuple[Slices, ...]:
+    """The kernels: what reads the groups, and what makes them but for biases."""
+    return tuple(s for s in structure.slices if not _is_bias(s))
+
+
+def _producers(structure):
+    return structure.producers
+
+
+def _is_bias(share) -> bool:
+    """Whether all axes of a weight number single connections of groups: no input has one."""
+    return share.role == "producer" and len(share.connection_axes) == len(share.variable.shape)
+
+
+_OVER = {"consumers": _consumers, "all": kernels_of, "producers": _producers}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from tfprune.gates.gate import Gate
 from tfprune.structures import Slices, Structure
+
+_NONE_MASKED = -1e9
 
 
 def straight_through(scores: Any, threshold: Any) -> Any:
@@ -35,10 +38,13 @@ class MovementScores(Gate):
 
     Attributes:
         threshold: Variable that holds τ, -1e9 at first: nothing is masked.
+        in_blocks: Whether the scores are those of blocks rather than of groups.
 
     Source: Lagunas et al., "Block Pruning For Faster Transformers", 2021, section 3.2; Sanh et
     al., "Movement Pruning", 2020, section 4.
     """
+
+    in_blocks = False
 
     def __init__(self, structure: Structure, score_scale: float = 1.0, name: str | None = None):
         super().__init__(structure, "all", name)
@@ -47,9 +53,12 @@ class MovementScores(Gate):
     def _add_scores(self, shape, scale, initial=0.0):
         super()._add_scores(shape, scale, initial)
         self.threshold = self.add_weight(
-            name="threshold", shape=(), initializer="zeros", trainable=False, autocast=False
+            name="threshold",
+            shape=(),
+            initializer=keras.initializers.Constant(_NONE_MASKED),
+            trainable=False,
+            autocast=False,
         )
-        self.threshold.assign(-1e9)
 
     def free(self, training: bool = False) -> Any:
         """The mask of each group, 0 or 1."""
@@ -59,9 +68,9 @@ class MovementScores(Gate):
         """`σ(S)`, which the penalty sums."""
         return ops.sigmoid(self.scaled_scores)
 
-    def group_scores(self) -> Any:
-        """How important each group is, a tensor `(groups,)`: `S`."""
-        return self.scaled_scores
+    def group_scores(self) -> np.ndarray:
+        """How important each group is, an array `(groups,)`: `S`."""
+        return ops.convert_to_numpy(self.scaled_scores)
 
 
 class BlockScores(MovementScores):
@@ -76,10 +85,12 @@ class BlockScores(MovementScores):
         name: Name of the layer.
 
     Raises:
-        ValueError: If `block` is not two positive numbers, or `share` is no kernel.
+        ValueError: If `block` is not two positive numbers, or `share` is none of the structure's.
 
     Source: Lagunas et al., 2021, section 3.2.
     """
+
+    in_blocks = True
 
     def __init__(
         self,
@@ -91,14 +102,19 @@ class BlockScores(MovementScores):
     ):
         if len(block) != 2 or not all(isinstance(n, int) and n > 0 for n in block):
             raise ValueError(f"`block` must be a height and a width. Received: block={block!r}")
-        if share.attribute != "kernel":
-            raise ValueError(f"`share` must be a kernel. Received: {share.attribute!r}")
         Gate.__init__(self, structure, "all", name)
-        self._shares = (share,)
+        if not any(share is s for s in structure.slices):
+            raise ValueError(f"`share` must be one of `structure.slices`. Received: {share!r}")
+        vars(self)["_share"] = share  # Past Keras, which would take the layer for a part of this.
         self.block = tuple(block)
         self.matrix = _as_matrix(share)
         grid = tuple(-(-n // size) for n, size in zip(self.matrix, block, strict=True))
         self._add_scores(grid, score_scale)
+
+    @property
+    def shares(self):
+        """The kernel."""
+        return (self._share,)
 
     def over(self, share, training):
         """The mask of each weight, of the kernel's shape."""
@@ -111,6 +127,21 @@ class BlockScores(MovementScores):
     def group_scores(self):
         """How important each group is: the mean of `σ(S)` over its weights."""
         return self._by_group(self.expected()).mean(axis=1)
+
+    def masked_kernel(self, fill: bool) -> Any:
+        """The value of the kernel with its mask multiplied in.
+
+        Args:
+            fill: Whether what is masked gets a new initial value instead of zero.
+        """
+        share = self._share
+        mask = ops.convert_to_numpy(self.over(share, False))
+        value = ops.convert_to_numpy(share.variable) * mask
+        if fill:
+            initializer = getattr(share.layer, f"{share.attribute}_initializer", None)
+            initializer = initializer or keras.initializers.GlorotUniform()
+            value = np.where(mask == 0, ops.convert_to_numpy(initializer(mask.shape)), value)
+        return value
 
     def _by_group(self, blocks):
         """The value of each weight's block, an array `(groups, weights of a group)`."""

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import keras
 import numpy as np
 from keras import ops
 
 
-class GatePenalty(keras.regularizers.Regularizer):
-    """Base of the penalties on gates; the variable they are laid on only carries them."""
-
-    def get_config(self):
-        """Nothing: a model saved during training loads without it."""
-        return {}
-
-
-class SizePenalty(GatePenalty):
+class SizePenalty:
     """A penalty on the expected size of all gates.
 
     Each gate counts in proportion to the weights of its group: a head of size k as 4k, a unit as 2,
@@ -42,7 +33,7 @@ class SizePenalty(GatePenalty):
         """The size of what is likely to be open: a scalar, or one number for each subnetwork."""
         return self.size({g.structure.name: ops.sum(g.expected(), axis=-1) for g in self.gates})
 
-    def __call__(self, _):
+    def __call__(self):
         """The penalty, a scalar."""
         pressure = self.gates.pressure
         size = self.expected_size()
@@ -54,7 +45,7 @@ class SizePenalty(GatePenalty):
         return ops.sum(pressure.multiplier * gap + 0.5 * pressure.strength * ops.square(gap))
 
 
-class SizeGap(GatePenalty):
+class SizeGap:
     """`λ Σ |expected size - t|`, over subnetworks, with t the size of the present step.
 
     Args:
@@ -68,7 +59,7 @@ class SizeGap(GatePenalty):
         self.gates = gates
         self.size = size
 
-    def __call__(self, _):
+    def __call__(self):
         """The penalty, a scalar."""
         weights = [g.structure.group_size * g.structure.groups for g in self.gates]
         parts = [
@@ -79,7 +70,7 @@ class SizeGap(GatePenalty):
         return self.gates.pressure.strength * ops.sum(ops.abs(gap))
 
 
-class ScorePenalty(GatePenalty):
+class ScorePenalty:
     """`λ Σ σ(S)` over the scores of one gate.
 
     Args:
@@ -95,12 +86,12 @@ class ScorePenalty(GatePenalty):
         self.strengths = strengths
         self.place = place
 
-    def __call__(self, _):
+    def __call__(self):
         """The penalty, a scalar."""
         return self.strengths[self.place] * ops.sum(self.gate.expected())
 
 
-class Diversity(GatePenalty):
+class Diversity:
     """`λ ‖P ⊙ (GᵀG) ⊙ (1 − I)‖`: how much the subnetworks have in common.
 
     G holds the chance of each group of weights to be open in each subnetwork, weighted so that an
@@ -125,7 +116,7 @@ class Diversity(GatePenalty):
         g = ops.concatenate(each, axis=1)
         return ops.matmul(g, ops.transpose(g))
 
-    def __call__(self, _):
+    def __call__(self):
         """The penalty, a scalar."""
         squares = ops.sum(ops.square(self.prior * self.in_common()))
         return self.gates.pressure.diversity * ops.sqrt(squares + 1e-12)

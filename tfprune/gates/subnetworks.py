@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfprune.model_parts import forget_compiled
+from tfprune.keras_private.fits import forget_compiled
 
 
 class Subnetworks:
@@ -166,8 +166,7 @@ def subnetworks_of(model: keras.Model) -> Subnetworks | None:
     """The subnetworks of a model whose gates tell examples apart, or `None`."""
     from tfprune.gates.attaching import gates_of
 
-    gates = gates_of(model)
-    return None if gates is None else gates.subnetworks
+    return next((gate.subnetworks for gate in gates_of(model)), None)
 
 
 @contextmanager

@@ -1,0 +1,58 @@
+"""Objects that know the arguments they were made with: an experiment can be written down."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any, ClassVar
+
+import keras
+
+
+class Configurable:
+    """Mixed into a class whose objects are made again from `get_config()`.
+
+    Arguments that are data, such as a dataset, are not part of the configuration.
+
+    Example:
+
+    >>> import tfprune
+    >>> from tfprune.callbacks import ImportancePruning
+    >>> half = ImportancePruning(target=tfprune.Sparsity(0.5), criterion="magnitude")
+    >>> again = ImportancePruning.from_config(half.get_config())
+    >>> again.target
+    Sparsity(share=0.5)
+    """
+
+    _data_arguments: ClassVar[tuple[str, ...]] = ("data",)
+
+    def __new__(cls, *args, **kwargs):
+        """Notes the arguments before `__init__` sees them."""
+        made = super().__new__(cls)
+        try:
+            given = signature(cls.__init__).bind(made, *args, **kwargs).arguments
+        except TypeError:
+            given = {}  # `__init__` says what is wrong; a copy is made without arguments.
+        object.__setattr__(made, "_arguments", dict(list(given.items())[1:]))
+        return made
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that were given, but for data; what JSON can hold.
+
+        Functions are written down as Keras does: a registered one by its name.
+        """
+        return {
+            name: keras.saving.serialize_keras_object(value)
+            for name, value in self._arguments.items()
+            if name not in self._data_arguments
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], **more):
+        """Makes an object again.
+
+        Args:
+            config: What `get_config` returned.
+            **more: Arguments that are not part of it, such as `data`, or that are to differ.
+        """
+        given = {n: keras.saving.deserialize_keras_object(v) for n, v in config.items()}
+        return cls(**{**given, **more})

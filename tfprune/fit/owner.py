@@ -1,0 +1,317 @@
+"""Owns all that the pruning callbacks of one fit attach to a model, with one undo list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, contextmanager
+
+import keras
+
+from tfprune.fit.distillers import add_penalties, is_distiller
+from tfprune.fit.guards import guard
+from tfprune.fit.pruned_groups import PrunedGroups
+from tfprune.fit.state import State
+from tfprune.gates import Gate, Gates, attach, detach
+from tfprune.gates.attaching import containers
+from tfprune.keras_private.fits import (
+    backup_paths,
+    callback_list,
+    fit_frame,
+    forget_compiled,
+    is_running,
+    remake_train_function,
+    variables_scope,
+)
+from tfprune.keras_private.optimizers import AddedVariables
+from tfprune.model_parts import add_part, remove_part
+
+_ATTRIBUTE = "_tfprune_fit"
+
+
+class FitOwner:
+    """Attaches what pruning needs when training begins, and removes it whatever happens.
+
+    All pruning callbacks of one fit share an owner. It acts first and last in the list of
+    callbacks: first, so that `BackupAndRestore`, wherever it is, finds the variables it restores;
+    last, so that `EarlyStopping` and the like restore weights while everything is still attached.
+
+    Where a fit ends by an exception, Keras calls no callback. The owner therefore guards the
+    model's methods: the first one that is called once `fit` has left the stack removes what is
+    attached before it does its work.
+
+    Args:
+        model: The model that is trained.
+
+    Attributes:
+        subject: The model that is pruned: `model`, or the student of a distiller.
+        callbacks: The pruning callbacks.
+        pruned: `PrunedGroups` over the structures of all callbacks.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self.subject = model.student if is_distiller(model) else model
+        self.callbacks: list = []
+        self.pruned: PrunedGroups | None = None
+        self._states: dict[int, State] = {}
+        self._gates: list[Gates] = []
+        self._undo: ExitStack | None = None
+        self._optimizer: AddedVariables | None = None
+        self._frame = None
+        self._suspended = False
+        self._backups: set[str] = set()
+
+    # -- who takes part --------------------------------------------------------------------------
+
+    @classmethod
+    def join(cls, callback, model: keras.Model) -> FitOwner:
+        """The owner of the fit that is being set up; it is told of one more callback.
+
+        Nothing is attached yet: the fit may fail before training begins.
+        """
+        listed = callback_list()
+        if listed is None:
+            owner = cls(model)
+        else:
+            ends = [c for c in listed.callbacks if isinstance(c, _End)]
+            if not ends:
+                owner = cls(model)
+                ends = [_Begin(owner), _End(owner)]
+                listed.callbacks.insert(0, ends[0])
+                listed.callbacks.append(ends[1])
+                ends[0].set_model(model)
+                ends[1].set_model(model)
+            owner = ends[-1].owner
+            owner._listed = listed
+        if callback not in owner.callbacks:
+            owner.callbacks.append(callback)
+        return owner
+
+    _listed = None
+
+    @property
+    def has_ends(self) -> bool:
+        """Whether it stands in a list of callbacks itself; else the callback must call it."""
+        return self._listed is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is attached."""
+        return self._undo is not None
+
+    # -- begin and end ---------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Attaches what the callbacks ask for; if one of them fails, nothing stays attached."""
+        if self.is_open:
+            return
+        earlier = vars(self.subject).get(_ATTRIBUTE)
+        if earlier is not None:
+            earlier.end()  # Of a fit that was interrupted.
+        self._undo = ExitStack()
+        try:
+            self._frame = fit_frame(self.model)
+            if self._listed is not None:
+                self._backups = backup_paths(self._listed.callbacks)
+            vars(self.subject)[_ATTRIBUTE] = self
+            self._undo.callback(vars(self.subject).pop, _ATTRIBUTE, None)
+            self._undo.callback(forget_compiled, self.subject)
+            self._undo.callback(forget_compiled, self.model)
+            with variables_scope(self.model):
+                self._attach()
+            for model in {id(m): m for m in (self.model, self.subject)}.values():
+                guard(model, self, self._undo)
+            remake_train_function(self.model)
+        except BaseException:
+            self.end()
+            raise
+
+    def _attach(self):
+        remove_gates_left_by_a_fit(self.subject)
+        for callback in self.callbacks:
+            callback.find()
+        self._refuse_overlap()
+        structures = [s for callback in self.callbacks for s in callback.structures]
+        self.pruned = PrunedGroups(structures)
+        own = list(self.model.trainable_variables)
+        for number, callback in enumerate(self.callbacks):
+            state = State(len(callback.structures), f"pruning_{number}")
+            self.attach_part(state)
+            self._states[id(callback)] = state
+        self._added: list[keras.Variable] = []
+        for callback in self.callbacks:
+            callback.prepare()
+        self._optimizer = AddedVariables(
+            self.model.optimizer,
+            own,
+            self._added,
+            self.model.trainable_variables,
+            kept=self.pruned.masks,
+        )
+        self._undo.callback(lambda: self._optimizer.remove())
+        self.pruned.constrain(self._undo)
+        if is_distiller(self.model):
+            add_penalties(
+                self.model,
+                lambda: [loss for state in self._states.values() for loss in state.own_losses()],
+                self._undo,
+            )
+        for callback in self.callbacks:
+            callback.prepared()
+
+    def _refuse_overlap(self):
+        owners: dict[str, str] = {}
+        for callback in self.callbacks:
+            for structure in callback.structures:
+                if structure.name in owners:
+                    raise ValueError(
+                        f"`callbacks` holds two that prune {structure.name!r}: "
+                        f"{owners[structure.name]} and {type(callback).__name__}. Give each its "
+                        "own `structures`; one callback takes strengths by part as a dictionary."
+                    )
+                owners[structure.name] = type(callback).__name__
+
+    def end(self) -> None:
+        """Removes all that is attached; the model is as it was, with the weights it has now."""
+        undo, self._undo, self._frame = self._undo, None, None
+        if undo is not None:
+            undo.close()
+
+    def finish(self, logs=None) -> None:
+        """What is left to do when training has come to its end."""
+        if not self.is_open:
+            return
+        try:
+            for callback in self.callbacks:
+                callback.conclude()
+        finally:
+            self.end()
+        for callback in self.callbacks:
+            callback.report()
+
+    # -- what callbacks attach -------------------------------------------------------------------
+
+    def state(self, callback) -> State:
+        """The variables of one callback."""
+        return self._states[id(callback)]
+
+    def attach_part(self, part: keras.Layer) -> None:
+        """Lets the model track a layer of variables until the end of the fit."""
+        add_part(self.subject, part.name, part)
+        self._undo.callback(remove_part, self.subject, part.name)
+
+    def attach_gates(self, gates: Sequence[Gate], stay) -> Gates:
+        """Applies gates, and lets the optimizer train their scores.
+
+        Args:
+            gates: The gates.
+            stay: Function of no argument: whether they stay on the model when the fit has ended.
+                If not, those that are fixed are multiplied into the weights, others are removed.
+        """
+        held = attach(self.subject, gates)
+        self._gates.append(held)
+        self._added += [gate.scores for gate in held if gate.scores.trainable]
+        self._undo.callback(self._detach, held, stay)
+        subnetworks = held.subnetworks
+        if subnetworks is not None and is_distiller(self.model):
+            # The teacher is called on the same data, and need not know of subnetworks either.
+            subnetworks.listen(self.model.teacher)
+            self._undo.callback(subnetworks.ignore, self.model.teacher)
+        return held
+
+    def _detach(self, held, stay):
+        fixed = all(gate.is_fixed for gate in held)
+        if stay():
+            held.left_by_fit = True  # Until another fit.
+            for gate in held:
+                gate.scores.trainable = False
+        else:
+            detach(self.subject, fold=fixed, gates=held)
+
+    # -- when a method of the model is called ----------------------------------------------------
+
+    def settle(self, another_fit: bool = False) -> bool:
+        """Removes what is attached if the fit is over, as it is after an exception.
+
+        Args:
+            another_fit: Whether `fit` is being called: then a training loop of the user's own, of
+                which nothing else tells that it is over, must be.
+
+        Returns:
+            Whether something was removed.
+        """
+        if not self.is_open or self._suspended:
+            return False
+        over = another_fit if self._frame is None else not is_running(self._frame)
+        if over:
+            self.end()
+        return over
+
+    def resumes_from(self, path) -> bool:
+        """Whether a file of weights is one from which `BackupAndRestore` resumes this fit."""
+        return str(path) in self._backups
+
+    @contextmanager
+    def suspended(self):
+        """Makes the model, inside a `with` block, the plain model that it computes now.
+
+        The gates are multiplied into the weights, and nothing of the fit is attached. A file that
+        is saved inside is that of an ordinary model and computes what the trained one does.
+        """
+        if self._suspended or not self.is_open:
+            yield
+            return
+        self._suspended = True
+        gates = [held for held in self._gates if held.subnetworks is None]
+        raw = {
+            id(share.variable): (share.variable, keras.ops.convert_to_numpy(share.variable).copy())
+            for held in gates
+            for gate in held
+            for share in gate.structure.slices
+        }
+        parts = [*self._states.values(), *self._gates]
+        self._optimizer.remove()
+        for held in gates:
+            held.fold()
+        for part in reversed(parts):
+            remove_part(self.subject, part.name)
+        try:
+            yield
+        finally:
+            for part in parts:
+                add_part(self.subject, part.name, part)
+            for variable, value in raw.values():
+                variable.assign(value)
+            for held in gates:
+                held.apply()
+            self._optimizer.apply()
+            self._suspended = False
+
+
+def remove_gates_left_by_a_fit(model: keras.Model) -> None:
+    """Takes off the gates that an earlier fit has left on a model for `rebuild`."""
+    for held in containers(model):
+        if held.left_by_fit:
+            detach(model, gates=held)
+
+
+class _Begin(keras.callbacks.Callback):
+    """Stands first in the list of callbacks."""
+
+    def __init__(self, owner: FitOwner):
+        super().__init__()
+        self.owner = owner
+
+    def on_train_begin(self, logs=None):
+        self.owner.begin()
+
+
+class _End(keras.callbacks.Callback):
+    """Stands last in the list of callbacks."""
+
+    def __init__(self, owner: FitOwner):
+        super().__init__()
+        self.owner = owner
+
+    def on_train_end(self, logs=None):
+        self.owner.finish(logs)

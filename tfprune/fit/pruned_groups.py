@@ -1,0 +1,89 @@
+"""Holds the weights of pruned groups at exactly zero, whatever the optimizer does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.keras_private.optimizers import slots
+from tfprune.structures import Structure
+
+
+class PrunedGroups:
+    """Which groups of some structures have been pruned in a fit.
+
+    Momentum, weight decay, a moving average or an activation that is not zero at zero would move
+    the weights of a pruned group again. So each of its weights gets a constraint, which Keras
+    applies after every update inside the compiled step: it multiplies by a mask. The masks are
+    variables of the optimizer, so that the step on JAX reads them, and a backup keeps them.
+
+    Args:
+        structures: The structures.
+
+    Attributes:
+        masks: One variable `(groups,)` for each structure, 1 where a group is left. They must be
+            given to the optimizer before `constrain`.
+    """
+
+    def __init__(self, structures: Sequence[Structure]):
+        self._structures = {s.name: s for s in structures}
+        self.masks = [
+            keras.Variable(
+                np.ones(s.groups, "float32"),
+                trainable=False,
+                dtype="float32",
+                autocast=False,
+                name=f"{s.name.replace('/', '_')}_left",
+            )
+            for s in structures
+        ]
+        self._mask_of = dict(zip(self._structures, self.masks, strict=True))
+
+    def constrain(self, undo) -> None:
+        """Puts the constraints on the weights.
+
+        Args:
+            undo: A `contextlib.ExitStack` that takes them off again.
+        """
+        for structure in self._structures.values():
+            for share in structure.slices:
+                variable = share.variable
+                undo.callback(setattr, variable, "constraint", variable.constraint)
+                variable.constraint = self._constraint(structure, share, variable.constraint)
+
+    def _constraint(self, structure, share, own):
+        mask = self._mask_of[structure.name]
+
+        def constraint(value):
+            value = ops.convert_to_tensor(value if own is None else own(value))
+            kept = ops.cast(structure.spread(ops.convert_to_tensor(mask), share), value.dtype)
+            return value * kept
+
+        return constraint
+
+    def of(self, structure: Structure) -> np.ndarray:
+        """Which groups of a structure are pruned, a boolean array `(groups,)`."""
+        return ops.convert_to_numpy(self._mask_of[structure.name]) == 0
+
+    def prune(self, structure: Structure, groups: np.ndarray, optimizer) -> None:
+        """Sets the weights of further groups to zero, and what the optimizer keeps of them.
+
+        Args:
+            structure: One of the structures.
+            groups: Boolean array `(groups,)`, true for the groups to prune.
+            optimizer: The optimizer that trains the model.
+        """
+        alive = (~(self.of(structure) | groups)).astype("float32")
+        self._mask_of[structure.name].assign(alive)
+        structure.scale(alive)
+        for share in structure.slices:
+            for slot in slots(optimizer, share.variable):
+                kept = ops.cast(structure.spread(ops.convert_to_tensor(alive), share), slot.dtype)
+                slot.assign(ops.convert_to_tensor(slot) * kept)
+
+    def restore(self, structure: Structure, pruned: np.ndarray) -> None:
+        """Says which groups are pruned, without touching any weight: others may grow again."""
+        self._mask_of[structure.name].assign((~np.asarray(pruned)).astype("float32"))

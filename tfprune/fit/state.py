@@ -1,0 +1,87 @@
+"""What one callback keeps on a model while it is trained."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.keras_private.fits import OwnLosses
+
+_MOMENTS = ("start", "start_metric", "stop", "stop_metric")
+
+
+class State(OwnLosses):
+    """Numbers that a compiled step reads or that a resumed fit needs, and penalties on the loss.
+
+    It is a layer so that the model tracks its variables: on JAX a variable that is not tracked is
+    compiled in as a constant, and `BackupAndRestore` saves what the model tracks. Nothing of it is
+    needed to load a model that was saved during training.
+
+    Args:
+        structures: Number of structures.
+        name: Name of the layer.
+
+    Attributes:
+        strengths: Variable `(structures,)`, the present strengths of the penalties.
+        references: Variable `(structures,)`, one number for each structure; NaN until it is set.
+        penalties: Functions of no argument that return a scalar, which joins the loss.
+    """
+
+    def __init__(self, structures: int, name: str):
+        super().__init__(name=name, dtype="float32")
+        self.strengths = self._kept("strengths", (structures,), 0.0)
+        self.references = self._kept("references", (structures,), np.nan)
+        self._begun = self._kept("begun", (), np.nan)
+        self._moments = self._kept("moments", (len(_MOMENTS),), np.nan)
+        self.built = True
+        self.penalties = _Untracked()
+
+    def _kept(self, name, shape, value):
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=keras.initializers.Constant(value),
+            trainable=False,
+            autocast=False,
+        )
+
+    def add_penalty(self, penalty) -> None:
+        """Adds a function of no argument to the loss."""
+        self.penalties.append(penalty)
+
+    def own_losses(self):
+        """The penalties, computed now."""
+        return [penalty() for penalty in self.penalties]
+
+    def since_start(self, step: int) -> int:
+        """Steps since pruning began, in this fit or in the part of it before a resume."""
+        begun = ops.convert_to_numpy(self._begun)
+        if np.isnan(begun):
+            self._begun.assign(step)
+            begun = step
+        return step - int(begun)
+
+    def moments(self) -> dict[str, float]:
+        """When the phases of pruning began, as far as that is known, and the metrics watched."""
+        values = ops.convert_to_numpy(self._moments)
+        return {n: float(v) for n, v in zip(_MOMENTS, values, strict=True) if not np.isnan(v)}
+
+    def keep_moment(self, name: str, value: float) -> None:
+        """Notes one of `moments`."""
+        values = ops.convert_to_numpy(self._moments).copy()
+        values[_MOMENTS.index(name)] = value
+        self._moments.assign(values)
+
+
+class _Untracked:
+    """A list that Keras does not look into: what is in it is tracked elsewhere."""
+
+    def __init__(self):
+        self._items = []
+
+    def append(self, item):
+        self._items.append(item)
+
+    def __iter__(self):
+        return iter(self._items)

@@ -1,0 +1,130 @@
+"""A fit that is running: its list of callbacks, its frame, what Keras compiled for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+
+import keras
+
+
+def callback_list() -> keras.callbacks.CallbackList | None:
+    """The list of callbacks that is calling one of its callbacks now, or `None`.
+
+    Assumes: `CallbackList` calls its callbacks from methods of its own, whose frames are on the
+    stack, and holds them in `callbacks`.
+    """
+    for frame in _frames(sys._getframe(1)):
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.callbacks.CallbackList):
+            return caller
+    return None
+
+
+def fit_frame(model: keras.Model) -> FrameType | None:
+    """The frame of the `fit` of a model that is running now, or `None`.
+
+    Assumes: `fit` is a method, called `fit`, whose first argument is called `self`.
+    """
+    for frame in _frames(sys._getframe(1)):
+        if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is model:
+            return frame
+    return None
+
+
+def is_running(frame: FrameType) -> bool:
+    """Whether a frame is still on the stack of any thread: a `fit` that failed is not."""
+    return any(
+        running is frame for top in sys._current_frames().values() for running in _frames(top)
+    )
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def backup_paths(callbacks) -> set[str]:
+    """Where the `BackupAndRestore` callbacks among some write the weights that they restore.
+
+    Assumes: the path that such a callback gives to `model.save_weights` is its `_weights_path`.
+    """
+    return {
+        str(callback._weights_path)
+        for callback in callbacks
+        if isinstance(callback, keras.callbacks.BackupAndRestore)
+    }
+
+
+def remake_train_function(model: keras.Model) -> None:
+    """Lets a running fit go on with a step compiled anew.
+
+    Assumes: `fit` looks `train_function` up for each step, and `make_train_function(force=True)`
+    sets it.
+    """
+    forget_compiled(model)
+    model.make_train_function(force=True)
+
+
+def forget_compiled(model: keras.Model) -> None:
+    """Lets Keras compile `fit`, `evaluate` and `predict` anew: what the layers compute has changed.
+
+    Assumes: Keras makes the three functions where they are `None`. Without this, a model that was
+    evaluated before would go on computing what it computed then.
+    """
+    for name in ("train_function", "test_function", "predict_function"):
+        if getattr(model, name, None) is not None:
+            setattr(model, name, None)
+
+
+def synchronize(callback: keras.callbacks.Callback) -> None:
+    """Brings the weights of the model up to date, for reading and for writing.
+
+    Assumes: on JAX, where a fit keeps the weights apart, looking at `callback.model` does it.
+    """
+    callback.model  # noqa: B018
+
+
+def variables_scope(model: keras.Model):
+    """Where variables must be made that belong to a model: on all its devices.
+
+    Assumes: on TensorFlow a model keeps the strategy under which it was made in
+    `distribute_strategy`.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    return nullcontext() if strategy is None else strategy.scope()
+
+
+@contextmanager
+def parts_open(holder: keras.Layer):
+    """Lets a built layer take or lose a layer as an attribute.
+
+    Assumes: `_tracker` locks a layer once it is built.
+    """
+    holder._tracker.unlock()
+    try:
+        yield
+    finally:
+        holder._tracker.lock()
+
+
+class OwnLosses(keras.Layer):
+    """A layer that is never called and adds to the loss of the model that holds it.
+
+    Assumes: `model.losses` gathers what `_get_own_losses()` of each layer inside gives, whether or
+    not the layer has weights that are trained.
+    """
+
+    def own_losses(self) -> list:
+        """What is added to the loss, scalar tensors, computed now."""
+        raise NotImplementedError
+
+    def _get_own_losses(self):
+        return self.own_losses()
+
+    def call(self, inputs):
+        """Passes its input on; it is never called."""
+        return inputs
