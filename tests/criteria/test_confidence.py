@@ -223,6 +223,6 @@ def test_what_cannot_be_is_said():
     model = transformer()
     found = attention_confidence(model, noise(2, 5, 8))
     ffn = next(s for s in tfprune.find_structures(model) if s.kind == "ffn")
-    with pytest.raises(ValueError, match="not a layer of attention"):
+    with pytest.raises(ValueError, match="not an attention layer"):
         found(ffn)
     assert str(found).startswith("attention (encoder): 0.")

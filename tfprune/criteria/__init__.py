@@ -1,13 +1,36 @@
 """Scores: how important each group of a structure is.
 
-A criterion is any `callable(structure)` that returns one number for each group, higher for groups
-that matter more.
+A criterion is a `Criterion`, which callbacks know by its name, or any `callable(structure)` that
+returns one number for each group, higher for groups that matter more.
 """
 
-from tfprune.criteria.confidence import attention_confidence
-from tfprune.criteria.importance import gradient_importance
-from tfprune.criteria.magnitude import magnitude
-from tfprune.criteria.movement import movement
-from tfprune.criteria.random import random
+from tfprune.criteria.confidence import AttentionConfidence, attention_confidence
+from tfprune.criteria.criterion import (
+    Criterion,
+    deserialize,
+    get,
+    register_criterion,
+    serialize,
+)
+from tfprune.criteria.importance import GradientImportance, gradient_importance
+from tfprune.criteria.magnitude import Magnitude, magnitude
+from tfprune.criteria.movement import Movement, movement
+from tfprune.criteria.random import Random, random
 
-__all__ = ["attention_confidence", "gradient_importance", "magnitude", "movement", "random"]
+__all__ = [
+    "AttentionConfidence",
+    "Criterion",
+    "GradientImportance",
+    "Magnitude",
+    "Movement",
+    "Random",
+    "attention_confidence",
+    "deserialize",
+    "get",
+    "gradient_importance",
+    "magnitude",
+    "movement",
+    "random",
+    "register_criterion",
+    "serialize",
+]

@@ -1,4 +1,4 @@
-"""How much the loss would change without a group, by its gradient."""
+"""Scores by the gradient: how much the loss would change if a group were removed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.criteria.criterion import Criterion, register_criterion
 from tfprune.gates.overlay import apply_factor, hook_input, remove
 from tfprune.structures import Structure, Structures, find_structures
 
@@ -33,24 +34,25 @@ def gradient_importance(
     batch_size: int = 32,
     steps: int | None = None,
 ) -> Scores:
-    """`I_g = E_x |∂L(x) / ∂g|` at `g = 1`, where `g` multiplies what a group gives its readers.
+    """`I_g = E_x |∂L(x) / ∂g|` at `g = 1`, where `g` multiplies the output of a group.
 
-    To first order it is how much the loss changes when the group goes. The model is run as in
-    inference, without dropout, and is not changed.
+    To first order this is the change of the loss when the group is removed. Where several layers
+    read a group, the absolute values for each of them are added. The model is run in inference
+    mode, without dropout, and is not changed.
 
     Args:
-        model: A compiled model, whose loss counts.
+        model: A compiled model. Its loss is differentiated.
         data: What `fit` takes: a dataset, or `(x, y)` or `(x, y, sample_weight)` arrays.
-        structures: Those to score; all by default.
+        structures: The structures to score; all by default.
         per: `"example"`: the mean over examples of the absolute value. `"batch"`: the mean over
             batches, in which examples of opposite sign cancel; the paper's short form,
-            `|⟨W[g], ∂L/∂W[g]⟩|`. Ranks of embeddings, which no layer reads as its input, are
-            always taken per batch.
-        batch_size: For arrays.
-        steps: Batches to look at; all by default.
+            `|⟨W[g], ∂L/∂W[g]⟩|`. Groups that are not the input of another layer, such as ranks of
+            embeddings or experts of one layer, are always scored per batch.
+        batch_size: Examples in a batch, where `data` are arrays.
+        steps: How many batches to use; all by default.
 
     Returns:
-        The scores.
+        The scores, structure name to array `(groups,)`; also a `callable(structure)`.
 
     Raises:
         ValueError: If the model is not compiled or not built, or `per` is unknown.
@@ -69,13 +71,14 @@ def gradient_importance(
     >>> scores(tfprune.find_structures(model)[0]).shape
     (3,)
     """
-    if per not in ("example", "batch"):
-        raise ValueError(f"`per` must be 'example' or 'batch'. Received: per={per!r}")
+    _checked_per(per)
     if not model.compiled or (structures is None and not model.built):
-        raise ValueError("`model` must be built and compiled: its loss tells what matters.")
+        raise ValueError(
+            "`model` must be built and compiled: importance is the gradient of its loss."
+        )
     structures = find_structures(model) if structures is None else structures
     probe = _Probe(model, structures, per)
-    with probe.laid(), _metrics_kept(model):
+    with probe.attached(), _metrics_kept(model):
         probe.compile_as_the_model()
         given = _as_fit_takes_it(data, batch_size)
         probe.fit(**given, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
@@ -83,14 +86,56 @@ def gradient_importance(
     examples = ops.convert_to_numpy(probe.examples)
     scores = {}
     for structure, total in zip(structures, probe.optimizer.totals, strict=True):
-        count = examples if per == "example" and structure.read_as_input else batches
+        count = examples if per == "example" and _is_input(structure) else batches
         scores[structure.name] = ops.convert_to_numpy(total) / max(count, 1)
     return Scores(scores)
 
 
+@register_criterion
+class GradientImportance(Criterion):
+    """The criterion `"gradient_importance"`: see `gradient_importance`.
+
+    Args:
+        per: `"example"` or `"batch"`, as in `gradient_importance`.
+
+    Raises:
+        ValueError: If `per` is unknown.
+    """
+
+    name = "gradient_importance"
+    needs_data = "what the loss is computed on, as a dataset or (x, y)"
+    needs_labels = True
+
+    def __init__(self, per: str = "example"):
+        self.per = _checked_per(per)
+
+    def scores(self, model, subject, structures, data=None, batches=None):
+        """The importance for the loss of `model`, which may be a distiller around `subject`."""
+        return gradient_importance(model, data, structures, self.per, steps=batches)
+
+    def get_config(self):
+        """What the mean is taken over."""
+        return {"per": self.per}
+
+
+def _checked_per(per):
+    if per not in ("example", "batch"):
+        raise ValueError(f"`per` must be 'example' or 'batch'. Received: per={per!r}")
+    return per
+
+
+def _is_input(structure):
+    """Whether the groups are what their consumers are called on.
+
+    A layer that both makes and reads the groups, such as a mixture of experts, has them inside.
+    """
+    inside = {id(share.layer) for share in structure.producers}
+    return structure.read_as_input and not any(id(s.layer) in inside for s in structure.consumers)
+
+
 @contextmanager
 def _metrics_kept(model):
-    """A loss of the model's own counts in its metrics; a fit that is under way wants them back."""
+    """Restores the metrics: a loss of the model's own updates them, and a fit may be running."""
     kept = [(v, ops.convert_to_numpy(v).copy()) for m in model.metrics for v in m.variables]
     try:
         yield
@@ -111,13 +156,13 @@ def _as_fit_takes_it(data, batch_size):
 
 
 class _Probe(keras.Model):
-    """The model with a variable beside each structure whose gradient is the importance."""
+    """The model with one variable for each structure, whose gradient is the importance."""
 
     def __init__(self, model, structures, per):
         super().__init__(name="probe")
         self.model = model
         self.per = per
-        self.taken = [(s, share) for s in structures for share in s.consumers]
+        self.scored = [(s, share) for s in structures for share in s.consumers]
         self.gates = [
             self.add_weight(name=f"gate_{i}", shape=(s.groups,), initializer="zeros")
             for i, s in enumerate(structures)
@@ -129,7 +174,7 @@ class _Probe(keras.Model):
 
     @property
     def trainable_variables(self):
-        """The gates alone: nothing else is to have a gradient."""
+        """The gates alone, so that no other gradient is computed."""
         return self.gates
 
     trainable_weights = trainable_variables
@@ -142,16 +187,16 @@ class _Probe(keras.Model):
 
     @property
     def metrics(self):
-        """The model's too, where its own `compute_loss` writes to them."""
+        """Those of the model too, where its own `compute_loss` updates them."""
         return [*super().metrics, *(self.model.metrics if self.has_own_loss else ())]
 
     @property
     def has_own_loss(self):
-        """Whether the model computes its loss in a way of its own, as a distiller does."""
+        """Whether the model overrides `compute_loss`, as a distiller does."""
         return type(self.model).compute_loss is not keras.Model.compute_loss
 
     def compile_as_the_model(self):
-        """Compiles with what the model was compiled with, but for the optimizer."""
+        """Compiles with the arguments of the model's `compile`, except for the optimizer."""
         own = {"optimizer": _Recorder(), "run_eagerly": self.model.run_eagerly}
         if not self.has_own_loss:
             given = self.model._compile_config.config
@@ -161,7 +206,7 @@ class _Probe(keras.Model):
         self.compile(**own)
 
     def call(self, inputs):
-        """The model as in inference."""
+        """The model's outputs in inference mode; counts the examples."""
         outputs = self.model(inputs, training=False)
         batch = ops.shape(keras.tree.flatten(outputs)[0])[0]
         self.examples.assign_add(ops.cast(batch, "float32"))
@@ -173,33 +218,34 @@ class _Probe(keras.Model):
         return compute(x, y, y_pred, sample_weight, training=training)
 
     @contextmanager
-    def laid(self):
-        laid = []
+    def attached(self):
+        """Multiplies the groups by their gates while the context lasts."""
+        attached = []
         try:
-            for structure, share in self.taken:
-                if structure.read_as_input:
-                    watch = self._tap(structure, share)
-                    hook_input(share.layer, watch)
+            for structure, share in self.scored:
+                if _is_input(structure):
+                    function = self._input_hook(structure, share)
+                    hook_input(share.layer, function)
                 else:
-                    watch = self._factor(structure, share)
-                    apply_factor(share.layer, share.attribute, watch)
-                laid.append((share.layer, watch))
+                    function = self._factor(structure, share)
+                    apply_factor(share.layer, share.attribute, function)
+                attached.append((share.layer, function))
             yield
         finally:
-            for layer, watch in laid:
-                remove(layer, watch)
+            for layer, function in attached:
+                remove(layer, function)
 
     def _factor(self, structure, share):
         gate = self.gates[self.place[structure.name]]
         return lambda training: 1.0 + structure.spread(ops.convert_to_tensor(gate), share)
 
-    def _tap(self, structure, share):
+    def _input_hook(self, structure, share):
         place = self.place[structure.name]
-        watch = _per_example if self.per == "example" else _per_batch
+        scaled = _per_example if self.per == "example" else _per_batch
 
         def function(inputs, training):
             gate = ops.cast(ops.convert_to_tensor(self.gates[place]), inputs.dtype)
-            return watch(inputs, gate, structure, share)
+            return scaled(inputs, gate, structure, share)
 
         return function
 
@@ -209,10 +255,10 @@ def _per_batch(inputs, gate, structure, share):
 
 
 def _per_example(inputs, gate, structure, share):
-    """Passes the input on; the gate's gradient becomes `Σ_x |∂L(x)/∂g|` over the batch."""
+    """Returns the input; the gradient of the gate becomes `Σ_x |∂L(x)/∂g|` over the batch."""
 
     @ops.custom_gradient
-    def watched(x, g):
+    def scaled(x, g):
         def gradient(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
             product = ops.cast(x, "float32") * ops.cast(upstream, "float32")
@@ -226,11 +272,11 @@ def _per_example(inputs, gate, structure, share):
 
         return x, gradient
 
-    return watched(inputs, gate)
+    return scaled(inputs, gate)
 
 
 class _Recorder(keras.optimizers.Optimizer):
-    """Adds up gradients instead of following them."""
+    """Sums absolute gradients and updates no weight."""
 
     def __init__(self):
         super().__init__(learning_rate=0.0, name="recorder")

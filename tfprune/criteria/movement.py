@@ -1,35 +1,69 @@
-"""Weights that move away from zero matter."""
+"""Scores that movement pruning has learned: weights that move away from zero are kept."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 
 import keras
 
+from tfprune.criteria.criterion import Criterion, register_criterion
 from tfprune.gates import gates_of
 
 
 def movement(model: keras.Model) -> Callable:
-    """The scores that `MovementScores` gates have learned.
+    """The scores that the gates of a model have learned, such as those of `MovementScores`.
 
     Args:
-        model: A model that carries such gates.
+        model: A model with gates that rank groups: their `group_scores()` is not `None`.
 
     Returns:
-        A criterion for the gated structures: `S` of each group. For blocks, the mean of `σ(S)` over
-        the blocks that touch a group.
+        A `callable(structure)` for the gated structures, which returns `S` of each group, an array
+        `(groups,)`. For blocks, the mean of `σ(S)` over the weights of a group. Where several gates
+        are applied to a structure, the mean over them.
 
     Raises:
         ValueError: If the model has no such gates, or the structure none.
 
     Source: Sanh et al., "Movement Pruning: Adaptive Sparsity by Fine-Tuning", 2020, equation 4.
+
+    Example:
+
+    >>> import keras, tfprune
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dense(3, "relu"), keras.layers.Dense(1)])
+    >>> units = tfprune.find_structures(model)[0]
+    >>> gates = tfprune.gates.attach(model, [tfprune.gates.MovementScores(units)])
+    >>> movement(model)(units)
+    array([0., 0., 0.], dtype=float32)
     """
-    gates = [g for g in gates_of(model) if g.group_scores() is not None]
-    if not gates:
+    ranking: dict[str, list] = {}
+    for gate in gates_of(model):
+        learned = gate.group_scores()
+        if learned is not None:
+            ranking.setdefault(gate.structure.name, []).append(learned)
+    if not ranking:
         raise ValueError("`model` carries no movement scores; attach `MovementScores` first.")
 
     def scores(structure):
-        mine = [g for g in gates if g.structure.name == structure.name]
-        if not mine:
-            raise ValueError(f"No movement scores lie over {structure.name!r}.")
-        return sum(g.group_scores() for g in mine) / len(mine)
+        if structure.name not in ranking:
+            raise ValueError(f"No movement scores are applied to {structure.name!r}.")
+        return sum(ranking[structure.name]) / len(ranking[structure.name])
 
     return scores
+
+
+@register_criterion
+class Movement(Criterion):
+    """The criterion `"movement"`: see `movement`."""
+
+    name = "movement"
+
+    def scores(self, model, subject, structures, data=None, batches=None):
+        """What the gates of `subject` have learned so far."""
+        return movement(subject)
+
+    def check_structures(self, subject, structures):
+        """Raises `ValueError` if a structure has no gate that learns scores."""
+        learned = movement(subject)
+        for structure in structures:
+            learned(structure)

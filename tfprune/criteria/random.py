@@ -1,15 +1,22 @@
-"""The baseline: chance."""
+"""Random scores, the baseline that any criterion should beat."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
 
+from tfprune.criteria.criterion import Criterion, register_criterion
+
 
 def random(seed: int = 0) -> Callable:
-    """A criterion that draws its scores: what any other must beat.
+    """A criterion whose scores are drawn uniformly from [0, 1).
 
     Args:
-        seed: The same seed gives a structure of the same name the same scores.
+        seed: Seed of the scores. Structures of the same name get the same scores from it.
+
+    Returns:
+        A `callable(structure)` that returns an array `(groups,)`.
 
     Example:
 
@@ -23,3 +30,25 @@ def random(seed: int = 0) -> Callable:
         return np.random.default_rng([seed, *name]).uniform(size=structure.groups)
 
     return scores
+
+
+@register_criterion
+class Random(Criterion):
+    """The criterion `"random"`: see `random`.
+
+    Args:
+        seed: Seed of the scores.
+    """
+
+    name = "random"
+
+    def __init__(self, seed: int = 0):
+        self.seed = seed
+
+    def scores(self, model, subject, structures, data=None, batches=None):
+        """Scores drawn by the seed and the structures' names."""
+        return random(self.seed)
+
+    def get_config(self):
+        """The seed."""
+        return {"seed": self.seed}
