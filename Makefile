@@ -18,7 +18,7 @@ test: install
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadfile -m "not tensorflow_only" \
 		tests/structures tests/gates tests/criteria tests/rebuild tests/embeddings tests/callbacks \
 		tests/translation tests/test_penalties.py tests/test_schedules.py \
-		tests/budgets tests/reports/test_measuring.py
+		tests/budgets tests/measuring
 
 lint: install
 	$(BIN)/ruff format --check .

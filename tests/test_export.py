@@ -4,7 +4,7 @@ import pytest
 
 import tfprune
 from tests.models import kill, noise, outputs, randomize, transformer
-from tfprune.reports.measuring import Runner
+from tfprune.measuring.litert import Runner
 
 pytestmark = pytest.mark.tensorflow_only
 

@@ -32,7 +32,7 @@ def test_import_brings_in_nothing_heavy():
 
 
 def test_functions_are_functions_whatever_is_imported_first():
-    code = "import tfprune.rebuild.plan, tfprune.export, tfprune.reports.comparing, tfprune\n" + (
+    code = "import tfprune.rebuild.plan, tfprune.export, tfprune.reports.comparison, tfprune\n" + (
         "assert all(callable(f) for f in (tfprune.rebuild, tfprune.export, tfprune.compare))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

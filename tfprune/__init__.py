@@ -13,19 +13,15 @@ from tfprune.budgets.targets import Flops, Latency, Parameters, Sparsity
 from tfprune.embeddings import factorize_embeddings, trim_vocabulary
 from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
 from tfprune.export import export
+from tfprune.measuring.counting import count_flops, count_parameters
+from tfprune.measuring.timing import compare_latency, measure_latency
 from tfprune.rebuild import rebuild
 
 # Some functions carry the name of the module they live in. Importing them here, all at once, makes
 # sure that `tfprune.rebuild` is the function whichever module is imported first.
-from tfprune.reports.comparing import Comparison, compare
+from tfprune.reports.comparison import Comparison, compare
 from tfprune.reports.frontier import Frontier, sizes
-from tfprune.reports.measuring import (
-    compare_latency,
-    count_flops,
-    count_parameters,
-    measure_latency,
-)
-from tfprune.reports.overlap import Sharing, sharing
+from tfprune.reports.sharing import Sharing, sharing
 from tfprune.structures import find_structures
 
 __version__ = "0.1.0"

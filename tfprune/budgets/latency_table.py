@@ -62,8 +62,8 @@ class LatencyTable:
         Returns:
             The table.
         """
+        from tfprune.measuring.timing import compare_latency
         from tfprune.rebuild import rebuild
-        from tfprune.reports.measuring import compare_latency
 
         structures = find_structures(model) if structures is None else structures
         alike: dict[tuple, list[Any]] = {}

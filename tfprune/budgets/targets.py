@@ -114,7 +114,7 @@ class Parameters(_Left):
 
     def cost(self, model, structures):
         """The share of parameters left."""
-        from tfprune.reports.measuring import count_parameters
+        from tfprune.measuring.counting import count_parameters
 
         total = count_parameters(model)
         return _linear({s.name: s.group_size for s in structures}, structures, total)
@@ -140,8 +140,8 @@ class Flops(_Left):
 
     def cost(self, model, structures):
         """The share of operations left: each structure is halved once to see what it costs."""
+        from tfprune.measuring.counting import count_flops
         from tfprune.rebuild import rebuild
-        from tfprune.reports.measuring import count_flops
 
         def count(keep):
             # `keep` names every structure, so that weights that are zero now change nothing.

@@ -14,8 +14,9 @@ import keras
 
 from tfprune.gates.dynamic import at_size, size_of
 from tfprune.gates.subnetworks import at_subnetwork
+from tfprune.measuring.counting import count_parameters
+from tfprune.measuring.timing import compare_latency
 from tfprune.rebuild import rebuild
-from tfprune.reports.measuring import compare_latency, count_parameters
 
 
 @dataclass

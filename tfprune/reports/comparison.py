@@ -11,7 +11,8 @@ from typing import Any
 
 import keras
 
-from tfprune.reports.measuring import compare_latency, count_flops, count_parameters
+from tfprune.measuring.counting import count_flops, count_parameters
+from tfprune.measuring.timing import compare_latency
 from tfprune.structures import find_structures
 
 

@@ -1,0 +1,1 @@
+"""How large and how fast a model is: parameters, operations, and time in LiteRT."""

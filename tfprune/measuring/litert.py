@@ -1,0 +1,85 @@
+"""Runs LiteRT files. Neither Keras nor TensorFlow is imported for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class Runner:
+    """Runs one LiteRT file.
+
+    Args:
+        path: A `.tflite` file.
+        names: Input names in the order in which arrays are given; by default that of the file.
+        threads: Threads of the interpreter.
+        signature: Name of a signature of the file; by default the first.
+
+    Attributes:
+        details: Input name to what LiteRT says of it: shape, data type.
+        names: Input names in the order in which `run` takes arrays.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        names: Sequence[str] | None = None,
+        threads: int = 1,
+        signature: str | None = None,
+    ):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        signatures = self._interpreter.get_signature_list()
+        key = signature or next(iter(signatures))
+        self._signature = self._interpreter.get_signature_runner(key)
+        self.details = self._signature.get_input_details()
+        inputs = list(self.details)
+        self.names = list(names) if set(names or ()) == set(inputs) else inputs
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Computes the outputs.
+
+        Args:
+            arrays: One for each input, in the order of `names`.
+
+        Returns:
+            The outputs, in the order of the signature.
+
+        Raises:
+            ValueError: If the model cannot read inputs of these shapes.
+        """
+        given = {
+            name: np.asarray(a, self.details[name]["dtype"])
+            for name, a in zip(self.names, arrays, strict=True)
+        }
+        try:
+            return list(self._signature(**given).values())
+        except RuntimeError as error:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in given.items())
+            raise ValueError(
+                "`sequence_length`, or the shapes of `inputs`, must be such that the model can "
+                "read them; one that has positions for 64 tokens reads no more. "
+                f"Received: {shapes}. LiteRT says: {error}"
+            ) from error
+
+    def inputs(self, batch_size: int, length: int) -> list[np.ndarray]:
+        """Makes inputs that the file accepts: ones for integers, random numbers for others.
+
+        Args:
+            batch_size: Size of the first axis, where the file leaves it open.
+            length: Size of other axes that the file leaves open.
+        """
+        draw = np.random.default_rng(0)
+        arrays = []
+        for name in self.names:
+            detail = self.details[name]
+            shape = [
+                (batch_size if axis == 0 else length) if n == -1 else int(n)
+                for axis, n in enumerate(detail.get("shape_signature", detail["shape"]))
+            ]
+            integer = np.issubdtype(detail["dtype"], np.integer)
+            arrays.append(np.ones(shape) if integer else draw.normal(size=shape))
+        return arrays
