@@ -12,6 +12,7 @@ import keras
 from tfprune.files import whole
 from tfprune.reports.plots import pareto, survivors
 from tfprune.structures import find_structures
+from tfprune.tables import table
 
 
 def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, Any]:
@@ -222,37 +223,26 @@ def _score_int8(results, timed, pairs):
 
 
 def _print(results, folder, name):
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table(title="After the same number of steps", title_justify="left")
-    table.add_column("model")
-    for column in ("BLEU", "chrF", "parameters", "MB", "words/s", "time"):
-        table.add_column(column, justify="right")
-    for label, m in results["models"].items():
-        table.add_row(
+    columns = ("model", "BLEU", "chrF", "parameters", "MB", "words/s", "time")
+    rows = [
+        (
             label,
             f"{m['bleu']:.1f}",
             f"{m['chrf']:.1f}",
-            f"{m['parameters']:,}",
+            m["parameters"],
             f"{m['megabytes']:.2f}",
             f"{m['words_per_second']:,.0f}",
             f"{m['time_ratio']:.2f}",
         )
-    console.print(table)
-    layers = Table(title="Groups left", title_justify="left")
-    for column in ("layer", "left", "of"):
-        layers.add_column(column, justify="left" if column == "layer" else "right")
-    for layer, (left, total) in results["survivors"].items():
-        layers.add_row(layer, f"{left:,}", f"{total:,}")
-    console.print(layers)
-    console.print(
+        for label, m in results["models"].items()
+    ]
+    print(table(columns, rows, "After the same number of steps"))
+    rows = [(layer, left, total) for layer, (left, total) in results["survivors"].items()]
+    print(table(("layer", "left", "of"), rows, "Groups left"))
+    print(
         f"{results['test_sentences']} test sentences; {results['signatures'][0]}\n"
         "words/s: LiteRT, one thread, one sentence at a time; time: against dense, median.\n"
         f"Pictures: {folder / name}_survivors.png, {folder / name}_pareto.png\n"
         f"Try it: tfprune translate {folder / name}_pruned_int8.tflite "
-        + ('"forty-two"' if name.startswith("numbers") else '"Select the cells."'),
-        soft_wrap=True,
-        highlight=False,
+        + ('"forty-two"' if name.startswith("numbers") else '"Select the cells."')
     )

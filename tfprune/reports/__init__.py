@@ -1,1 +1,1 @@
-"""What a user looks at: sizes, speeds, what is left, tables and pictures."""
+"""Reports on pruned models: what changed, what each size achieves, what subnetworks share."""

@@ -1,8 +1,7 @@
-"""Before and after, in one table."""
+"""Compares a model before and after pruning."""
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from dataclasses import dataclass, field
@@ -14,18 +13,20 @@ import keras
 from tfprune.measuring.counting import count_flops, count_parameters
 from tfprune.measuring.timing import compare_latency
 from tfprune.structures import find_structures
+from tfprune.tables import table
 
 
 @dataclass
 class Comparison:
-    """What `tfprune.compare` found; prints as a table.
+    """The result of `tfprune.compare`; prints as a table.
 
     Args:
         figures: Name to `(before, after)`: parameters, FLOPs, bytes of the weights and of the
             `.tflite` file, LiteRT milliseconds.
         survivors: Structure name to `(left, total)`.
         kinds: Structure name to kind.
-        latency_ratio: Median of time after by time before, timed in turn, or `None`.
+        latency_ratio: Median of the time after divided by the time before, both timed in turn;
+            `None` if not measured.
         notes: What could not be measured, and why.
         conditions: Batch size, sequence length and threads of the timing.
     """
@@ -38,7 +39,7 @@ class Comparison:
     conditions: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, JSON-able."""
+        """All values, as types that JSON knows."""
         return {
             "figures": {k: list(v) for k, v in self.figures.items()},
             "survivors": {k: list(v) for k, v in self.survivors.items()},
@@ -48,38 +49,31 @@ class Comparison:
         }
 
     def plot(self, path: str | os.PathLike | None = None):
-        """Draws the survivors of each layer; see `tfprune.plots.survivors`."""
+        """Draws the survivors of each layer; see `tfprune.reports.plots.survivors`.
+
+        Args:
+            path: Where to write a PNG; `None` writes none.
+
+        Returns:
+            The matplotlib `Figure`.
+        """
         from tfprune.reports.plots import survivors
 
         return survivors(self.survivors, path, kinds=self.kinds)
 
     def __str__(self) -> str:
-        from rich.console import Console
-        from rich.table import Table
-
-        console = Console(file=io.StringIO(), width=100)
-        table = Table(title="Before and after", title_justify="left")
-        for name in ("", "before", "after", "after / before"):
-            table.add_column(name, justify="left" if not name else "right")
+        rows = []
         for name, (before, after) in self.figures.items():
             ratio = self.latency_ratio if name.startswith("LiteRT") else after / max(before, 1e-9)
-            table.add_row(name, _number(before), _number(after), f"{ratio:.2f}")
-        console.print(table)
-        layers = Table(title="Groups left", title_justify="left")
-        layers.add_column("layer", overflow="fold")
-        layers.add_column("kind")
-        layers.add_column("left", justify="right")
-        layers.add_column("of", justify="right")
-        for name, (left, total) in self.survivors.items():
-            layers.add_row(name, self.kinds[name], f"{left:,}", f"{total:,}")
+            rows.append((name, _number(before), _number(after), f"{ratio:.2f}"))
+        parts = [table(["", "before", "after", "after / before"], rows, "Before and after")]
         if self.survivors:
-            console.print(layers)
-        gone = [name for name, (left, _) in self.survivors.items() if not left]
-        if gone:
-            console.print(f"Nothing is left of {', '.join(gone)}: skipped at inference.")
-        for note in self.notes:
-            console.print(note)
-        return console.file.getvalue().rstrip("\n")
+            rows = [(n, self.kinds[n], left, total) for n, (left, total) in self.survivors.items()]
+            parts.append(table(["layer", "kind", "left", "of"], rows, "Groups left", 2))
+        removed = [name for name, (left, _) in self.survivors.items() if not left]
+        if removed:
+            parts.append(f"Nothing is left of {', '.join(removed)}: skipped at inference.")
+        return "\n".join([*parts, *self.notes])
 
 
 def _number(value: float) -> str:
@@ -95,22 +89,23 @@ def compare(
     threads: int = 1,
     latency: bool = True,
 ) -> Comparison:
-    """Compares a model with what `rebuild` made of it.
+    """Compares a model with the smaller one that `tfprune.rebuild` has made of it.
 
     Args:
-        before: The model as it was.
+        before: The model before pruning.
         after: The smaller model.
-        inputs: Arrays for the timing, in the order of the inputs; made up by default.
-        batch_size: Batch size of made-up inputs, also for the FLOPs.
-        sequence_length: Size of their open axes.
+        inputs: Arrays for the timing, in the order of the inputs; by default ones and random
+            numbers.
+        batch_size: Batch size of default inputs, and for the FLOPs.
+        sequence_length: Size of axes of unknown size, likewise.
         threads: Threads of LiteRT.
         latency: Whether to export both to LiteRT and time them in turn.
 
     Returns:
-        `Comparison`: `print` it, or take `to_dict()` or `plot()`.
+        A `Comparison`: `print` it, or use `to_dict()` or `plot()`.
 
     Raises:
-        ValueError: If either is no built Keras model.
+        ValueError: If one of them is not a built Keras model.
 
     Example:
 
@@ -144,10 +139,10 @@ def compare(
         result.figures["FLOPs"] = tuple(
             count_flops(m, batch_size, sequence_length) for m in (before, after)
         )
-    except Exception as error:  # A model that cannot be traced still has parameters.
+    except Exception as error:  # The rest of the table does not need a model that can be traced.
         result.notes.append(f"FLOPs were not counted: {_first_line(error)}")
     with tempfile.TemporaryDirectory() as folder:
-        # Weights alone: a compiled model's file also holds the optimizer's memory of each.
+        # Weights alone: the file of a compiled model also holds the optimizer's variables.
         result.figures["bytes of weights"] = tuple(_weight_bytes(m) for m in (before, after))
         if latency:
             _time(result, (before, after), Path(folder), inputs)
@@ -165,7 +160,7 @@ def _time(result: Comparison, models, folder, inputs) -> None:
         paths = [export(m, folder / f"{i}.tflite") for i, m in enumerate(models)]
         result.figures["bytes (.tflite)"] = tuple(p.stat().st_size for p in paths)
         timed = compare_latency(paths, inputs, **result.conditions)
-    except Exception as error:  # Not every model converts; the rest of the table stands.
+    except Exception as error:  # Not every model can be converted to LiteRT.
         result.notes.append(f"LiteRT was not timed: {_first_line(error)}")
         return
     result.figures["LiteRT ms"] = tuple(x.median for x in timed.latencies)

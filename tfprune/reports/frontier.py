@@ -1,8 +1,7 @@
-"""What each size of a model is worth."""
+"""Quality, parameters and latency of each size of a model."""
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,16 +16,17 @@ from tfprune.gates.subnetworks import at_subnetwork
 from tfprune.measuring.counting import count_parameters
 from tfprune.measuring.timing import compare_latency
 from tfprune.rebuild import rebuild
+from tfprune.tables import table
 
 
 @dataclass
 class Frontier:
-    """What `tfprune.sizes` found; prints as a table.
+    """The result of `tfprune.sizes`; prints as a table.
 
     Args:
         rows: One dictionary for each size, largest first: `size`, `parameters`, the metrics of
-            `evaluate`, and, where it was measured, `milliseconds` on LiteRT and `time`, the median
-            of ratios to the largest size, timed in turn.
+            `evaluate`, and, if measured, `milliseconds` in LiteRT and `time`, the median of its
+            ratios to the time of the largest size, timed in turn.
         conditions: Sequence length, batch size and threads of the timing.
     """
 
@@ -34,7 +34,7 @@ class Frontier:
     conditions: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, JSON-able."""
+        """All values, as types that JSON knows."""
         return {"rows": self.rows, "conditions": self.conditions}
 
     def plot(self, path: str | os.PathLike | None = None, quality: str | None = None):
@@ -42,8 +42,8 @@ class Frontier:
 
         Args:
             path: Where to write a PNG; `None` writes none.
-            quality: The metric to draw; by default the first that is no loss. A loss is drawn
-                upside down.
+            quality: The metric to draw; by default the first that is not a loss. Of a loss the
+                negative value is drawn, so that higher is better.
 
         Returns:
             The matplotlib `Figure`.
@@ -71,17 +71,12 @@ class Frontier:
         return pareto(points, path, x=x, y=label, title="One training, every size", least_range=0)
 
     def __str__(self) -> str:
-        from rich.console import Console
-        from rich.table import Table
+        rows = [[_cell(value) for value in row.values()] for row in self.rows]
+        return table(list(self.rows[0]), rows, "Sizes", text_columns=0)
 
-        table = Table(title="Sizes", title_justify="left")
-        for name in self.rows[0]:
-            table.add_column(name, justify="right")
-        for row in self.rows:
-            table.add_row(*(f"{v:,}" if isinstance(v, int) else f"{v:.4g}" for v in row.values()))
-        console = Console(file=io.StringIO(), width=100)
-        console.print(table)
-        return console.file.getvalue().rstrip("\n")
+
+def _cell(value):
+    return value if isinstance(value, int) else f"{value:.4g}"
 
 
 def sizes(
@@ -100,29 +95,31 @@ def sizes(
 
     Args:
         model: A compiled model that was trained with `tfprune.callbacks.DynamicSparsity`.
-        data: What `evaluate` is called on: a dataset or `(x, y)`; `None` leaves quality out.
-        sizes: The sizes.
-        subnetwork: Of a model with `subnetworks`, which one; `data` then is that one's.
+        data: What `model.evaluate` is called on, a dataset or `(x, y)`; with `None` quality is not
+            measured.
+        sizes: The sizes, as shares of the weights of the pruned structures.
+        subnetwork: The name of the subnetwork to measure, in a model with `subnetworks`; `data`
+            should hold examples of it alone.
         latency: Whether to export each size to LiteRT and time them in turn.
         quantize: As in `tfprune.export`.
-        sequence_length: Size of open axes of the inputs that are timed.
-        batch_size: Their batch size.
+        sequence_length: Size of axes of unknown size, in the inputs that are timed.
+        batch_size: Batch size of the inputs that are timed.
         threads: Threads of LiteRT.
-        verbose: 1 says which size is at work.
+        verbose: 1 prints which size is being measured.
 
     Returns:
-        `Frontier`: `print` it, or take `to_dict()` or `plot()`.
+        A `Frontier`: `print` it, or use `to_dict()` or `plot()`.
 
     Raises:
-        ValueError: If the model has one size only, a size is out of range, the model is not
-            compiled and there is `data`, or it cannot read inputs of `sequence_length`.
+        ValueError: If the model has only one size, a size is out of range, `data` is given for a
+            model that is not compiled, or the model cannot read inputs of `sequence_length`.
 
     Example: see `tfprune.callbacks.DynamicSparsity`; then `print(tfprune.sizes(model, data))`.
     """
     if size_of(model) is None:
         raise ValueError(
             "`model` must have been trained with `tfprune.callbacks.DynamicSparsity` and still "
-            "carry its gates. Received: a model without."
+            "carry its gates. Received: a model without gates of several sizes."
         )
     if data is not None and not model.compiled:
         raise ValueError("`model` must be compiled, for its metrics, if `data` is given.")

@@ -1,4 +1,4 @@
-"""Pictures: what is left in each layer, and quality against speed."""
+"""Plots: the groups left in each layer, quality against speed, distances of subnetworks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def survivors(
     kinds: Mapping[str, str] | None = None,
     title: str = "Groups left in each layer",
 ):
-    """Draws one bar for each structure: what is left out of what there was.
+    """Draws one bar for each structure: the share of its groups that is left.
 
     Args:
         counts: Structure name to `(left, total)`.
         path: Where to write a PNG; `None` writes none.
-        kinds: Structure name to kind, which gives the colour.
+        kinds: Structure name to kind; kinds have different colours.
         title: The title.
 
     Returns:
@@ -39,7 +39,7 @@ def survivors(
     kinds = kinds or {}
     names = list(counts)
     order = list(dict.fromkeys(kinds.get(n, "") for n in names))
-    figure, axes = _figure(8, 1.2 + 0.34 * len(names))
+    figure, axes = _figure(8, 1.2 + 0.34 * len(names), title, x="left (%)")
     for row, name in enumerate(names):
         left, total = counts[name]
         colour = _COLOURS[order.index(kinds.get(name, "")) % len(_COLOURS)]
@@ -49,20 +49,12 @@ def survivors(
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    axes.set_xlabel("left (%)")
-    axes.set_title(title, loc="left", fontsize=11)
     if any(order):
         from matplotlib.patches import Patch
 
         handles = [Patch(color=_COLOURS[i % 6], label=kind) for i, kind in enumerate(order)]
-        # Under the picture: beside a title it collides where names are long.
-        figure.legend(
-            handles=handles,
-            loc="outside lower center",
-            ncol=len(handles),
-            frameon=False,
-            fontsize=9,
-        )
+        # Below the axes: beside a title it overlaps where names are long.
+        _legend(figure, "lower center", handles=handles, ncol=len(handles))
     return _written(figure, path)
 
 
@@ -71,7 +63,7 @@ def rounds(
     path: str | os.PathLike | None = None,
     title: str = "Heads left after each round",
 ):
-    """Draws how the groups of each layer become fewer from round to round.
+    """Draws how many groups each layer has left after each round of pruning.
 
     Args:
         counts: Structure name to groups left, before the first round and after each.
@@ -88,7 +80,8 @@ def rounds(
         raise ValueError("`counts` must hold at least one round. Received: none")
     names = list(counts[0])
     shares = [[row[name] / max(counts[0][name], 1) for row in counts] for name in names]
-    figure, axes = _figure(max(4.0, 1.8 + 0.42 * len(counts)), 1.2 + 0.36 * len(names))
+    width = max(4.0, 1.8 + 0.42 * len(counts))
+    figure, axes = _figure(width, 1.2 + 0.36 * len(names), title, x="round")
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25, aspect="auto")
     for row, name in enumerate(names):
         for column, left in enumerate(counts):
@@ -96,8 +89,6 @@ def rounds(
             axes.text(column, row, left[name], ha="center", va="center", color=light, fontsize=9)
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_xticks(range(len(counts)))
-    axes.set_xlabel("round")
-    axes.set_title(title, loc="left", fontsize=11)
     return _written(figure, path)
 
 
@@ -109,15 +100,16 @@ def pareto(
     title: str = "Quality against speed",
     least_range: float = 2.0,
 ):
-    """Draws models by speed and quality, and the front that no model beats on both.
+    """Draws models by speed and quality, and their Pareto front.
 
     Args:
-        points: Label to `(speed, quality)`; more is better for both.
+        points: Label to `(speed, quality)`; higher is better for both.
         path: Where to write a PNG; `None` writes none.
-        x: What speed is called.
-        y: What quality is called.
+        x: Label of the axis of speed.
+        y: Label of the axis of quality.
         title: The title.
-        least_range: The shortest range of the quality axis, so that noise looks like noise.
+        least_range: The least range of the axis of quality, so that differences as small as noise
+            look small.
 
     Returns:
         The matplotlib `Figure`.
@@ -128,7 +120,7 @@ def pareto(
     points = dict(points)
     if not points:
         raise ValueError("`points` must hold at least one model. Received: none")
-    figure, axes = _figure(7, 4.6)
+    figure, axes = _figure(7, 4.6, title, x, y, grid=True)
     best = [
         (a, b)
         for a, b in points.values()
@@ -153,12 +145,6 @@ def pareto(
     low, high = axes.get_ylim()
     missing = max(0.0, least_range - (high - low)) / 2
     axes.set_ylim(low - missing, high + missing)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.ticklabel_format(axis="y", useOffset=False)
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.grid(color="#EEEEEE")
-    axes.set_axisbelow(True)
     return _written(figure, path)
 
 
@@ -170,16 +156,16 @@ def curves(
     title: str = "Quality against speed",
     reference: float | None = None,
 ):
-    """Draws methods as lines through the sizes that they were tried at.
+    """Draws each method as a line through its measurements at several sizes.
 
     Args:
-        series: Method to points `(x, y)`; a method whose name ends in `+…` has the colour of the
-            one without, and a dashed line.
+        series: Method to points `(x, y)`. A variant, named as a method followed by `+…`, has the
+            colour of the method and a dashed line.
         path: Where to write a PNG; `None` writes none.
-        x: What is on the horizontal axis.
-        y: What is on the vertical axis.
+        x: Label of the horizontal axis.
+        y: Label of the vertical axis.
         title: The title.
-        reference: The quality of the whole model, a line across.
+        reference: The quality of the model that is not pruned, drawn as a horizontal line.
 
     Returns:
         The matplotlib `Figure`.
@@ -189,7 +175,7 @@ def curves(
     """
     if not series:
         raise ValueError("`series` must hold at least one method. Received: none")
-    figure, axes = _figure(8, 4.8)
+    figure, axes = _figure(8, 4.8, title, x, y, grid=True)
     if reference is not None:
         axes.axhline(reference, color="#999999", lw=1, zorder=0)
     families = list(dict.fromkeys(name.partition("+")[0] for name in series))
@@ -204,13 +190,7 @@ def curves(
             linestyle="--" if plus else "-",
             label=name,
         )
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.ticklabel_format(axis="y", useOffset=False)
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.grid(color="#EEEEEE")
-    axes.set_axisbelow(True)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    _legend(figure, "right upper")
     return _written(figure, path)
 
 
@@ -220,13 +200,13 @@ def heat_maps(
     path: str | os.PathLike | None = None,
     title: str = "Distance",
 ):
-    """Draws square tables of shares side by side, such as how far languages are from one another.
+    """Draws square tables of shares side by side, such as the distances between subnetworks.
 
     Args:
         tables: Title to a table `(names, names)` of numbers from 0 to 1.
-        names: What rows and columns stand for.
+        names: Labels of the rows, which are those of the columns too.
         path: Where to write a PNG; `None` writes none.
-        title: The title over all.
+        title: The title of the figure.
 
     Returns:
         The matplotlib `Figure`.
@@ -238,8 +218,7 @@ def heat_maps(
         raise ValueError("`tables` must hold at least one table. Received: none")
     cell = 0.62
     width = len(tables) * (cell * len(names) + 0.9)
-    figure, axes = _figure(width, cell * len(names) + 1.3, columns=len(tables))
-    figure.get_layout_engine().set(h_pad=0.1)  # The title over all is close to the others.
+    figure, axes = _figure(width, cell * len(names) + 1.3, title, columns=len(tables))
     largest = max((max(map(max, table)) for table in tables.values()), default=0.0) or 1.0
     for one, (kind, table) in zip(axes, tables.items(), strict=True):
         one.imshow(table, cmap="Blues", vmin=0, vmax=largest)
@@ -253,20 +232,41 @@ def heat_maps(
         one.tick_params(length=0)
         one.spines[:].set_visible(False)
         one.set_title(kind, fontsize=10)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return _written(figure, path)
 
 
-def _figure(width: float, height: float, columns: int | None = None):
+def _figure(
+    width: float,
+    height: float,
+    title: str,
+    x: str = "",
+    y: str = "",
+    grid: bool = False,
+    columns: int | None = None,
+):
+    """A figure in the style of all plots, and its axes: a list of them where there are columns."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", dpi=140)
     if columns is not None:
+        figure.get_layout_engine().set(h_pad=0.1)  # The title is close to those of the columns.
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         return figure, figure.subplots(1, columns, squeeze=False)[0]
     axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    if grid:
+        axes.ticklabel_format(axis="y", useOffset=False)
+        axes.grid(color="#EEEEEE")
+        axes.set_axisbelow(True)
     return figure, axes
+
+
+def _legend(figure, place, **options):
+    figure.legend(loc=f"outside {place}", frameon=False, fontsize=9, **options)
 
 
 def _written(figure, path):

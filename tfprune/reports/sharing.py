@@ -1,8 +1,7 @@
-"""How much the subnetworks of a model share."""
+"""Distances between the subnetworks of a model: which groups they share."""
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -12,18 +11,21 @@ import numpy as np
 
 from tfprune.gates import gates_of, subnetworks_of
 from tfprune.gates.dynamic import at_size
+from tfprune.tables import table
 
 
 @dataclass
 class Sharing:
-    """What `tfprune.sharing` found; prints as a table.
+    """The result of `tfprune.sharing`; prints as a table.
 
     Args:
         names: The subnetworks.
-        distances: Kind of structure, such as `"heads"`, to an array `(names, names)`: the share of
-            the groups of this kind that one of two subnetworks has and the other has not, Hamming's
-            distance by the number of groups. `"all"` weighs each group by its weights.
-        left: Likewise, to an array `(names,)`: the share that each subnetwork has.
+        distances: Kind of structure, such as `"heads"`, to an array `(names, names)`: the Hamming
+            distance divided by the number of groups, which is the share of the groups of this kind
+            that only one of two subnetworks has. In `"all"` each group counts by its number of
+            weights.
+        left: Kind of structure, likewise, to an array `(names,)`: the share of the groups that each
+            subnetwork has.
     """
 
     names: tuple[str, ...]
@@ -31,7 +33,7 @@ class Sharing:
     left: dict[str, np.ndarray]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, JSON-able."""
+        """All values, as types that JSON knows."""
         return {
             "names": list(self.names),
             "distances": {kind: d.tolist() for kind, d in self.distances.items()},
@@ -52,29 +54,25 @@ class Sharing:
         return heat_maps(self.distances, self.names, path, title="Hamming distance")
 
     def __str__(self) -> str:
-        from rich.console import Console
-        from rich.table import Table
-
-        console = Console(file=io.StringIO(), width=100)
+        parts = []
         for kind, distances in self.distances.items():
-            table = Table(title=f"Hamming distances: {kind}", title_justify="left")
-            for column in ("", *self.names, "left"):
-                table.add_column(column, justify="right")
-            for name, row, left in zip(self.names, distances, self.left[kind], strict=True):
-                table.add_row(name, *(f"{d:.1%}" for d in row), f"{left:.1%}")
-            console.print(table)
-        return console.file.getvalue().rstrip("\n")
+            rows = [
+                [name, *(f"{d:.1%}" for d in row), f"{left:.1%}"]
+                for name, row, left in zip(self.names, distances, self.left[kind], strict=True)
+            ]
+            parts.append(table(["", *self.names, "left"], rows, f"Hamming distances: {kind}"))
+        return "\n".join(parts)
 
 
 def sharing(model: keras.Model, size: float | None = None) -> Sharing:
-    """Shows how far the subnetworks of a model are from one another.
+    """Measures how far the subnetworks of a model are from one another.
 
     Args:
-        model: A model that was trained by a callback with `subnetworks`, and carries its gates.
-        size: For one trained with `DynamicSparsity`: at which of its sizes.
+        model: A model that was trained by a callback with `subnetworks`, and still has its gates.
+        size: The size at which to compare them, for a model trained with `DynamicSparsity`.
 
     Returns:
-        `Sharing`: `print` it, or take `to_dict()` or `plot()`.
+        A `Sharing`: `print` it, or use `to_dict()` or `plot()`.
 
     Raises:
         ValueError: If the model has no subnetworks, or `size` is given for a model of one size.
@@ -89,7 +87,7 @@ def sharing(model: keras.Model, size: float | None = None) -> Sharing:
     if subnetworks is None:
         raise ValueError(
             "`model` must have been trained by a callback that was given `subnetworks`, and still "
-            "carry its gates. Received: a model without"
+            "carry its gates. Received: a model without subnetworks"
         )
     gates = gates_of(model)
     with at_size(model, size):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Sequence
 
 from tfprune.structures.structure import Skipped, Structure
+from tfprune.tables import table
 
 
 class Structures(Sequence):
@@ -86,29 +86,14 @@ class Structures(Sequence):
         return Structures([s for s in self._found if s.name in picked], self.skipped)
 
     def __str__(self) -> str:
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(title="Structures", title_justify="left")
-        table.add_column("layer", overflow="fold")
-        table.add_column("kind")
-        table.add_column("groups", justify="right")
-        table.add_column("weights", justify="right")
-        for s in self._found:
-            table.add_row(s.name, s.kind, f"{s.groups:,}", f"{s.weights:,}")
-        console = Console(file=io.StringIO(), width=100)
-        if self._found:
-            console.print(table)
-        else:
-            console.print("No structure that can be removed was found.")
+        rows = [(s.name, s.kind, s.groups, s.weights) for s in self._found]
+        parts = ["No structure that can be removed was found."]
+        if rows:
+            parts = [table(["layer", "kind", "groups", "weights"], rows, "Structures", 2)]
         if self.skipped:
-            skipped = Table(title="Skipped", title_justify="left")
-            skipped.add_column("layer", overflow="fold")
-            skipped.add_column("reason", overflow="fold")
-            for s in self.skipped:
-                skipped.add_row(s.name, s.reason)
-            console.print(skipped)
-        return console.file.getvalue().rstrip("\n")
+            rows = [(s.name, s.reason) for s in self.skipped]
+            parts.append(table(["layer", "reason"], rows, "Skipped", 2))
+        return "\n".join(parts)
 
 
 def _matches(pattern: str, structure: Structure) -> bool:
