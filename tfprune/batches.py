@@ -1,8 +1,8 @@
-"""What fits and criteria need to know about batches of data."""
+"""Batches of data: their order, and one pass over them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 from typing import Any
 
@@ -10,15 +10,22 @@ import keras
 
 
 def put_different_shapes_first(batches: list, shape: Callable[[Any], tuple[int, ...]]) -> None:
-    """Lets the first two batches differ in every size that is not the same in all.
+    """Moves two batches to the front that differ in every size that is not the same in all.
 
-    Keras takes its input signature from them: what differs stays open, and no later batch of
-    another shape is refused or compiled anew. Where no two batches differ in everything, those that
-    differ in most come first.
+    Keras infers the input signature of a `PyDataset` from its first batches: sizes that differ in
+    them stay unknown, so that later batches of other shapes are neither refused nor compiled again.
+    Where no two batches differ in every such size, those that differ in most come first.
 
     Args:
-        batches: Batches, or what stands for them; rearranged in place.
-        shape: All sizes of one of them.
+        batches: Batches, or descriptions of them; rearranged in place.
+        shape: A function from an element of `batches` to all of its sizes.
+
+    Example:
+
+    >>> lengths = [3, 3, 5]
+    >>> put_different_shapes_first(lengths, lambda length: (length,))
+    >>> lengths
+    [3, 5, 3]
     """
     shapes = [shape(batch) for batch in batches]
     varying = sum(len(set(sizes)) > 1 for sizes in zip(*shapes, strict=True))
@@ -35,13 +42,11 @@ def put_different_shapes_first(batches: list, shape: Callable[[Any], tuple[int, 
 
 
 def each_batch(data: Iterable | keras.utils.PyDataset) -> Iterator[Any]:
-    """The batches of a dataset, once; a `PyDataset` by itself does not say where it ends."""
+    """The batches of a dataset, once; an iterator over a `PyDataset` itself would never end.
+
+    Args:
+        data: An iterable of batches, such as a `tf.data.Dataset`, or a `PyDataset`.
+    """
     if isinstance(data, keras.utils.PyDataset):
         return (data[i] for i in range(len(data)))
     return iter(data)
-
-
-def token_lists(tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """The ids of each text; KerasHub's tokenizers give a ragged tensor or lists."""
-    rows = tokenizer(texts)
-    return rows.to_list() if hasattr(rows, "to_list") else [list(row) for row in rows]

@@ -184,6 +184,24 @@ def test_rows_and_ranks_together():
     assert small.get_layer("embedding").embeddings.shape == (len(fewer), 6)
 
 
+def test_embeddings_that_compute_something_else_are_left():
+    class Doubled(layers.Embedding):
+        def call(self, inputs):
+            return 2 * super().call(inputs)
+
+    class Renamed(layers.Embedding):
+        pass
+
+    ids = keras.Input((None,), dtype="int32")
+    added = Doubled(30, 12, name="doubled")(ids) + Renamed(30, 12, name="renamed")(ids)
+    model = randomize(keras.Model(ids, added))
+    low_rank(model, "renamed", 4)
+    small = tfprune.factorize_embeddings(model, 4, verbose=0)
+    assert type(small.get_layer("doubled")) is Doubled
+    assert isinstance(small.get_layer("renamed"), tfprune.FactorizedEmbedding)
+    assert_same(outputs(model, IDS), outputs(small, IDS))
+
+
 @pytest.mark.parametrize("rank", [0, -1, 2.5, True, {}, {"nothing": 3}, 100])
 def test_bad_ranks(rank):
     with pytest.raises(ValueError, match="`rank` must be"):

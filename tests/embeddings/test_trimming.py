@@ -6,7 +6,8 @@ from keras import layers
 import tfprune
 from tests.models import assert_same, outputs, randomize
 from tfprune.datasets import number_words
-from tfprune.embeddings.tokenizers import used_by
+from tfprune.embeddings import TrimmableTokenizer
+from tfprune.embeddings.tokenizers import trimmable, used_by
 from tfprune.gates import HardConcrete, attach
 from tfprune.translation import Vocabulary, student
 
@@ -94,7 +95,7 @@ def test_texts_may_be_of_several_lengths():
     used = np.zeros(tokenizer.vocabulary_size(), bool)
     for text in longer:
         used[np.array(tokenizer(text), "int64")] = True
-    np.testing.assert_array_equal(used_by(tokenizer, longer), used)
+    np.testing.assert_array_equal(used_by(trimmable(tokenizer), longer), used)
     assert 3 < used.sum() < len(used)
 
 
@@ -107,6 +108,40 @@ def test_logits_of_a_dense_layer_are_trimmed_too(vocabulary):
 
     assert small.output_shape[-1] == len(fewer) == small.get_layer("words").input_dim
     assert small.get_layer("logits").bias.shape == (len(fewer),)
+
+
+class Words:
+    """A tokenizer of a user: whole words, of which the first stands for unknown ones."""
+
+    def __init__(self, words):
+        self.words = list(words)
+
+    @property
+    def size(self):
+        return len(self.words)
+
+    def encode_all(self, texts):
+        numbers = {word: number for number, word in enumerate(self.words)}
+        return [[numbers.get(word, 0) for word in text.split()] for text in texts]
+
+    def always_kept(self):
+        return np.arange(self.size) == 0
+
+    def with_tokens(self, kept):
+        return Words(w for w, stays in zip(self.words, kept, strict=True) if stays)
+
+
+def test_any_tokenizer_with_the_four_members_is_trimmed():
+    words = Words(["?", *sorted({w for text in TEXT for w in text.split()})])
+    assert isinstance(words, TrimmableTokenizer)
+    ids = keras.Input((None,), dtype="int32")
+    model = randomize(keras.Model(ids, layers.Embedding(words.size, 8, name="words")(ids)))
+
+    small, fewer = tfprune.trim_vocabulary(model, words, FEW)
+
+    assert fewer.words == ["?", "birds", "blue", "cat", "dog", "one", "red", "sees", "the", "two"]
+    before, after = (padded(w.encode_all(FEW)) for w in (words, fewer))
+    assert_same(outputs(model, before), outputs(small, after))
 
 
 def test_what_does_not_fit_is_said(vocabulary):

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 
-from tfprune.batches import put_different_shapes_first, token_lists
+from tfprune.batches import put_different_shapes_first
 from tfprune.datasets.labelled import Example
+from tfprune.embeddings.tokenizers import token_lists
 
 
 class Bucketed(keras.utils.PyDataset):

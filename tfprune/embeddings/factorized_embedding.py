@@ -1,4 +1,4 @@
-"""An embedding as the product of two matrices, whose inner size can be pruned."""
+"""An embedding that is the product of two matrices, and its ranks, which can be pruned."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tfprune.structures.structure import Slices, Structure
 
 @keras.saving.register_keras_serializable("tfprune")
 class FactorizedEmbedding(keras.Layer):
-    """`E = Ê P`: each row of a small embedding is projected to the model's width.
+    """`E = Ê P`: the rows of a narrow embedding are projected to the width of the model.
 
-    It takes the place of an `Embedding` or a tied `ReversibleEmbedding`. A model that has one needs
+    It replaces an `Embedding` or a tied `ReversibleEmbedding`. A model with this layer needs
     `import tfprune` to load.
 
     Args:
-        input_dim: Rows: the vocabulary.
-        output_dim: Width of what it returns.
+        input_dim: Size of the vocabulary, the number of rows.
+        output_dim: Width of the output.
         rank: Columns of Ê and rows of P.
         mask_zero: As in `keras.layers.Embedding`.
         reverse_dtype: As in `keras.layers.ReversibleEmbedding`.
@@ -31,6 +31,9 @@ class FactorizedEmbedding(keras.Layer):
     Attributes:
         embeddings: Ê, `(input_dim, rank)`.
         kernel: P, `(rank, output_dim)`.
+
+    Raises:
+        ValueError: If a size is not a positive integer.
 
     Source: Lan et al., "ALBERT", 2020, section 3.1; Li et al., 2022, section 3.
 
@@ -64,7 +67,7 @@ class FactorizedEmbedding(keras.Layer):
         self.logit_soft_cap = logit_soft_cap
 
     def build(self, input_shape=None):
-        """Makes both matrices."""
+        """Creates both matrices."""
         self.embeddings = self.add_weight(
             name="embeddings", shape=(self.input_dim, self.rank), initializer="uniform"
         )
@@ -73,7 +76,15 @@ class FactorizedEmbedding(keras.Layer):
         )
 
     def call(self, inputs: Any, reverse: bool = False) -> Any:
-        """Ids `(…,)` to vectors `(…, output_dim)`; in reverse, vectors to logits over the rows."""
+        """Looks up vectors, or computes logits.
+
+        Args:
+            inputs: Ids `(…,)`; with `reverse`, vectors `(…, output_dim)`.
+            reverse: Whether to compute logits.
+
+        Returns:
+            Vectors `(…, output_dim)`; with `reverse`, logits `(…, input_dim)`.
+        """
         if not reverse:
             if not keras.backend.is_int_dtype(inputs.dtype):
                 inputs = ops.cast(inputs, "int32")
@@ -86,18 +97,18 @@ class FactorizedEmbedding(keras.Layer):
         return logits if cap is None else ops.tanh(logits / cap) * cap
 
     def project(self, rows: Any) -> Any:
-        """Rows of Ê `(…, rank)` to vectors `(…, output_dim)`."""
+        """Projects rows of Ê `(…, rank)` to vectors `(…, output_dim)`."""
         kernel = ops.cast(ops.convert_to_tensor(self.kernel), self.compute_dtype)
         return ops.matmul(ops.cast(rows, self.compute_dtype), kernel)
 
     def compute_mask(self, inputs, mask=None):
-        """Where ids are not 0, with `mask_zero`; logits have the mask of what they come from."""
+        """With `mask_zero`, whether ids differ from 0; `None` for logits."""
         if not self.mask_zero or not keras.backend.is_int_dtype(inputs.dtype):
             return None
         return ops.not_equal(inputs, 0)
 
     def compute_output_spec(self, inputs, reverse=False):
-        """One axis more, or the last one as long as there are rows."""
+        """The shape and data type of the output of `call`."""
         shape = (
             (*inputs.shape[:-1], self.input_dim) if reverse else (*inputs.shape, self.output_dim)
         )
@@ -118,7 +129,7 @@ class FactorizedEmbedding(keras.Layer):
 
 
 def is_embedding(layer: Any) -> bool:
-    """Whether a layer looks up rows of a table that it has as `embeddings`."""
+    """Whether a layer looks up rows of its `embeddings`."""
     return isinstance(layer, (keras.layers.Embedding, FactorizedEmbedding))
 
 
@@ -127,7 +138,7 @@ class EmbeddingRanks(Structure):
 
     kind = "ranks"
     least = 1
-    read_as_input = False  # A layer of ids holds both matrices.
+    read_as_input = False  # One layer holds both matrices, and its input are ids.
 
     def __init__(self, name: str, layer: FactorizedEmbedding):
         slices = (
@@ -137,7 +148,7 @@ class EmbeddingRanks(Structure):
         super().__init__(name, layer.rank, slices)
 
     def emitted(self, consumer, read):
-        """Nothing: a lookup has no bias."""
+        """Zero: a lookup has no bias."""
         return np.zeros(consumer.variable.shape[:1], "float32")
 
     def resized_config(self, layer, groups):
@@ -145,11 +156,11 @@ class EmbeddingRanks(Structure):
         return {"rank": groups}
 
     def remainders(self):
-        """Never asked for: one rank stays."""
+        """Not needed: one rank always stays."""
         return []
 
 
 @register_layer_kind(FactorizedEmbedding)
 def describe_factorized_embedding(layer, name):
-    """Ranks of `tfprune.FactorizedEmbedding`."""
+    """The ranks of a `tfprune.FactorizedEmbedding`."""
     return EmbeddingRanks(name, layer)

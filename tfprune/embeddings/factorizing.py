@@ -1,4 +1,4 @@
-"""Turns trained embeddings into products of two smaller matrices."""
+"""Replaces trained embeddings by products of two smaller matrices."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from tfprune.structures import find_structures
 def factorize_embeddings(
     model: keras.Model, rank: int | Mapping[str, int], verbose: int = 1
 ) -> keras.Model:
-    """Replaces embeddings by `Ê P`, the nearest product of that rank.
+    """Replaces embeddings by `Ê P`, their best approximation of a rank in the Frobenius norm.
 
-    The ranks are then groups like others: `find_structures` shows them as `"ranks"`, callbacks
-    prune them, `rebuild` cuts them out.
+    The ranks can then be pruned further: `find_structures` shows them as groups of the kind
+    `"ranks"`, callbacks prune them, `rebuild` removes them.
 
     Args:
-        model: A built model with an `Embedding` or a tied `ReversibleEmbedding`, its own or inside
-            a KerasHub layer.
-        rank: The inner size of all of them, or name of an embedding to its inner size; others are
-            then left as they are. Embeddings no wider or longer than the rank stay whole.
-        verbose: 1 prints the error of each: `‖E − Ê P‖ / ‖E‖`.
+        model: A built model with an `Embedding` or a tied `ReversibleEmbedding`, also inside a
+            KerasHub layer.
+        rank: The rank of all embeddings, or a dictionary from names of embeddings to ranks, in
+            which case other embeddings are not changed. Embeddings whose smaller side is no larger
+            than the rank are not changed either.
+        verbose: 1 prints the relative error of each embedding, `‖E − Ê P‖ / ‖E‖`.
 
     Returns:
-        A new model; the one given is left as it was.
+        A new model; the given one is not changed.
 
     Raises:
-        ValueError: If `rank` is no positive integer, or no embedding is left to factorise.
+        ValueError: If `rank` is not a positive integer, names an embedding that the model does not
+            have, or leaves no embedding to factorise.
 
     Source: Eckart & Young, "The Approximation of One Matrix by Another of Lower Rank", 1936; Li et
     al., 2022, section 3.
@@ -70,21 +72,37 @@ def factorize_embeddings(
 
 
 def embeddings_of(model: keras.Model) -> dict[str, keras.Layer]:
-    """Path to embedding, for those that can be factorised: untied ones in reverse cannot."""
+    """Path to embedding, for those that can be factorised."""
     return {
         layer.path: layer
         for layer in model._flatten_layers(include_self=False)
-        if type(layer).__name__ in ("Embedding", "ReversibleEmbedding")
-        and isinstance(layer, keras.layers.Embedding)
-        and getattr(layer, "tie_weights", True)
+        if _can_be_factorized(layer)
     }
 
 
+def _can_be_factorized(layer) -> bool:
+    """Whether a `FactorizedEmbedding` computes the same, given the same table.
+
+    Subclasses that override `call` do something else with the table, and where the reverse
+    direction is not tied there is a second one.
+    """
+    known = [
+        getattr(keras.layers, name).call
+        for name in ("Embedding", "ReversibleEmbedding")
+        if hasattr(keras.layers, name)
+    ]
+    return (
+        isinstance(layer, keras.layers.Embedding)
+        and type(layer).call in known
+        and getattr(layer, "tie_weights", True)
+    )
+
+
 def _factorized(layer, rank):
-    """The new layer's class and configuration with its weights, and the error."""
+    """Class, configuration and weights of the new layer, and the relative error."""
     table = ops.convert_to_numpy(ops.cast(layer.embeddings, "float32")).astype("float64")
     left, values, right = np.linalg.svd(table, full_matrices=False)
-    # Half of each singular value on either side, so that neither matrix learns much faster.
+    # The root of each singular value on both sides: neither matrix learns much faster.
     root = np.sqrt(values[:rank])
     error = float(np.sqrt(np.sum(values[rank:] ** 2) / max(np.sum(values**2), 1e-30)))
     config = {

@@ -1,4 +1,4 @@
-"""Keeps the rows of an embedding that a corpus uses."""
+"""Trims the vocabulary of a model to the tokens that a corpus uses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from tfprune.embeddings.factorized_embedding import is_embedding
-from tfprune.embeddings.tokenizers import always_kept, size_of, used_by, with_tokens
+from tfprune.embeddings.tokenizers import trimmable, used_by
 from tfprune.rebuild.rebuilding import rebuilt_by
 from tfprune.structures import Structure, Structures, find_structures
 from tfprune.structures.structure import Slices
@@ -17,22 +17,22 @@ from tfprune.structures.structure import Slices
 def trim_vocabulary(
     model: keras.Model, tokenizer: Any, corpus: Iterable[str]
 ) -> tuple[keras.Model, Any]:
-    """Leaves out the tokens that a corpus does not use, in a model and its tokenizer alike.
+    """Removes the tokens that a corpus does not use, from a model and from its tokenizer.
 
-    The corpus is split into the same tokens as before, under new ids, and the model computes the
-    same for it. Special tokens and single characters stay, so that any other text can be written
+    The corpus is split into the same tokens as before, with new ids, and the model computes the
+    same for it. Special tokens and single characters stay, so that any other text can be encoded
     too, if in more tokens.
 
     Args:
-        model: A built model, with an `Embedding` or a `ReversibleEmbedding` as long as the
-            vocabulary, its own or inside a KerasHub layer. Dense layers that give the model's
+        model: A built model with an `Embedding` or a `ReversibleEmbedding` that has one row for
+            each token, also inside a KerasHub layer. Dense layers whose outputs are the model's
             logits over the vocabulary are trimmed too.
-        tokenizer: A `tfprune.translation.Vocabulary`, or a WordPiece tokenizer of KerasHub such as
-            `BertTokenizer`.
+        tokenizer: A WordPiece tokenizer of KerasHub such as `BertTokenizer`, or a
+            `tfprune.embeddings.TrimmableTokenizer`, as `tfprune.translation.Vocabulary` is.
         corpus: Texts.
 
     Returns:
-        A new model and a new tokenizer; those given are left as they were.
+        A new model and a new tokenizer; the given ones are not changed.
 
     Raises:
         ValueError: If the tokenizer is of another kind, the model has no such embedding, or the
@@ -52,21 +52,21 @@ def trim_vocabulary(
     >>> fewer.decode(fewer.encode("one two"))
     'one two'
     """
-    number = size_of(tokenizer)
-    rows = _rows_of(model, number)
-    used = used_by(tokenizer, corpus)
+    vocabulary = trimmable(tokenizer)
+    rows = _rows_of(model, vocabulary.size)
+    used = used_by(vocabulary, corpus)
     if not used.any():
         raise ValueError("`corpus` must hold text. Received: none")
-    kept = used | always_kept(tokenizer)
-    # The other structures are there too, so that gates over them are not lost.
+    kept = used | vocabulary.always_kept()
+    # The other structures are passed too, so that gates on them are kept.
     structures = Structures([*find_structures(model), *rows])
     keep = {s.name: kept for s in rows}
     small = rebuilt_by(model, structures, keep, others_stay=True)
-    return small, with_tokens(tokenizer, kept)
+    return small, vocabulary.with_tokens(kept)
 
 
 class VocabularyRows(Structure):
-    """The rows of an embedding, or the columns of a layer that gives logits over the vocabulary."""
+    """The rows of an embedding, or the columns of a layer whose outputs are logits over tokens."""
 
     kind = "vocabulary"
 
@@ -75,7 +75,7 @@ class VocabularyRows(Structure):
         return {"input_dim" if is_embedding(layer) else "units": groups}
 
     def remainders(self):
-        """Never asked for: special tokens stay."""
+        """Not needed: special tokens always stay."""
         return []
 
 

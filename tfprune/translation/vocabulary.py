@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tfprune.files import whole
 
 
@@ -95,6 +97,36 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return self._processor.get_piece_size()
+
+    @property
+    def size(self) -> int:
+        """The number of units."""
+        return len(self)
+
+    def always_kept(self) -> np.ndarray:
+        """Which units any text needs: special ones, bytes and single characters, `(size,)`."""
+        # Ordinary pieces have the type 1; others are special pieces and bytes.
+        return np.array([p.type != 1 or len(p.piece) == 1 for p in self._proto().pieces])
+
+    def with_tokens(self, kept: np.ndarray) -> Vocabulary:
+        """A vocabulary with some of the units, in the same order.
+
+        Args:
+            kept: Boolean array `(size,)`.
+        """
+        proto = self._proto()
+        pieces = [piece for piece, stays in zip(proto.pieces, kept, strict=True) if stays]
+        del proto.pieces[:]
+        proto.pieces.extend(pieces)
+        proto.trainer_spec.vocab_size = len(pieces)
+        return Vocabulary(proto.SerializeToString())
+
+    def _proto(self):
+        from sentencepiece import sentencepiece_model_pb2
+
+        proto = sentencepiece_model_pb2.ModelProto()
+        proto.ParseFromString(self.model_bytes)
+        return proto
 
     def encode(self, text: str) -> list[int]:
         """Ids of a sentence, without start and end."""
