@@ -7,7 +7,8 @@ import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune import criteria
 from tfprune.gates import BlockScores, MovementScores, attach
-from tfprune.gates.overlay import lay, lift
+from tfprune.gates.overlay import apply_factor, remove
+from tfprune.structures import Slices, Structure, register_layer_kind
 
 X, Y = noise(6, 3, 8), noise(6, 3, 3, seed=2)
 
@@ -16,6 +17,43 @@ def grouped_query():
     inputs = keras.Input((None, 8))
     x = keras.layers.GroupQueryAttention(4, 4, 2, name="attention")(inputs, inputs)
     x = keras.layers.Dense(6, "gelu")(x)
+    return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+
+class Mixture(keras.layers.Layer):
+    """A mixture of experts, whose weights are not called kernels."""
+
+    def __init__(self, experts, hidden=5, **kwargs):
+        super().__init__(**kwargs)
+        self.experts, self.hidden = experts, hidden
+
+    def build(self, shape):
+        sizes = (self.experts, shape[-1], self.hidden)
+        self.kernel_in = self.add_weight(shape=sizes, name="kernel_in")
+        self.kernel_out = self.add_weight(shape=(sizes[0], sizes[2], sizes[1]), name="kernel_out")
+
+    def call(self, inputs):
+        hidden = ops.relu(ops.einsum("btw,ewh->bteh", inputs, self.kernel_in))
+        return ops.einsum("bteh,ehw->btw", hidden, self.kernel_out)
+
+    def get_config(self):
+        return {**super().get_config(), "experts": self.experts, "hidden": self.hidden}
+
+
+class Experts(Structure):
+    kind = "experts"
+
+
+@register_layer_kind(Mixture)
+def describe_mixture(layer, name):
+    producer = Slices(layer, "kernel_in", 0, "producer")
+    return Experts(name, layer.experts, (producer, Slices(layer, "kernel_out", 0, "consumer")))
+
+
+def mixture():
+    inputs = keras.Input((3, 8))
+    x = Mixture(4, name="mixture")(inputs)
+    x = keras.layers.Dense(6, "relu", name="ffn_in")(x)
     return keras.Model(inputs, keras.layers.Dense(3)(x))
 
 
@@ -49,11 +87,37 @@ def test_gradient_importance_is_leaving_one_out_to_first_order(make, per):
                 def factor(training, gate=gate, structure=structure, consumer=consumer):
                     return structure.spread(gate, consumer)
 
-                lay(consumer.layer, factor)
+                apply_factor(consumer.layer, consumer.attribute, factor)
                 change = change + sign * losses(model) / (2 * step)
-                lift(consumer.layer, factor)
+                remove(consumer.layer, factor)
             expected = np.abs(change).mean() if per == "example" else np.abs(change.mean())
             assert scores[structure.name][group] == pytest.approx(expected, rel=2e-2, abs=2e-4)
+
+
+@pytest.mark.parametrize("per", ["example", "batch"])
+def test_importance_of_experts_is_leaving_one_out_of_a_batch_to_first_order(per):
+    model = compiled(mixture)
+    before = outputs(model, X)
+    scores = criteria.gradient_importance(model, (X, Y), per=per, batch_size=3)
+    assert_same(before, outputs(model, X), 0)
+    structure = tfprune.find_structures(model)["mixture"]
+    weight, step = np.array(structure.slices[1].variable), 1e-2
+    for expert in range(4):
+        change = 0.0
+        for sign in (1, -1):
+            scaled = weight.copy()
+            scaled[expert] *= 1 + sign * step
+            structure.slices[1].variable.assign(scaled)
+            change = change + sign * losses(model) / (2 * step)
+        structure.slices[1].variable.assign(weight)
+        expected = np.mean([abs(change[:3].mean()), abs(change[3:].mean())])
+        assert scores["mixture"][expert] == pytest.approx(expected, rel=2e-2, abs=2e-4)
+    # Groups of the same model that are read as inputs keep the mean over examples.
+    if per == "example":
+        alone = criteria.gradient_importance(
+            model, (X, Y), tfprune.find_structures(model).select(["ffn"]), batch_size=3
+        )
+        np.testing.assert_allclose(scores["ffn_in"], alone["ffn_in"], rtol=1e-4)
 
 
 def test_importance_in_batches_is_the_mean_over_all_examples():

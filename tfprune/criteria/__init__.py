@@ -5,13 +5,7 @@ returns one number for each group, higher for groups that matter more.
 """
 
 from tfprune.criteria.confidence import AttentionConfidence, attention_confidence
-from tfprune.criteria.criterion import (
-    Criterion,
-    deserialize,
-    get,
-    register_criterion,
-    serialize,
-)
+from tfprune.criteria.criterion import Criterion, get, register_criterion
 from tfprune.criteria.importance import GradientImportance, gradient_importance
 from tfprune.criteria.magnitude import Magnitude, magnitude
 from tfprune.criteria.movement import Movement, movement
@@ -25,12 +19,10 @@ __all__ = [
     "Movement",
     "Random",
     "attention_confidence",
-    "deserialize",
     "get",
     "gradient_importance",
     "magnitude",
     "movement",
     "random",
     "register_criterion",
-    "serialize",
 ]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
+from tfprune.configurable import Configurable
 from tfprune.structures import Structure, Structures
 
 Scores = Callable[[Structure], np.ndarray] | Mapping[str, np.ndarray]
@@ -16,7 +17,7 @@ Scores = Callable[[Structure], np.ndarray] | Mapping[str, np.ndarray]
 _CRITERIA: dict[str, type[Criterion]] = {}
 
 
-class Criterion:
+class Criterion(Configurable):
     """Scores the groups of structures, and says what it needs for that.
 
     A criterion is one file: a subclass that implements `scores` and is registered under its name.
@@ -52,8 +53,7 @@ class Criterion:
     kinds: ClassVar[tuple[str, ...] | None] = None
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
-        return f"{type(self).__name__}({options})"
+        return f"<Criterion {self.name}>"
 
     def scores(
         self,
@@ -99,10 +99,6 @@ class Criterion:
                 f"Received: {', '.join(others)}"
             )
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make the same criterion again."""
-        return {}
-
 
 class ScoreFunction(Criterion):
     """A plain function of a structure as a criterion.
@@ -118,13 +114,11 @@ class ScoreFunction(Criterion):
         """The function itself."""
         return self.function
 
-    def get_config(self):
-        """The function, which only the program that defines it knows."""
-        return {"function": self.function}
-
 
 def register_criterion(criterion: type[Criterion]) -> type[Criterion]:
-    """Lets callbacks find a criterion by its `name`; a class decorator.
+    """Lets callbacks find a criterion by its `name`, and Keras in saved configurations.
+
+    A class decorator.
 
     Args:
         criterion: A subclass of `Criterion` with a `name`, whose arguments all have defaults.
@@ -143,7 +137,7 @@ def register_criterion(criterion: type[Criterion]) -> type[Criterion]:
             f"Received: {criterion!r}"
         )
     _CRITERIA[criterion.name] = criterion
-    return criterion
+    return keras.saving.register_keras_serializable("tfprune.criteria", criterion.name)(criterion)
 
 
 def get(identifier: str | Criterion | Callable, data: Any = None) -> Criterion:
@@ -163,71 +157,20 @@ def get(identifier: str | Criterion | Callable, data: Any = None) -> Criterion:
 
     >>> from tfprune import criteria
     >>> criteria.get("magnitude")
-    Magnitude()
-    >>> criteria.get("gradient_importance").needs_labels
-    Traceback (most recent call last):
-    ...
-    ValueError: `data` must be given for criterion='gradient_importance': what the loss is \
-computed on, as a dataset or (x, y). Received: data=None
+    <Criterion magnitude>
+    >>> criteria.get(lambda structure: structure.norms()).needs_data is None
+    True
     """
-    criterion = deserialize(identifier)
+    criterion = _found(identifier)
     criterion.check_data(data)
     return criterion
 
 
-def serialize(criterion: Criterion) -> str | dict[str, Any]:
-    """Writes a criterion down, for the configuration of a callback.
-
-    Args:
-        criterion: A registered criterion.
-
-    Returns:
-        Its name, or a dictionary of its `name` and `config` where it has options.
-
-    Raises:
-        ValueError: If it is a plain function, or not registered.
-
-    Example:
-
-    >>> from tfprune import criteria
-    >>> criteria.serialize(criteria.get("magnitude"))
-    'magnitude'
-    """
-    if _CRITERIA.get(criterion.name) is not type(criterion):
-        raise ValueError(
-            "`criterion` must be registered to be serialized: make it a subclass of "
-            "`tfprune.criteria.Criterion` under `@register_criterion`. Received: "
-            f"criterion={criterion!r}"
-        )
-    config = criterion.get_config()
-    if config == type(criterion)().get_config():
-        return criterion.name
-    return {"name": criterion.name, "config": config}
-
-
-def deserialize(identifier: str | Mapping | Criterion | Callable) -> Criterion:
-    """Finds a criterion without a look at its data: the inverse of `serialize`.
-
-    Args:
-        identifier: What `get` takes, or what `serialize` has returned.
-
-    Returns:
-        The criterion.
-
-    Raises:
-        ValueError: If the criterion is unknown.
-
-    Example:
-
-    >>> from tfprune import criteria
-    >>> criteria.deserialize({"name": "gradient_importance", "config": {"per": "batch"}})
-    GradientImportance(per='batch')
-    """
+def _found(identifier):
     if isinstance(identifier, Criterion):
         return identifier
-    named = identifier if isinstance(identifier, Mapping) else {"name": identifier}
-    if named.get("name") in _CRITERIA:
-        return _CRITERIA[named["name"]](**named.get("config", {}))
+    if isinstance(identifier, str) and identifier in _CRITERIA:
+        return _CRITERIA[identifier]()
     if callable(identifier):
         return ScoreFunction(identifier)
     raise ValueError(

@@ -113,10 +113,6 @@ class GradientImportance(Criterion):
         """The importance for the loss of `model`, which may be a distiller around `subject`."""
         return gradient_importance(model, data, structures, self.per, steps=batches)
 
-    def get_config(self):
-        """What the mean is taken over."""
-        return {"per": self.per}
-
 
 def _checked_per(per):
     if per not in ("example", "batch"):

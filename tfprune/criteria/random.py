@@ -48,7 +48,3 @@ class Random(Criterion):
     def scores(self, model, subject, structures, data=None, batches=None):
         """Scores drawn by the seed and the structures' names."""
         return random(self.seed)
-
-    def get_config(self):
-        """The seed."""
-        return {"seed": self.seed}
