@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
-from inspect import signature
-from typing import Any
 
 import keras
 from keras import ops
 
+from tfprune.keras_private.softmax import has_softmax, is_attention, softmax_hooked
 from tfprune.structures import find_structures
 
 
@@ -37,9 +34,9 @@ class AttentionProbe(keras.Model):
         self.layers_by_name, self.skipped, self.is_context = {}, {}, {}
         for layer in model._flatten_layers(include_self=False):
             name = names.get(id(layer), layer.path)
-            if hasattr(layer, "_masked_softmax"):
+            if has_softmax(layer):
                 self.layers_by_name[name] = layer
-            elif hasattr(layer, "_compute_attention"):
+            elif is_attention(layer):
                 self.skipped[name] = f"{type(layer).__name__} has no softmax that can be read"
         self.built = True
 
@@ -55,7 +52,7 @@ class AttentionProbe(keras.Model):
         with ExitStack() as stack:
             for name, layer in self.layers_by_name.items():
                 record = partial(self._record, calls, name)
-                stack.enter_context(_softmax_hooked(layer, record))
+                stack.enter_context(softmax_hooked(layer, record))
             self.model(inputs, training=False)
         for name in set(self.layers_by_name) - set(calls):
             self.skipped[name] = "it was not called, or a fused kernel computed its softmax"
@@ -85,75 +82,3 @@ def _summary(probabilities, mask, is_context):
     if not is_context:
         counts = counts & ops.any(mask & (query == key), axis=-1)
     return largest, counts, ops.any(mask & (query < key), axis=(1, 2))
-
-
-@contextmanager
-def _softmax_hooked(layer: keras.Layer, record: Callable[[bool, Any, Any], None]):
-    """Passes the results of a layer's softmax to a function, and switches fused kernels off.
-
-    Args:
-        layer: An attention layer of Keras or KerasHub with a `_masked_softmax`.
-        record: Called as `record(is_context, probabilities, mask)`.
-    """
-    own_call, own_softmax = layer.call, layer._masked_softmax
-    is_context = False
-
-    def call(*args, **kwargs):
-        nonlocal is_context
-        query = args[0] if args else kwargs.get("query")
-        value = args[1] if len(args) > 1 else kwargs.get("value", query)
-        is_context = value is not query
-        return own_call(*args, **kwargs)
-
-    def softmax(scores, attention_mask=None, **kwargs):
-        probabilities = own_softmax(scores, attention_mask=attention_mask, **kwargs)
-        record(is_context, probabilities, attention_mask)
-        return probabilities
-
-    # Cast one by one, query and value would no longer be the same tensor; projections cast anyway.
-    values = {"call": call, "_masked_softmax": softmax, "autocast": False}
-    values |= _scores_returned(layer)
-    if hasattr(layer, "_flash_attention"):
-        values["_flash_attention"] = False
-    # KerasHub's layers ask a function of their module whether there is a fused kernel.
-    module = sys.modules[type(layer).__module__]
-    fused = [name for name in ("fused_attention_op_available",) if hasattr(module, name)]
-    with _replaced(layer, values), _replaced(module, dict.fromkeys(fused, lambda: False)):
-        yield
-
-
-def _scores_returned(layer):
-    """What makes a layer return its scores: otherwise Keras's own layers skip their softmax."""
-    own_compute = getattr(layer, "_compute_attention", None)
-    if own_compute is None:
-        return {}
-    if "_return_attention_scores" in vars(layer):  # `GroupQueryAttention`: read in the method.
-
-        def compute(*args, **kwargs):
-            vars(layer)["_return_attention_scores"] = True
-            return own_compute(*args, **kwargs)
-
-        return {"_compute_attention": compute, "_return_attention_scores": True}
-    parameters = signature(own_compute)
-    if "return_attention_scores" not in parameters.parameters:
-        return {}
-
-    def compute_with_scores(*args, **kwargs):
-        given = parameters.bind(*args, **kwargs)
-        given.arguments["return_attention_scores"] = True
-        return own_compute(*given.args, **given.kwargs)
-
-    return {"_compute_attention": compute_with_scores}
-
-
-@contextmanager
-def _replaced(owner, values):
-    """Replaces attributes of an object while the context lasts, without Keras tracking them."""
-    before = {name: vars(owner)[name] for name in values if name in vars(owner)}
-    vars(owner).update(values)
-    try:
-        yield
-    finally:
-        for name in values:
-            del vars(owner)[name]
-        vars(owner).update(before)

@@ -11,6 +11,7 @@ from keras import ops
 
 from tfprune.criteria.criterion import Criterion, register_criterion
 from tfprune.gates.overlay import apply_factor, hook_input, remove
+from tfprune.keras_private.compiling import compile_arguments
 from tfprune.structures import Structure, Structures, find_structures
 
 
@@ -195,7 +196,7 @@ class _Probe(keras.Model):
         """Compiles with the arguments of the model's `compile`, except for the optimizer."""
         own = {"optimizer": _Recorder(), "run_eagerly": self.model.run_eagerly}
         if not self.has_own_loss:
-            given = self.model._compile_config.config
+            given = compile_arguments(self.model)
             own |= {name: given.get(name) for name in ("loss", "loss_weights")}
             if hasattr(self.model, "output_names"):
                 self.output_names = self.model.output_names
