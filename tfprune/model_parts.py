@@ -7,9 +7,11 @@ so a model saved meanwhile loads without it.
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import keras
+
+from tfprune.keras_private import first_layer, inner_layers, unlocked, untrack
 
 _MARK = "_tfprune_part"
 
@@ -24,7 +26,7 @@ def add_part(model: keras.Model, name: str, part: keras.Layer) -> None:
     """Makes a layer an attribute of a model that is built already."""
     vars(part)[_MARK] = True
     holder = _holder(model)
-    with _open(holder):
+    with unlocked(holder):
         setattr(holder, name, part)
     if holder is not model:
         vars(model)[name] = part
@@ -34,21 +36,20 @@ def remove_part(model: keras.Model, name: str) -> None:
     """Undoes `add_part`."""
     part = getattr(model, name)
     holder = _holder(model)
-    with _open(holder):
+    with unlocked(holder):
         delattr(holder, name)
-        holder._tracker.untrack(part)
+        untrack(holder, part)
     vars(model).pop(name, None)
 
 
 def _holder(model):
     """What tracks a part. A Sequential model has no variables but those of its layers."""
-    return model._layers[0] if isinstance(model, keras.Sequential) else model
+    return first_layer(model) if isinstance(model, keras.Sequential) else model
 
 
 def own_children(layer: keras.Layer) -> list[keras.Layer]:
     """The layers one level inside a layer, without the parts that were added."""
-    inside = layer._flatten_layers(include_self=False, recursive=False)
-    return [x for x in inside if _MARK not in vars(x)]
+    return [x for x in inner_layers(layer, recursive=False) if _MARK not in vars(x)]
 
 
 def forget_compiled(model: keras.Model) -> None:
@@ -59,12 +60,3 @@ def forget_compiled(model: keras.Model) -> None:
     for name in ("train_function", "test_function", "predict_function"):
         if getattr(model, name, None) is not None:
             setattr(model, name, None)
-
-
-@contextmanager
-def _open(model):
-    model._tracker.unlock()
-    try:
-        yield
-    finally:
-        model._tracker.lock()

@@ -127,7 +127,6 @@ class EmbeddingRanks(Structure):
 
     kind = "ranks"
     least = 1
-    read_as_input = False  # A layer of ids holds both matrices.
 
     def __init__(self, name: str, layer: FactorizedEmbedding):
         slices = (
