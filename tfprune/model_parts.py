@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import keras
 
-from tfprune.keras_private.fits import forget_compiled, parts_open, variables_scope
+from tfprune.keras_private import first_layer, inner_layers, unlocked, untrack
 
 _MARK = "_tfprune_part"
 
@@ -18,7 +18,7 @@ def add_part(model: keras.Model, name: str, part: keras.Layer) -> None:
     """Makes a layer an attribute of a model that is built already."""
     vars(part)[_MARK] = True
     holder = _holder(model)
-    with parts_open(holder):
+    with unlocked(holder):
         setattr(holder, name, part)
     if holder is not model:
         vars(model)[name] = part
@@ -28,16 +28,20 @@ def remove_part(model: keras.Model, name: str) -> None:
     """Undoes `add_part`."""
     part = getattr(model, name)
     holder = _holder(model)
-    with parts_open(holder):
+    with unlocked(holder):
         delattr(holder, name)
-        holder._tracker.untrack(part)
+        untrack(holder, part)
     vars(model).pop(name, None)
 
 
 def parts_of(model: keras.Model) -> list[tuple[str, keras.Layer]]:
     """The names and the layers that `add_part` has given a model, in that order."""
-    holder = _holder(model)
-    return [(n, x) for n, x in vars(holder).items() if _is_part(x)]
+    return [(name, value) for name, value in vars(_holder(model)).items() if _is_part(value)]
+
+
+def own_children(layer: keras.Layer) -> list[keras.Layer]:
+    """The layers one level inside a layer, without the parts that were added."""
+    return [x for x in inner_layers(layer, recursive=False) if not _is_part(x)]
 
 
 def _is_part(value) -> bool:
@@ -46,22 +50,4 @@ def _is_part(value) -> bool:
 
 def _holder(model):
     """What tracks a part. A Sequential model has no variables but those of its layers."""
-    if isinstance(model, keras.Sequential) and model._layers:
-        return model._layers[0]
-    return model
-
-
-def own_children(layer: keras.Layer) -> list[keras.Layer]:
-    """The layers one level inside a layer, without the parts that were added."""
-    inside = layer._flatten_layers(include_self=False, recursive=False)
-    return [x for x in inside if not _is_part(x)]
-
-
-__all__ = [
-    "add_part",
-    "forget_compiled",
-    "own_children",
-    "parts_of",
-    "remove_part",
-    "variables_scope",
-]
+    return first_layer(model) if isinstance(model, keras.Sequential) and model.built else model
