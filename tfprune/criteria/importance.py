@@ -16,7 +16,7 @@ from tfprune.structures import Structure, Structures, find_structures
 
 
 class Scores(dict):
-    """Structure name to an array `(groups,)`; a criterion, since it can be called."""
+    """Structure name to an array `(groups,)`; also a `callable(structure)`."""
 
     def __call__(self, structure: Structure) -> np.ndarray:
         """The scores of one structure."""
@@ -122,9 +122,9 @@ def _checked_per(per):
 
 
 def _is_input(structure):
-    """Whether the groups are what their consumers are called on.
+    """Whether the groups are in the input of their consumers.
 
-    A layer that both makes and reads the groups, such as a mixture of experts, has them inside.
+    In a layer that both produces and consumes them, such as a mixture of experts, they are not.
     """
     inside = {id(share.layer) for share in structure.producers}
     return structure.read_as_input and not any(id(s.layer) in inside for s in structure.consumers)
