@@ -34,6 +34,7 @@ class FitOwner:
     All pruning callbacks of one fit share an owner. It acts first and last in the list of
     callbacks: first, so that `BackupAndRestore`, wherever it is, finds the variables it restores;
     last, so that `EarlyStopping` and the like restore weights while everything is still attached.
+    `BackupAndRestore` is moved behind all others, so that it saves what they have done.
 
     Where a fit ends by an exception, Keras calls no callback. The owner therefore guards the
     model's methods: the first one that is called once `fit` has left the stack removes what is
@@ -59,6 +60,7 @@ class FitOwner:
         self._optimizer: AddedVariables | None = None
         self._frame = None
         self._suspended = False
+        self._is_finished = False
         self._backups: set[str] = set()
 
     # -- who takes part --------------------------------------------------------------------------
@@ -113,6 +115,7 @@ class FitOwner:
             self._frame = fit_frame(self.model)
             if self._listed is not None:
                 self._backups = backup_paths(self._listed.callbacks)
+                self._put_backups_last()
             vars(self.subject)[_ATTRIBUTE] = self
             self._undo.callback(vars(self.subject).pop, _ATTRIBUTE, None)
             self._undo.callback(forget_compiled, self.subject)
@@ -125,6 +128,14 @@ class FitOwner:
         except BaseException:
             self.end()
             raise
+
+    def _put_backups_last(self):
+        """Lets `BackupAndRestore` save what all others have done at the end of an epoch."""
+        listed = self._listed.callbacks
+        backups = [c for c in listed if isinstance(c, keras.callbacks.BackupAndRestore)]
+        others = [c for c in listed if c not in backups]
+        # The list itself is changed while Keras goes through it; it is at the first entry.
+        listed[:] = [*others[:-1], *backups, others[-1]]
 
     def _attach(self):
         remove_gates_left_by_a_fit(self.subject)
@@ -184,6 +195,7 @@ class FitOwner:
         try:
             for callback in self.callbacks:
                 callback.conclude()
+            self._is_finished = True
         finally:
             self.end()
         for callback in self.callbacks:
@@ -220,13 +232,15 @@ class FitOwner:
         return held
 
     def _detach(self, held, stay):
-        fixed = all(gate.is_fixed for gate in held)
-        if stay():
+        if self._is_finished and stay():
             held.left_by_fit = True  # Until another fit.
             for gate in held:
                 gate.scores.trainable = False
         else:
-            detach(self.subject, fold=fixed, gates=held)
+            # An interrupted fit has nothing to fold where gates are still undecided, and no one
+            # network to fold where there are several.
+            fold = held.subnetworks is None and all(gate.is_fixed for gate in held)
+            detach(self.subject, fold=fold, gates=held)
 
     # -- when a method of the model is called ----------------------------------------------------
 
