@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import keras
 
-from tfprune.keras_private.fits import forget_compiled, parts_open, variables_scope
+from tfprune.keras_private.fits import forget_compiled, variables_scope
+from tfprune.keras_private.layers import first_layer, inner_layers, unlocked, untrack
 
 _MARK = "_tfprune_part"
 
@@ -18,7 +19,7 @@ def add_part(model: keras.Model, name: str, part: keras.Layer) -> None:
     """Makes a layer an attribute of a model that is built already."""
     vars(part)[_MARK] = True
     holder = _holder(model)
-    with parts_open(holder):
+    with unlocked(holder):
         setattr(holder, name, part)
     if holder is not model:
         vars(model)[name] = part
@@ -28,9 +29,9 @@ def remove_part(model: keras.Model, name: str) -> None:
     """Undoes `add_part`."""
     part = getattr(model, name)
     holder = _holder(model)
-    with parts_open(holder):
+    with unlocked(holder):
         delattr(holder, name)
-        holder._tracker.untrack(part)
+        untrack(holder, part)
     vars(model).pop(name, None)
 
 
@@ -46,15 +47,13 @@ def _is_part(value) -> bool:
 
 def _holder(model):
     """What tracks a part. A Sequential model has no variables but those of its layers."""
-    if isinstance(model, keras.Sequential) and model._layers:
-        return model._layers[0]
-    return model
+    first = first_layer(model) if isinstance(model, keras.Sequential) else None
+    return model if first is None else first
 
 
 def own_children(layer: keras.Layer) -> list[keras.Layer]:
     """The layers one level inside a layer, without the parts that were added."""
-    inside = layer._flatten_layers(include_self=False, recursive=False)
-    return [x for x in inside if not _is_part(x)]
+    return [x for x in inner_layers(layer, recursive=False) if not _is_part(x)]
 
 
 __all__ = [

@@ -1,4 +1,7 @@
+import keras
+import numpy as np
 import pytest
+from keras import layers
 
 import tfprune
 from tests.models import randomize, transformer
@@ -18,6 +21,111 @@ def test_parameters_and_flops_are_those_of_the_rebuilt_model():
         keep = choose(target, model, structures, criteria.magnitude)
         small = tfprune.rebuild(model, keep=keep)
         assert count(small) / count(model) == pytest.approx(0.7, abs=0.01)
+
+
+def chain(*units):
+    dense = [layers.Dense(n, "relu", name=f"dense_{i}") for i, n in enumerate(units)]
+    return randomize(keras.Sequential([keras.Input((8,)), *dense]))
+
+
+def in_structures(model, small):
+    """What the layers that structures cut have left of their weights."""
+    return small.count_params() - model.layers[-1].units, model.count_params() - (
+        model.layers[-1].units
+    )
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_kernels_in_a_chain_count_once(share):
+    # All that a chain has, but for the last bias, lies in groups; the kernels between two
+    # structures in groups of both.
+    model = chain(32, 48, 40, 4)
+    structures = tfprune.find_structures(model)
+    assert len(structures) == 3 and structures.weights == model.count_params() - 4
+    keep = choose(Sparsity(share), model, structures, criteria.random(0))
+    small = tfprune.rebuild(model, keep=keep)
+    left, full = in_structures(model, small)
+    assert 1 - share - 0.02 <= left / full <= 1 - share
+    counts = {name: int(mask.sum()) for name, mask in keep.items()}
+    assert structures.weights_left(counts) == left
+    keep = choose(Parameters(1 - share), model, structures, criteria.random(0))
+    small = tfprune.rebuild(model, keep=keep)
+    assert 1 - share - 0.02 <= small.count_params() / model.count_params() <= 1 - share
+
+
+def test_few_large_groups_meet_the_target():
+    x = keras.Input((None, 16))
+    y = x
+    for index in range(3):
+        y = layers.MultiHeadAttention(2, 8, name=f"attention_{index}")(y, y)
+    model = randomize(keras.Model(x, layers.Dense(5)(layers.Dense(6, "relu", name="ffn")(y))))
+    structures = tfprune.find_structures(model)
+    for left in (0.9, 0.75, 0.5, 0.4):
+        keep = choose(Parameters(left), model, structures, criteria.random(3))
+        small = tfprune.rebuild(model, keep=keep)
+        share = small.count_params() / model.count_params()
+        head = structures["attention_0"].group_size / model.count_params()
+        assert left - head <= share <= left
+
+
+def test_flops_of_a_chain_are_those_of_the_rebuilt_model():
+    model = chain(32, 48, 40, 4)
+    structures = tfprune.find_structures(model)
+    cost = Flops(0.5).cost(model, structures)
+    draw = np.random.default_rng(0)
+    full = tfprune.count_flops(model)
+    for _ in range(4):
+        keep = {s.name: draw.random(s.groups) < 0.6 for s in structures}
+        flops = tfprune.count_flops(tfprune.rebuild(model, keep=keep))
+        counts = {name: int(mask.sum()) for name, mask in keep.items()}
+        assert cost(counts) == pytest.approx(flops / full, rel=1e-6)
+
+
+def test_costs_take_tensors_and_have_gradients():
+    model = chain(6, 5, 4, 2)
+    structures = tfprune.find_structures(model)
+    target = Parameters(0.5)
+    cost = target.smooth(target.cost(model, structures), structures)
+    counts = [(3.5, 4.0, 1.25), (6.0, 0.0, 4.0)]
+    expected = [
+        (8 * a + a + a * b + b + b * c + c + c * 2 + 2) / model.count_params() for a, b, c in counts
+    ]
+    columns = keras.ops.convert_to_tensor(np.array(counts, "float32").T)
+    both = cost({s.name: columns[i] for i, s in enumerate(structures)})
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(both), expected, rtol=1e-6)
+    one = cost({s.name: columns[i, 0] for i, s in enumerate(structures)})
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(one), expected[0], rtol=1e-6)
+    as_numbers = {s.name: n for s, n in zip(structures, counts[0], strict=True)}
+    assert cost(as_numbers) == pytest.approx(expected[0])
+
+    def of(values):
+        return cost({s.name: values[i] for i, s in enumerate(structures)})
+
+    a, b, c = counts[
+        1
+    ]  # No group of the second is left: the gradient must come through all the same.
+    slope = np.array([9 + b, a + 1 + c, b + 1 + 2]) / model.count_params()
+    start = np.array(counts[1], "float32")
+    if keras.backend.backend() == "jax":
+        import jax
+
+        found = jax.grad(of)(start)
+    else:
+        import tensorflow as tf
+
+        values = tf.Variable(start)
+        with tf.GradientTape() as tape:
+            size = of(values)
+        found = tf.convert_to_tensor(tape.gradient(size, values))
+    np.testing.assert_allclose(np.asarray(found), slope, rtol=1e-5)
+
+
+def test_structures_that_overlap_are_refused():
+    model = chain(6, 5, 2)
+    structures = tfprune.find_structures(model)
+    twice = tfprune.structures.Structures([structures[0], tfprune.find_structures(model)[0]])
+    with pytest.raises(ValueError, match="`structures` must not overlap"):
+        twice.by_variable  # noqa: B018
 
 
 def test_unreachable_targets_say_what_can_be_reached():

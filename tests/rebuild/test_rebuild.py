@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 from tests.models import assert_same, kill, noise, outputs, randomize, transformer
+from tfprune.gates import HardConcrete, MovementScores, attach
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
@@ -256,3 +257,31 @@ def test_vocabularies_and_adapted_statistics_are_kept(tmp_path):
     assert_same(
         outputs(model, given), outputs(keras.saving.load_model(tmp_path / "small.keras"), given)
     )
+
+
+def chain(*units, inputs=6, activation="relu"):
+    """Dense layers one behind the other: the kernel between two structures belongs to both."""
+    dense = [layers.Dense(n, activation, name=f"dense_{i}") for i, n in enumerate(units[:-1])]
+    return randomize(
+        keras.Sequential([keras.Input((inputs,)), *dense, layers.Dense(units[-1], name="out")])
+    )
+
+
+@pytest.mark.parametrize("second", [HardConcrete, MovementScores])
+def test_a_gate_in_a_chain_is_folded_once(second):
+    # Movement scores lie over what makes a group too: the middle kernel then has both gates.
+    model = chain(5, 4, 3)
+    structures = find_structures(model)
+    assert len(structures) == 2
+    middle = model.get_layer("dense_1").kernel
+    (cut,) = [c for c in structures.by_variable if c.variable is middle]
+    assert {(s.name, share.axis) for s, share in cut.shares} == {("dense_0", 0), ("dense_1", 1)}
+    gates = attach(model, [HardConcrete(structures[0]), second(structures[1])])
+    gates[0].fix(np.array([0.25, 0.0, 1.0, 0.5, 0.75]))
+    gates[1].fix(np.array([0.5, 1.0, 0.0, 0.75]))
+    x = noise(3, 6)
+    expected = outputs(model, x)
+    small = rebuild(model)
+    assert_same(expected, outputs(small, x))
+    assert {s.name: s.groups for s in find_structures(small)} == {"dense_0": 4, "dense_1": 3}
+    assert small.count_params() == 6 * 4 + 4 + 4 * 3 + 3 + 3 * 3 + 3

@@ -25,6 +25,10 @@ def choose(
 ) -> dict[str, np.ndarray]:
     """The groups that stay when those that score lowest go until a target is met.
 
+    Where the last group to go overshoots by much, others that make up the difference go or stay in
+    its place. The target is met in any case; by how much more depends on the size of the groups.
+    On the way there, the nearest choice is taken.
+
     Args:
         target: The target.
         model: The model; `Sparsity` needs none.
@@ -60,41 +64,11 @@ def choose(
         )
     ranking = _ranked(structures, checked_scores(structures, scores), within, per_cost, round_to)
     limit = full - progress * (full - limit)
-    names = [s.name for s in structures]
-
-    def after(number):
-        gone = np.bincount(ranking.owner[:number], ranking.size[:number], len(names))
-        return {n: counts[n] - int(g) for n, g in zip(names, gone, strict=True)}
-
-    low, high = 0, len(ranking.owner)  # The fewest removals that are enough.
-    while low < high:
-        middle = (low + high) // 2
-        enough = cost(after(middle)) <= limit + tolerance
-        low, high = (low, middle) if enough else (middle + 1, high)
-    # The last one may overshoot: what follows it in the ranking and is smaller fills the gap.
-    slack = 0.005 * (full - least)
-    number = max(low - 1, 0) if cost(after(low)) < limit - slack else low
-    removed, passed_over, left = list(range(number)), [], after(number)
-
-    def without(block):
-        name = names[ranking.owner[block]]
-        return {**left, name: left[name] - int(ranking.size[block])}
-
-    for block in range(number, len(ranking.owner)):
-        if cost(left) <= limit + tolerance:
-            break
-        if cost(without(block)) >= limit - slack:
-            removed.append(block)
-            left = without(block)
-        else:
-            passed_over.append(block)
-    nearest = min(passed_over, key=lambda block: limit - cost(without(block)), default=None)
-    if nearest is not None and limit - cost(without(nearest)) < cost(left) - limit:
-        removed.append(nearest)
-    keep = {s.name: np.ones(s.groups, bool) for s in structures}
-    for block in removed:
-        keep[names[ranking.owner[block]]][ranking.groups(block)] = False
-    return keep
+    removal = _Removal(ranking, structures, cost, limit, tolerance, 0.005 * (full - least))
+    removed = removal.best(must_meet=progress >= 1)
+    return {
+        s.name: ranking.groups_left(index, removed[index]) for index, s in enumerate(structures)
+    }
 
 
 def opening_sizes(
@@ -120,17 +94,21 @@ def opening_sizes(
     Source: Li et al., 2022, section 6.1.
     """
     ranking = _ranked(structures, checked_scores(structures, scores), within, per_cost, round_to)
-    group_size = np.array([s.group_size for s in structures], "float64")
-    weights = ranking.size * group_size[ranking.owner]
-    total = weights.sum()
-    # The ranking says what goes first; what goes last comes in first.
-    there = np.cumsum(weights[::-1])[::-1] / total
+    # What goes first in the ranking comes in last: its size is that of all that is left without
+    # those that go before it.
+    gone = np.zeros((len(ranking.owner) + 1, len(structures)))
+    gone[np.arange(len(ranking.owner)) + 1, ranking.owner] = ranking.size
+    left = np.array([s.groups for s in structures]) - np.cumsum(gone, axis=0)
+    there = structures.weights_left({s.name: left[:, i] for i, s in enumerate(structures)})
+    there = there / there[0]
+    # In a chain, what is left of a group may lie in kernels that its neighbours have emptied.
+    came = np.maximum(there[:-1] - there[1:], 1e-6)
     opens_at = {s.name: np.zeros(s.groups) for s in structures}
     width = {s.name: np.zeros(s.groups) for s in structures}
     for block in range(len(ranking.owner)):
         name, groups = structures[ranking.owner[block]].name, ranking.groups(block)
         opens_at[name][groups] = there[block]
-        width[name][groups] = weights[block] / total
+        width[name][groups] = came[block]
     return opens_at, width
 
 
@@ -170,22 +148,135 @@ class _Ranking:
         start: Where it starts in the order of its structure, `(blocks,)`.
         size: Groups in it, `(blocks,)`.
         orders: The groups of each structure, lowest score first.
+        steps: The multiples of which groups of each structure are to be left.
     """
 
     owner: np.ndarray
     start: np.ndarray
     size: np.ndarray
     orders: Sequence[np.ndarray]
+    steps: Sequence[int]
 
     def groups(self, block: int) -> np.ndarray:
         """The numbers of the groups in a block."""
         start = self.start[block]
         return self.orders[self.owner[block]][start : start + self.size[block]]
 
+    def groups_left(self, index: int, blocks: int) -> np.ndarray:
+        """Which groups of a structure stay when so many of its blocks go, `(groups,)`."""
+        order = self.orders[index]
+        stay = np.ones(len(order), bool)
+        stay[order[: self.gone(index)[blocks]]] = False
+        return stay
+
+    def gone(self, index: int) -> np.ndarray:
+        """How many groups of a structure go with 0, 1, 2 ... of its blocks."""
+        return np.concatenate([[0], np.cumsum(self.size[self.owner == index])])
+
     def sorted_by(self, keys: np.ndarray) -> _Ranking:
         """The same blocks, lowest key first."""
         order = np.argsort(keys, kind="stable")
-        return _Ranking(self.owner[order], self.start[order], self.size[order], self.orders)
+        sorted_ = (self.owner[order], self.start[order], self.size[order])
+        return _Ranking(*sorted_, self.orders, self.steps)
+
+
+class _Removal:
+    """Looks for the blocks whose removal meets a limit most closely.
+
+    Of each structure the blocks of the lowest scores go, so what goes is one number of blocks for
+    each structure, an array `(structures,)` called `taken` below.
+
+    Args:
+        ranking: The blocks in the order in which they go.
+        structures: The structures.
+        cost: What the model costs, by groups left.
+        limit: What it may cost.
+        tolerance: By how much rounding may let it exceed that.
+        slack: How far below the limit is close enough.
+    """
+
+    def __init__(self, ranking: _Ranking, structures, cost: Cost, limit, tolerance, slack):
+        self.owner = ranking.owner
+        self.names = [s.name for s in structures]
+        self.left = [s.groups - ranking.gone(i) for i, s in enumerate(structures)]
+        self.blocks = np.array([len(left) - 1 for left in self.left])
+        # Where the groups are no multiple, the first block makes them one, and stays away.
+        steps = zip(structures, ranking.steps, strict=True)
+        self.fewest = np.array([s.groups % step > 0 for s, step in steps])
+        # The place in the ranking of each block of a structure.
+        self.places = [np.flatnonzero(self.owner == i) for i in range(len(structures))]
+        self._cost = cost
+        self.limit, self.most, self.least = limit, limit + tolerance, limit - slack
+
+    def cost(self, taken: np.ndarray) -> float:
+        """What is left costs."""
+        left = zip(self.names, self.left, taken, strict=True)
+        return self._cost({name: int(each[n]) for name, each, n in left})
+
+    def first(self, number: int) -> np.ndarray:
+        """The first blocks of the ranking."""
+        return np.bincount(self.owner[:number], minlength=len(self.names))
+
+    def best(self, must_meet: bool) -> np.ndarray:
+        """What goes: as little as meets the limit, or what is nearest to it on either side."""
+        low, high = 0, len(self.owner)  # The fewest of the ranking that are enough.
+        while low < high:
+            middle = (low + high) // 2
+            enough = self.cost(self.first(middle)) <= self.most
+            low, high = (low, middle) if enough else (middle + 1, high)
+        taken = self.first(low)
+        if self.cost(taken) >= self.least or low == 0:
+            return taken
+        # The last one overshoots. Either those go instead that come later and are smaller, or some
+        # come back that went earlier.
+        filled = self._filled_up(self.first(low - 1), low - 1)
+        choices = [self._put_back(taken), self._put_back(self._past_the_limit(filled))]
+        if not must_meet:
+            choices.append(filled)
+        return min(choices, key=lambda choice: abs(self.cost(choice) - self.limit))
+
+    def _filled_up(self, taken: np.ndarray, place: int) -> np.ndarray:
+        """Removes what comes from that place on and still fits."""
+        fits = np.ones(len(self.names), bool)
+        while self.cost(taken) > self.most:
+            later = np.flatnonzero(fits[self.owner[place:]])
+            if not len(later):
+                break
+            place += later[0] + 1
+            index = self.owner[place - 1]
+            more = _changed(taken, index, 1)
+            if self.cost(more) >= self.least:
+                taken = more
+            else:
+                fits[index] = False
+        return taken
+
+    def _past_the_limit(self, taken: np.ndarray) -> np.ndarray:
+        """Removes further blocks until the limit is met, by as little as can be."""
+        while self.cost(taken) > self.most:
+            further = [_changed(taken, i, 1) for i in np.flatnonzero(taken < self.blocks)]
+            costs = np.array([self.cost(each) for each in further])
+            met = costs <= self.most
+            taken = further[int(np.argmax(np.where(met, costs, -np.inf if met.any() else -costs)))]
+        return taken
+
+    def _put_back(self, taken: np.ndarray) -> np.ndarray:
+        """Takes back what need not go, what is most important first."""
+        fits = taken > self.fewest
+        while fits.any() and self.cost(taken) < self.least:
+            last = [self.places[i][taken[i] - 1] if fits[i] else -1 for i in range(len(taken))]
+            index = int(np.argmax(last))
+            fewer = _changed(taken, index, -1)
+            if self.cost(fewer) <= self.most:
+                taken = fewer
+            fits[index] = fewer is taken and taken[index] > self.fewest[index]
+        return taken
+
+
+def _changed(taken: np.ndarray, index: int, by: int) -> np.ndarray:
+    changed = taken.copy()
+    changed[index] += by
+    return changed
 
 
 def _ranked(structures, scores, within, per_cost, round_to) -> _Ranking:
@@ -204,7 +295,7 @@ def _ranked(structures, scores, within, per_cost, round_to) -> _Ranking:
         size.append(np.diff([*starts, structure.groups]))
         score.append(np.add.reduceat(value[order], starts) / size[-1])
     owner, start, size, score = map(np.concatenate, (owner, start, size, score))
-    ranking = _Ranking(owner, start, size, orders)
+    ranking = _Ranking(owner, start, size, orders, sizes)
     by_score = np.argsort(score, kind="stable")
     if within == "model":
         return ranking.sorted_by(score)

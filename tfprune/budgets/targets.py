@@ -10,16 +10,20 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import keras
 import numpy as np
 
 from tfprune.budgets.latency_table import LatencyTable
-from tfprune.structures import Structures
+from tfprune.structures import LeftOver, Structures
 
 Counts = Mapping[str, int]
 Cost = Callable[[Counts], float]
-"""What a model costs with so many groups left in each structure."""
+"""What a model costs with so many groups left in each structure.
+
+The costs of `Sparsity`, `Parameters` and `Flops` also take tensors of expected numbers.
+"""
 
 
 class Target:
@@ -74,7 +78,7 @@ class Sparsity(Target):
 
     def cost(self, model, structures):
         """The share of weights left."""
-        return _linear({s.name: s.group_size for s in structures}, structures)
+        return _share_left(structures, structures.weights_left, structures.weights)
 
     @property
     def limit(self):
@@ -116,8 +120,7 @@ class Parameters(_Left):
         """The share of parameters left."""
         from tfprune.measuring.counting import count_parameters
 
-        total = count_parameters(model)
-        return _linear({s.name: s.group_size for s in structures}, structures, total)
+        return _share_left(structures, structures.weights_left, count_parameters(model))
 
     def describe(self, cost):
         """The share of the parameters."""
@@ -139,7 +142,11 @@ class Flops(_Left):
     sequence_length: int = 128
 
     def cost(self, model, structures):
-        """The share of operations left: each structure is halved once to see what it costs."""
+        """The share of operations left: each structure is halved once to see what it costs.
+
+        So is each pair of structures that cut the same kernel, since what a kernel costs is the
+        product of its inputs and outputs.
+        """
         from tfprune.measuring.counting import count_flops
         from tfprune.rebuild import rebuild
 
@@ -149,12 +156,19 @@ class Flops(_Left):
             return count_flops(rebuild(model, keep=masks), sequence_length=self.sequence_length)
 
         full = {s.name: s.groups for s in structures}
+        half = {s.name: s.groups // 2 for s in structures}
         total = count(full)
-        each = {}
-        for s in structures:
-            half = s.groups // 2
-            each[s.name] = (total - count({**full, s.name: half})) / (s.groups - half)
-        return _linear(each, structures, total)
+        saved = {n: total - count({**full, n: half[n]}) for n in full}
+        amounts: dict[tuple[str, ...], float] = {}
+        for one, other in _meeting(structures):
+            both = total - count({**full, one: half[one], other: half[other]})
+            # Halves of both save less than the sum by a quarter of the kernels in which they meet.
+            share = (1 - half[one] / full[one]) * (1 - half[other] / full[other])
+            amounts[one, other] = (saved[one] + saved[other] - both) / share
+        for n in full:
+            shared = sum(amount for pair, amount in amounts.items() if n in pair and len(pair) > 1)
+            amounts[n,] = saved[n] / (1 - half[n] / full[n]) - shared
+        return _share_left(structures, LeftOver(structures, amounts), total)
 
     def describe(self, cost):
         """The share of the operations."""
@@ -210,14 +224,25 @@ class Latency(Target):
         return f"{cost:.3g} ms"
 
 
-def _linear(each: Mapping[str, float], structures: Structures, total: float | None = None) -> Cost:
-    whole = sum(each[s.name] * s.groups for s in structures)
-    total = whole if total is None else total
+def _share_left(structures: Structures, left: LeftOver, total: float) -> Cost:
+    """What is left of a total of which structures are a part."""
+    others = total - left({s.name: s.groups for s in structures})
 
     def cost(counts):
-        return (total - whole + sum(each[name] * left for name, left in counts.items())) / total
+        return (others + left(counts)) / total
 
     return cost
+
+
+def _meeting(structures: Structures) -> list[tuple[str, str]]:
+    """The pairs of structures that cut the same variable."""
+    pairs = {
+        tuple(sorted((one.name, other.name)))
+        for cut in structures.by_variable
+        for (one, _), (other, _) in combinations(cut.shares, 2)
+        if one is not other
+    }
+    return sorted(pairs)
 
 
 def _share(name: str, value: float | str) -> float:

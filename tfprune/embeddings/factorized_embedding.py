@@ -138,7 +138,6 @@ class EmbeddingRanks(Structure):
 
     kind = "ranks"
     least = 1
-    read_as_input = False  # One layer holds both matrices, and its input are ids.
 
     def __init__(self, name: str, layer: FactorizedEmbedding):
         slices = (

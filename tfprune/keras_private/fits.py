@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from types import FrameType
 
 import keras
@@ -96,19 +96,6 @@ def variables_scope(model: keras.Model):
     """
     strategy = getattr(model, "distribute_strategy", None)
     return nullcontext() if strategy is None else strategy.scope()
-
-
-@contextmanager
-def parts_open(holder: keras.Layer):
-    """Lets a built layer take or lose a layer as an attribute.
-
-    Assumes: `_tracker` locks a layer once it is built.
-    """
-    holder._tracker.unlock()
-    try:
-        yield
-    finally:
-        holder._tracker.lock()
 
 
 class OwnLosses(keras.Layer):

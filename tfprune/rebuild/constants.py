@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.structures.elementwise import is_add, is_elementwise
+from tfprune.structures.elementwise import is_add, is_elementwise, is_identity
 from tfprune.structures.graph import is_masked
 
 
@@ -43,12 +43,11 @@ def through(operation, constant: Constant) -> Constant | None:
     """The constant behind an element-wise operation with one input, or `None` for others."""
     if not is_elementwise(operation) or is_add(operation):
         return None
-    if isinstance(operation, keras.layers.Activation):
-        function = operation.activation
-    elif "Dropout" in type(operation).__name__ or isinstance(operation, keras.layers.Identity):
+    if is_identity(operation):
         return constant
-    else:
+    if not isinstance(operation, keras.layers.Activation):
         return None
+    function = operation.activation
     value = ops.convert_to_numpy(function(ops.cast(constant.vector[None], "float32")))[0]
     return replace(constant, vector=value)
 

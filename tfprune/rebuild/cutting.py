@@ -12,6 +12,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from tfprune.keras_private.graphs import keep_calls
+from tfprune.keras_private.layers import own_variables
 from tfprune.model_parts import own_children
 from tfprune.rebuild.plan import Plan
 
@@ -123,12 +125,11 @@ def _replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
 
 def _become(layer: keras.Layer, other: keras.Layer) -> None:
     """Turns `layer` into `other` while everyone who refers to it keeps the same object."""
-    inbound, outbound = layer._inbound_nodes, layer._outbound_nodes
-    trainable = layer.trainable
+    calls, trainable = keep_calls(layer), layer.trainable
     layer.__class__ = other.__class__
     layer.__dict__.clear()
     layer.__dict__.update(other.__dict__)
-    layer.__dict__.update(_inbound_nodes=inbound, _outbound_nodes=outbound)
+    layer.__dict__.update(calls)
     layer.trainable = trainable
 
 
@@ -148,9 +149,7 @@ def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
         new.set_weights(plan.replacements[id(old)][2])
         return
     new.name = old.name
-    own = [*old._trainable_variables, *old._non_trainable_variables]
-    fresh = [*new._trainable_variables, *new._non_trainable_variables]
-    for source, target in zip(own, fresh, strict=True):
+    for source, target in zip(own_variables(old), own_variables(new), strict=True):
         plan.hand_over(source, target)
     children = zip(
         own_children(old),

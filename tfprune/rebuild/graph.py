@@ -9,22 +9,27 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfprune.keras_private.graphs import (
+    calls_of,
+    functional_inside,
+    inputs_struct,
+    is_functional_itself,
+    node_of,
+    operation_of,
+    outputs_struct,
+)
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.constants import Constant, Unread, as_layer, through
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import is_composite, pruned_copy
 from tfprune.structures.biases import output_bias
-from tfprune.structures.elementwise import is_add
+from tfprune.structures.elementwise import is_add, is_identity
 from tfprune.structures.graph import Graph, graph_of, is_masked
 
 
 def is_plain(model) -> bool:
     """Whether a model is a Functional or Sequential model with nothing of its own."""
-    return type(model) is keras.Sequential or (
-        type(model).__name__ in ("Functional", "Model")
-        and type(model).__module__.startswith("keras.")
-        and hasattr(model, "_nodes_by_depth")
-    )
+    return type(model) is keras.Sequential or is_functional_itself(model)
 
 
 class GraphRebuilder:
@@ -99,7 +104,8 @@ class _OneModel:
         self.rebuilder = rebuilder
         self.plan = rebuilder.plan
         self.graph: Graph = graph_of(model)
-        self.functional = model._functional if isinstance(model, keras.Sequential) else model
+        sequential = isinstance(model, keras.Sequential)
+        self.functional = functional_inside(model) if sequential else model
         self.values: dict[int, Any] = {}  # old tensor -> new tensor, Constant or Unread
         self.aliases: dict[int, list[Any]] = {}  # new tensor -> old tensors it stands for
         self.dropped: set[int] = set()  # additions that became nothing
@@ -108,16 +114,16 @@ class _OneModel:
     def run(self):
         inputs = tree.map_structure(
             lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name),
-            self.functional._inputs_struct,
+            inputs_struct(self.functional),
         )
         for old, new in zip(
-            tree.flatten(self.functional._inputs_struct), tree.flatten(inputs), strict=True
+            tree.flatten(inputs_struct(self.functional)), tree.flatten(inputs), strict=True
         ):
             self._set(old, new)
         for node in self.graph.nodes:
             if not node.is_input:
                 self._run(node)
-        outputs = tree.map_structure(self._tensor, self.functional._outputs_struct)
+        outputs = tree.map_structure(self._tensor, outputs_struct(self.functional))
         if isinstance(self.model, keras.Sequential):
             return self._sequential(outputs)
         return as_trainable(self.model, keras.Model(inputs, outputs, name=self.model.name))
@@ -125,11 +131,9 @@ class _OneModel:
     def _sequential(self, outputs):
         layers = []
         tensor = outputs
-        while not isinstance(tensor._keras_history.operation, keras.layers.InputLayer):
-            operation = tensor._keras_history.operation
-            layers.append(operation)
-            node = operation._inbound_nodes[tensor._keras_history.node_index]
-            tensor = node.input_tensors[0]
+        while not isinstance(operation_of(tensor), keras.layers.InputLayer):
+            layers.append(operation_of(tensor))
+            tensor = node_of(tensor).input_tensors[0]
         source = self.functional.inputs[0]
         first = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
         rebuilt = keras.Sequential([first, *reversed(layers)], name=self.model.name)
@@ -187,7 +191,7 @@ class _OneModel:
         args = tree.map_structure(new, node.arguments.args)
         kwargs = tree.map_structure(new, node.arguments.kwargs)
         copy = self.rebuilder.copy(node.operation)
-        fresh = isinstance(copy, keras.Layer) and not copy._inbound_nodes
+        fresh = isinstance(copy, keras.Layer) and not calls_of(copy)
         outputs = copy(*args, **kwargs)
         if fresh and not is_plain(node.operation):
             self.rebuilder.give_weights(node.operation, copy)
@@ -212,19 +216,18 @@ class _OneModel:
         """Adds a constant to the bias behind `x`, if nobody but `reader` sees `x`."""
         if self._seen_by_others(x, reader):
             return False
-        history = x._keras_history
-        layer = history.operation
-        if layer is None:
+        node = node_of(x)
+        if node is None:
             return False
-        node = layer._inbound_nodes[history.node_index]
+        layer = node.operation
         bias = output_bias(layer) if isinstance(layer, keras.Layer) else None
-        if bias is not None and len(layer._inbound_nodes) == 1 and bias.shape == vector.shape:
+        if bias is not None and len(calls_of(layer)) == 1 and bias.shape == vector.shape:
             bias.assign_add(vector)
             return True
         old = self._node_of(x)
         if old is None or id(old) in self.dropped:
             return False
-        if isinstance(layer, keras.layers.Dropout):
+        if is_identity(layer):
             return self._absorb(old, node.input_tensors[0], vector)
         if is_add(layer):
             return any(

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.gates.overlay import factors
+from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.structures import Structure, Structures
 
 
@@ -53,6 +54,7 @@ class Plan:
         self._fold_gates()
         for structure in structures:
             self._decide(structure, keep.get(structure.name))
+        self._note_cuts()
         # Last, when every bias has received what is folded into it.
         for structure in structures:
             self._note_remainders(structure)
@@ -84,18 +86,29 @@ class Plan:
             or id(x) in self.gone
             or id(x) in self.input_widths
             or id(x) in self.replacements
-            for x in layer._flatten_layers()
+            for x in layer_and_inner_layers(layer)
         )
 
     def _fold_gates(self) -> None:
-        """Multiplies what lies over a kernel into it."""
-        for structure in self.structures:
-            for share in structure.slices:
-                if share.attribute == "kernel":
-                    for factor in factors(share.layer):
-                        gate = ops.convert_to_numpy(ops.cast(factor(False), "float32"))
-                        value = self.read(share.variable)
-                        self._values[id(share.variable)] = (value * gate).astype(value.dtype)
+        """Multiplies the gates over a variable into it, each once however many structures cut it.
+
+        A kernel between two structures of a chain has the gates of both.
+        """
+        for cut in self.structures.by_variable:
+            _, share = cut.shares[0]
+            for factor in factors(share.layer, share.attribute):
+                gate = ops.convert_to_numpy(ops.cast(factor(False), "float32"))
+                value = self.read(cut.variable)
+                self._values[id(cut.variable)] = (value * gate).astype(value.dtype)
+
+    def _note_cuts(self) -> None:
+        """Which positions of each variable stay, along every axis that a structure cuts."""
+        for cut in self.structures.by_variable:
+            self._cuts[id(cut.variable)] = {
+                share.axis: structure.positions(self.left[structure.name], share)
+                for structure, share in cut.shares
+                if len(self.left[structure.name]) < structure.groups
+            }
 
     def _decide(self, structure: Structure, keep) -> None:
         stays = self._alive(structure) if keep is None else keep
@@ -107,11 +120,8 @@ class Plan:
         self.left[structure.name] = left
         if len(left) == structure.groups:
             return
-        for share in structure.slices:
-            cuts = self._cuts.setdefault(id(share.variable), {})
-            cuts[share.axis] = structure.positions(left, share)
         for share in structure.consumers:
-            if share.within is None:
+            if share.reads_input and share.within is None:
                 self.input_widths[id(share.layer)] = len(left)
         for layer in structure.layers():
             changes = structure.resized_config(layer, len(left))
@@ -130,7 +140,7 @@ class Plan:
                 constant[:] = False
                 continue
             constant &= structure.is_constant(emitted)
-            if _bias_behind(consumer) is None:
+            if consumer.bias_variable is None:
                 constant &= structure.throughout(emitted == 0)
         return ~(read_by_none | constant)
 
@@ -145,7 +155,7 @@ class Plan:
             return
         for consumer in structure.consumers:
             emitted = structure.emitted(consumer, self.read)
-            bias = _bias_behind(consumer)
+            bias = consumer.bias_variable
             if emitted is None or bias is None:
                 continue
             at = structure.positions(removed, consumer)
@@ -175,11 +185,6 @@ class Plan:
                 self.gone.add(id(end.layer))
         read = {id(end.layer) for end in ends}
         self.gone.update(id(x) for x in structure.layers() if id(x) not in read)
-
-
-def _bias_behind(consumer):
-    """The bias that is added right after a consumer kernel, or `None`."""
-    return getattr(consumer.layer, "bias", None)
 
 
 def _checked(keep: Mapping[str, Any], structures: Structures) -> dict[str, np.ndarray]:

@@ -11,24 +11,27 @@ from __future__ import annotations
 from functools import cache, wraps
 
 import keras
-from keras.src.saving import object_registration
 
+from tfprune.keras_private.layers import (
+    build_shapes,
+    inner_layers,
+    layer_and_inner_layers,
+    set_build_shapes,
+)
+from tfprune.keras_private.saving import public_module, register_as, registered_name
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.plan import Plan
 from tfprune.structures.graph import arguments_from_build
+from tfprune.structures.registry import describe_of
 
 _REGISTERED_NAME = "tfprune>Pruned"
 
 
 def is_composite(layer) -> bool:
     """Whether a layer is made of layers in a way that only its own class knows."""
-    from tfprune.structures.registry import describe_of
-
     return (
-        isinstance(layer, keras.Layer)
-        and describe_of(layer) is None
-        and bool(layer._flatten_layers(include_self=False))
+        isinstance(layer, keras.Layer) and describe_of(layer) is None and bool(inner_layers(layer))
     )
 
 
@@ -56,9 +59,9 @@ class Pruned:
         base = type(self).__mro__[2]
         return {
             "base": {
-                "module": keras_module(base),
+                "module": public_module(base),
                 "class_name": base.__name__,
-                "registered_name": object_registration.get_registered_name(base),
+                "registered_name": registered_name(base),
                 "config": super().get_config(),
             },
             "cuts": [[dict(cut) for cut in cuts] for cuts in self._cuts],
@@ -75,18 +78,10 @@ class Pruned:
 
 def build_by_call(model) -> None:
     """Lets a model without a `build()` make its weights, by a call on symbolic tensors."""
-    if not all(layer.built for layer in model._flatten_layers()):
+    if not all(layer.built for layer in layer_and_inner_layers(model)):
         args, kwargs = arguments_from_build(model)
         model(*args, **kwargs)
     model.built = True
-
-
-def keras_module(base) -> str | None:
-    """The module under which Keras looks for a class: the public one where there is one."""
-    serialized = getattr(base, "_api_export_path", None)
-    if serialized:
-        return (serialized if isinstance(serialized, str) else serialized[0]).rpartition(".")[0]
-    return base.__module__
 
 
 @cache
@@ -100,7 +95,7 @@ def pruned_class(base: type) -> type:
 
     cls = type(base.__name__, (Pruned, base), {"__module__": base.__module__, "build": build})
     # All of them load through `Pruned.from_config`, which knows how to make each again.
-    object_registration.GLOBAL_CUSTOM_NAMES[cls] = _REGISTERED_NAME
+    register_as(cls, _REGISTERED_NAME)
     return cls
 
 
@@ -142,7 +137,7 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
         cuts = [*getattr(layer, "_cuts", ()), cuts_inside(layer, plan, apart)]
         copy = _pruned(original.from_config(config), config, cuts)
         if not copy.built:
-            copy._build_shapes_dict = layer._build_shapes_dict
+            set_build_shapes(copy, build_shapes(layer))
             copy.build_from_config(layer.get_build_config())
     except Exception as error:
         raise ValueError(
@@ -191,7 +186,7 @@ def _spelled_out(config, layer):
         inner_config = inner_config["base"]["config"]
     found = [
         inner
-        for inner in layer._flatten_layers(include_self=False)
+        for inner in inner_layers(layer)
         if inner.name == inner_config.get("name") and type(inner).__name__ == config["class_name"]
     ]
     return found[0] if len(found) == 1 else None

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.subnetworks import at_subnetwork, input_names, subnetworks_of
+from tfprune.keras_private.graphs import inputs_struct, nodes_of, outputs_struct
 from tfprune.rebuild.graph import GraphRebuilder, as_trainable, is_plain
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import pruned_copy
@@ -102,17 +103,16 @@ def _without(model: keras.Model, name: str) -> keras.Model:
     if not is_plain(model) or isinstance(model, keras.Sequential):
         return model
     unread = [x for x, known in zip(model.inputs, input_names(model), strict=True) if known == name]
-    nodes = [node for depth in model._nodes_by_depth.values() for node in depth]
-    read = {id(x) for node in nodes for x in node.input_tensors}
+    read = {id(x) for node in nodes_of(model) for x in node.input_tensors}
     if not unread or id(unread[0]) in read:
         return model
-    inputs = model._inputs_struct
+    inputs = inputs_struct(model)
     if isinstance(inputs, dict):
         inputs = {k: x for k, x in inputs.items() if x is not unread[0]}
     else:
         inputs = [x for x in inputs if x is not unread[0]]
         inputs = inputs[0] if len(inputs) == 1 else inputs
-    return as_trainable(model, keras.Model(inputs, model._outputs_struct, name=model.name))
+    return as_trainable(model, keras.Model(inputs, outputs_struct(model), name=model.name))
 
 
 def _refuse_nan(structures) -> None:

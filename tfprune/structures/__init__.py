@@ -1,17 +1,25 @@
 """What can be removed from a model: structures, how they are found, why others are skipped."""
 
-import tfprune.structures.attention  # noqa: F401  # registers its layer kinds
+import tfprune.structures.attention  # registers its layer kinds
+import tfprune.structures.feed_forward  # noqa: F401  # registers its graph kind
 from tfprune.structures.collection import Structures
+from tfprune.structures.counting import CutVariable, LeftOver
 from tfprune.structures.finding import find_structures
-from tfprune.structures.registry import register_layer_kind
-from tfprune.structures.structure import Remainder, Skipped, Slices, Structure
+from tfprune.structures.graph import Graph
+from tfprune.structures.registry import register_graph_kind, register_layer_kind
+from tfprune.structures.structure import LeftWhole, Remainder, Skipped, Slices, Structure
 
 __all__ = [
+    "CutVariable",
+    "Graph",
+    "LeftOver",
+    "LeftWhole",
     "Remainder",
     "Skipped",
     "Slices",
     "Structure",
     "Structures",
     "find_structures",
+    "register_graph_kind",
     "register_layer_kind",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from tfprune.keras_private.attention import output_shape_of, projections
 from tfprune.structures.registry import register_layer_kind
 from tfprune.structures.structure import Remainder, Slices, Structure
 
@@ -22,28 +23,32 @@ class AttentionHeads(Structure):
 
     def __init__(self, name: str, layer: keras.Layer, groups: int):
         self.layer = layer
+        self.parts = parts = projections(layer)
         slices = []
-        for projection in _projections(layer):
+        for projection in (parts.query, parts.key, parts.value, parts.gate):
+            if projection is None:
+                continue
             slices.append(Slices(projection, "kernel", 1, "producer", within=2))
             if projection.bias is not None:
                 slices.append(Slices(projection, "bias", 0, "producer", within=1))
-        slices.append(Slices(layer._output_dense, "kernel", 0, "consumer", within=1))
+        slices.append(
+            Slices(parts.output, "kernel", 0, "consumer", within=1, bias="bias", reads_input=True)
+        )
         super().__init__(name, groups, tuple(slices))
 
     @property
     def silencers(self) -> tuple[Slices, ...]:
         """The kernels that must be zero for a head to emit a constant: the value's alone."""
-        value = self.layer._value_dense
-        return tuple(s for s in self.slices if s.layer is value and s.attribute == "kernel")
+        return tuple(s for s in self.producers if s.layer is self.parts.value and s.is_matrix)
 
     def emitted(self, consumer, read):
         """The value bias, for every query head that reads it."""
         heads, head_dim = consumer.variable.shape[:2]
-        value = self.layer._value_dense
+        value = self.parts.value
         if value.bias is None:
             return np.zeros((heads, head_dim), "float32")
         bias = read(value.bias)
-        if getattr(self.layer, "_gate_dense", None) is not None and np.any(bias):
+        if self.parts.gate is not None and np.any(bias):
             return None
         return np.repeat(bias, heads // len(bias), axis=0)
 
@@ -64,33 +69,32 @@ class AttentionHeads(Structure):
                 "num_query_heads": groups * layer.num_repeats,
             }
         config = {"num_heads": groups}
-        if layer._output_shape is None:
+        if output_shape_of(layer) is None:
             # Unset, it would follow the query's width; say it, so that nothing depends on that.
-            config["output_shape"] = list(layer._output_dense.kernel.shape[2:])
+            config["output_shape"] = list(self.parts.output.kernel.shape[2:])
         return config
 
     def remainders(self):
         """The bias of the output projection."""
-        output = self.layer._output_dense
+        output = self.parts.output
         shape = tuple(output.kernel.shape[2:])
         return [Remainder(self.layer, output.bias, shape)]
 
+    def cannot_be_cut(self, calls):
+        """A call that returns its attention scores shows every head."""
+        if any(len(node.outputs) > 1 for node in calls):
+            return "its attention scores are used, which show every head"
+        return None
+
     def layers(self):
-        """The attention layer: its projections are its own affair."""
+        """The attention layer, which makes its projections itself."""
         yield self.layer
-
-
-def _projections(layer):
-    for name in ("_query_dense", "_key_dense", "_value_dense", "_gate_dense"):
-        projection = getattr(layer, name, None)
-        if projection is not None:
-            yield projection
 
 
 @register_layer_kind(keras.layers.MultiHeadAttention)
 def describe_multi_head_attention(layer, name):
     """Heads of `keras.layers.MultiHeadAttention`, and of KerasHub's `CachedMultiHeadAttention`."""
-    if len(layer._query_dense.kernel.shape) != 3:
+    if len(projections(layer).query.kernel.shape) != 3:
         raise ValueError("its projections do not have the shape (width, heads, head size)")
     return AttentionHeads(name, layer, layer.num_heads)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
+from tfprune.structures.counting import CutVariable, LeftOver, by_variable, weights_left
 from tfprune.structures.structure import Skipped, Structure
 from tfprune.tables import table
 
@@ -54,6 +56,29 @@ class Structures(Sequence):
     def kinds(self) -> tuple[str, ...]:
         """The kinds that occur, in order of appearance."""
         return tuple(dict.fromkeys(s.kind for s in self._found))
+
+    @cached_property
+    def by_variable(self) -> tuple[CutVariable, ...]:
+        """The variables that can be cut, each once, with all structures that have groups in it.
+
+        Raises:
+            ValueError: If two structures have their groups along the same axis of a variable.
+        """
+        return by_variable(self._found)
+
+    @cached_property
+    def weights_left(self) -> LeftOver:
+        """How many weights are left: a function of the numbers of groups left by structure name.
+
+        A weight that lies in groups of two structures, as in a chain of dense layers, counts once.
+        The numbers may be tensors.
+        """
+        return weights_left(self._found)
+
+    @property
+    def weights(self) -> int:
+        """Weights in all groups of all structures, each counted once."""
+        return round(self.weights_left({s.name: s.groups for s in self._found}))
 
     def select(self, patterns: str | Sequence[str] | None = None) -> Structures:
         """The structures that a list of kinds, names or regular expressions picks.

@@ -5,17 +5,23 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from tfprune.keras_private.graphs import operation_classes
 from tfprune.structures.graph import Untraceable, trace
 
-_LAYERS = (
-    layers.ReLU,
-    layers.LeakyReLU,
-    layers.ELU,
+# Those that at inference return what they are given.
+_IDENTITIES = (
     layers.Dropout,
     layers.GaussianDropout,
     layers.GaussianNoise,
     layers.AlphaDropout,
     layers.Identity,
+)
+
+_LAYERS = (
+    *_IDENTITIES,
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.ELU,
     layers.Add,
     layers.Subtract,
     layers.Multiply,
@@ -24,9 +30,8 @@ _LAYERS = (
     layers.Minimum,
 )
 
-# Names of classes in keras.src.ops; Keras has no public list of its operations.
 # fmt: off
-_OPERATIONS = frozenset([
+_OPERATION_NAMES = (
     "Relu", "Relu6", "Sigmoid", "SparseSigmoid", "Softplus", "Softsign", "SoftShrink",
     "SparsePlus", "Silu", "Squareplus", "LogSigmoid", "LeakyRelu", "HardSigmoid", "HardSilu",
     "Elu", "Selu", "Gelu", "Celu", "TanhShrink", "HardTanh", "HardShrink", "Threshold",
@@ -34,8 +39,10 @@ _OPERATIONS = frozenset([
     "Power", "Square", "Sqrt", "Rsqrt", "Exp", "Expm1", "Log", "Log1p", "Tanh", "Sin", "Cos",
     "Erf", "Negative", "Sign", "Clip", "Cast", "StopGradient", "Copy", "Reciprocal", "Arctan",
     "ReLU", "Mish",
-])
+)
 # fmt: on
+_OPERATIONS = operation_classes(_OPERATION_NAMES)
+_ADDITIONS = operation_classes(["Add"])
 
 
 def is_elementwise(operation) -> bool:
@@ -51,19 +58,17 @@ def is_elementwise(operation) -> bool:
         return is_elementwise_function(operation.activation)
     if isinstance(operation, keras.Layer):
         return type(operation) in _LAYERS
-    return _is_operation(operation, _OPERATIONS)
+    return type(operation) in _OPERATIONS
 
 
 def is_add(operation) -> bool:
     """Whether an operation adds its inputs."""
-    return isinstance(operation, layers.Add) or _is_operation(operation, ("Add",))
+    return isinstance(operation, layers.Add) or type(operation) in _ADDITIONS
 
 
-def _is_operation(operation, names) -> bool:
-    cls = type(operation)
-    return cls.__name__ in names and cls.__module__.startswith(
-        ("keras.src.ops.", "keras.src.activations.")
-    )
+def is_identity(operation) -> bool:
+    """Whether an operation returns its input as it is, at inference."""
+    return type(operation) in _IDENTITIES
 
 
 # Element-wise too, but they convert their input to an array and so refuse symbolic tensors.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,7 +16,8 @@ from tfprune.structures.elementwise import (
     is_elementwise_function,
 )
 from tfprune.structures.graph import Graph, is_masked
-from tfprune.structures.structure import Remainder, Slices, Structure
+from tfprune.structures.registry import register_graph_kind
+from tfprune.structures.structure import LeftWhole, Remainder, Slices, Structure
 
 
 class FeedForwardUnits(Structure):
@@ -43,7 +45,10 @@ class FeedForwardUnits(Structure):
             slices.append(Slices(layer, "kernel", 1, "producer"))
             if layer.bias is not None:
                 slices.append(Slices(layer, "bias", 0, "producer"))
-        slices += [Slices(layer, "kernel", 0, "consumer") for layer in consumers]
+        slices += [
+            Slices(layer, "kernel", 0, "consumer", bias="bias", reads_input=True)
+            for layer in consumers
+        ]
         super().__init__(name, groups, tuple(slices))
 
     def emitted(self, consumer, read):
@@ -74,17 +79,16 @@ class FeedForwardUnits(Structure):
     def remainders(self):
         """The biases of the layers that read the units."""
         return [
-            Remainder(s.layer, s.layer.bias, (s.variable.shape[1],), s.layer.activation)
+            Remainder(s.layer, s.bias_variable, (s.variable.shape[1],), s.layer.activation)
             for s in self.consumers
         ]
 
 
-class LeftWhole(Exception):
+class MustStay(Exception):
     """The units cannot be removed; the message says why.
 
     Attributes:
-        end: Where the units end, if it is a place where those of a pair's second layer usually do:
-            `"residual"` if they are added to others, `"output"` if they leave the graph.
+        end: As in `LeftWhole`.
     """
 
     end = ""
@@ -98,7 +102,7 @@ class Region:
         start: The node of a dense layer.
 
     Raises:
-        LeftWhole: If the units reach anything but element-wise operations and dense layers.
+        MustStay: If the units reach anything but element-wise operations and dense layers.
     """
 
     def __init__(self, graph: Graph, start: Any):
@@ -110,7 +114,7 @@ class Region:
         self.consumers: list[Any] = []
         try:
             self._grow(start.outputs[0])
-        except LeftWhole as reason:
+        except MustStay as reason:
             if any(is_add(node.operation) for node in self.operations):
                 reason.end = "residual"
             elif any(graph.leaves(tensor) for tensor in self.tensors.values()):
@@ -135,45 +139,45 @@ class Region:
                 pending.extend(self._from(tensor))
                 pending.extend(self._into(tensor))
         if not self.consumers:
-            raise LeftWhole("nothing reads its output")
+            raise MustStay("nothing reads its output")
 
     def _from(self, tensor):
         node = self.graph.producer(tensor)
         if node is None:
-            raise LeftWhole("its output is mixed with an input of the model")
+            raise MustStay("its output is mixed with an input of the model")
         if is_dense(node.operation):
             reason = cannot_produce(node.operation)
             if reason:
-                raise LeftWhole(reason)
+                raise MustStay(reason)
             if node not in self.producers:
                 self.producers.append(node)
             return []
         if not is_elementwise(node.operation):
-            raise LeftWhole(f"its output is mixed with that of {describe(node.operation)}")
+            raise MustStay(f"its output is mixed with that of {describe(node.operation)}")
         return self._through(node)
 
     def _into(self, tensor):
         if self.graph.leaves(tensor):
-            raise LeftWhole("its output is an output of the model")
+            raise MustStay("its output is an output of the model")
         found = []
         for node in self.graph.consumers(tensor):
             if is_dense(node.operation):
                 reason = cannot_consume(node.operation)
                 if reason:
-                    raise LeftWhole(f"its output goes to {node.operation.name}: {reason}")
+                    raise MustStay(f"its output goes to {node.operation.name}: {reason}")
                 if node not in self.consumers:
                     self.consumers.append(node)
             elif is_elementwise(node.operation):
                 found += self._through(node)
             else:
-                raise LeftWhole(f"its output goes to {describe(node.operation)}")
+                raise MustStay(f"its output goes to {describe(node.operation)}")
         return found
 
     def _through(self, node):
         if node in self.operations:
             return []
         if has_array_arguments(node):
-            raise LeftWhole(f"{describe(node.operation)} mixes in an array of its own")
+            raise MustStay(f"{describe(node.operation)} mixes in an array of its own")
         self.operations.append(node)
         found = [node.outputs[0]]
         for tensor in node.input_tensors:
@@ -181,7 +185,7 @@ class Region:
                 found.append(tensor)
             elif len(tensor.shape) > 0:
                 # A factor for each position is no constant, so its value is unknown here.
-                raise LeftWhole(f"{describe(node.operation)} mixes in a tensor of another width")
+                raise MustStay(f"{describe(node.operation)} mixes in a tensor of another width")
         return found
 
     def emitted(self, consumer, read, groups):
@@ -210,7 +214,8 @@ def _inference(kwargs):
     return {**kwargs, "training": False} if "training" in kwargs else kwargs
 
 
-def find_feed_forward(graph: Graph, name_of):
+@register_graph_kind(keras.layers.Dense, keras.layers.EinsumDense)
+def find_feed_forward(graph: Graph, name_of: Callable[[keras.Layer], str]):
     """Finds the feed-forward pairs of a graph.
 
     Args:
@@ -218,15 +223,14 @@ def find_feed_forward(graph: Graph, name_of):
         name_of: Gives a layer's path.
 
     Yields:
-        `FeedForwardUnits`, or `(layer, reason, end)` for a dense layer whose units must stay; `end`
-        as in `LeftWhole`.
+        `FeedForwardUnits`, or `LeftWhole` for a dense layer whose units must stay.
     """
-    regions: dict[int, Region | LeftWhole] = {}
+    regions: dict[int, Region | MustStay] = {}
     for node in graph.nodes:
         if is_dense(node.operation):
             try:
                 regions[id(node)] = Region(graph, node)
-            except LeftWhole as reason:
+            except MustStay as reason:
                 regions[id(node)] = reason
 
     done: set[int] = set()
@@ -239,7 +243,7 @@ def find_feed_forward(graph: Graph, name_of):
         reason = _reason(calls, graph)
         if reason:
             ends = {getattr(call, "end", "") for call in calls}
-            yield layer, reason, ends.pop() if len(ends) == 1 else ""
+            yield LeftWhole(layer, reason, ends.pop() if len(ends) == 1 else "")
             continue
         producers = _layers(calls[0].producers)
         done.update(id(p) for p in producers)
@@ -254,7 +258,7 @@ def _layers(nodes):
 def _reason(calls, graph) -> str | None:
     """Why the calls of one dense layer do not make one structure, if they do not."""
     for call in calls:
-        if isinstance(call, LeftWhole):
+        if isinstance(call, MustStay):
             where = f" (in one of the {len(calls)} places where it is called)" * (len(calls) > 1)
             return str(call) + where
     partners = {

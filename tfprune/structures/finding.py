@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import keras
 
+from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers, own_variables
 from tfprune.structures.collection import Structures
-from tfprune.structures.feed_forward import find_feed_forward, is_dense
 from tfprune.structures.graph import Graph, Untraceable, graph_of, is_masked
-from tfprune.structures.registry import describe_of
-from tfprune.structures.structure import Skipped, Structure
+from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind
+from tfprune.structures.structure import LeftWhole, Skipped, Structure
 
 
 def find_structures(model: keras.Layer) -> Structures:
@@ -55,7 +55,7 @@ class _Search:
         self.found: list[Structure] = []
         self.skipped: list[tuple[keras.Layer | None, Skipped]] = []
         self.seen: set[int] = set()
-        self.places: dict[int, set[str]] = {}  # dense layer -> graphs that call it
+        self.places: dict[int, set[str]] = {}  # layer of a graph kind -> graphs that call it
         self.owners: dict[int, set[int]] = {}  # variable -> layers that hold it
 
     def look_into(self, layer: keras.Layer, prefix: str, call) -> None:
@@ -67,78 +67,87 @@ class _Search:
         except Untraceable as reason:
             self._leave_whole(layer, prefix, str(reason))
             return
-        pairs = self._feed_forward(graph, prefix, layer.name)
+        in_graph = self._in_graph(graph, prefix, layer.name)
         for node in graph.nodes:
             inner = node.operation
-            if id(inner) in pairs:
-                self.found.append(pairs.pop(id(inner)))
+            self.found += in_graph.pop(id(inner), [])
             if not isinstance(inner, keras.Layer) or id(inner) in self.seen:
                 continue
             if describe_of(inner):
                 self.seen.add(id(inner))
                 self._describe(inner, graph, prefix)
-            elif _has_layers(inner) and not is_dense(inner):
+            elif inner_layers(inner) and not is_in_graph_kind(inner):
                 self.look_into(inner, f"{prefix}{inner.name}/", node)
 
-    def _feed_forward(self, graph: Graph, prefix: str, where: str) -> dict[int, Structure]:
-        """The feed-forward pairs of a graph by the `id` of their first layer."""
-        pairs = {}
+    def _in_graph(self, graph: Graph, prefix: str, where: str) -> dict[int, list[Structure]]:
+        """The structures between the layers of a graph, by the `id` of their first layer."""
+        structures: dict[int, list[Structure]] = {}
         for node in graph.nodes:
-            if is_dense(node.operation):
+            if is_in_graph_kind(node.operation):
                 self.places.setdefault(id(node.operation), set()).add(prefix or where)
-        for result in find_feed_forward(graph, lambda layer: f"{prefix}{layer.name}"):
-            if isinstance(result, Structure):
-                pairs[id(next(result.layers()))] = result
-            else:
-                layer, reason, end = result
-                # Inside a layer, that the last of a pair makes its output goes without saying.
-                usual = end == "residual" or (end == "output" and prefix)
-                skipped = Skipped(f"{prefix}{layer.name}", reason)
-                self.skipped.append((layer if usual else None, skipped))
-        return pairs
+        for find in graph_kinds():
+            for result in find(graph, lambda layer: f"{prefix}{layer.name}"):
+                if isinstance(result, Structure):
+                    structures.setdefault(id(next(result.layers())), []).append(result)
+                else:
+                    self._note_left_whole(result, prefix)
+        return structures
+
+    def _note_left_whole(self, result: LeftWhole, prefix: str) -> None:
+        # Inside a layer, that the last of a pair makes its output goes without saying.
+        usual = result.end == "residual" or (result.end == "output" and prefix)
+        skipped = Skipped(f"{prefix}{result.layer.name}", result.reason)
+        self.skipped.append((result.layer if usual else None, skipped))
 
     def _describe(self, layer: keras.Layer, graph: Graph, prefix: str) -> None:
         name = f"{prefix}{layer.name}"
-        if any(len(node.outputs) > 1 for node in graph.calls(layer)):
-            self._skip(layer, name, "its attention scores are used, which show every head")
-            return
-        if any(getattr(x, "quantization_mode", None) for x in layer._flatten_layers()):
+        calls = graph.calls(layer)
+        if any(getattr(x, "quantization_mode", None) for x in layer_and_inner_layers(layer)):
             self._skip(layer, name, "it is quantized")
             return
-        if any(getattr(x, "lora_enabled", False) for x in layer._flatten_layers()):
+        if any(getattr(x, "lora_enabled", False) for x in layer_and_inner_layers(layer)):
             self._skip(layer, name, "it has LoRA weights; merge them first")
             return
         try:
             structure = describe_of(layer)(layer, name)
-            structure.masked = any(is_masked(node.input_tensors[0]) for node in graph.calls(layer))
-            self.found.append(structure)
         except (ValueError, AttributeError) as reason:
             self._skip(layer, name, str(reason))
+            return
+        reason = structure.cannot_be_cut(calls)
+        if reason:
+            self._skip(layer, name, reason)
+            return
+        structure.masked = any(is_masked(node.input_tensors[0]) for node in calls)
+        self.found.append(structure)
 
     def _leave_whole(self, layer: keras.Layer, prefix: str, reason: str) -> None:
-        removable = [
-            x for x in layer._flatten_layers(include_self=False) if is_dense(x) or describe_of(x)
-        ]
+        removable = [x for x in inner_layers(layer) if is_in_graph_kind(x) or describe_of(x)]
         if removable:
             self._skip(layer, prefix.rstrip("/") or layer.name, reason)
-        self.seen.update(id(x) for x in layer._flatten_layers())
+        self.seen.update(id(x) for x in layer_and_inner_layers(layer))
 
     def _skip(self, layer, name, reason):
         self.skipped.append((layer, Skipped(name, reason)))
 
     def _note_owners(self, layer):
-        for inner in layer._flatten_layers():
-            for variable in inner._trainable_variables + inner._non_trainable_variables:
+        for inner in layer_and_inner_layers(layer):
+            for variable in own_variables(inner):
                 self.owners.setdefault(id(variable), set()).add(id(inner))
 
     def result(self) -> Structures:
         """Drops what is shared between places that cannot be cut alike."""
-        kept = []
+        kept: list[Structure] = []
+        taken: dict[tuple[int, int], Structure] = {}  # axis of a variable -> whose groups it has
         for structure in self.found:
+            axes = [(id(share.variable), share.axis) for share in structure.slices]
+            other = next((taken[axis] for axis in axes if axis in taken), None)
             reason = self._shared(structure)
+            if other is not None:
+                reason = reason or f"its weights belong to the groups of {other.name}"
             if reason:
                 self.skipped.append((None, Skipped(structure.name, reason)))
             else:
+                taken.update(dict.fromkeys(axes, structure))
                 kept.append(structure)
         partners = {id(share.layer) for s in kept for share in s.consumers}
         # Nor need it be said that the second layer of a pair ends in the residual stream.
@@ -163,7 +172,3 @@ def _unique(structures):
         if counts[s.name] > 1:
             s.name = f"{s.name}:{counts[s.name]}"
     return structures
-
-
-def _has_layers(layer) -> bool:
-    return len(layer._flatten_layers(include_self=False)) > 0

@@ -15,6 +15,17 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfprune.keras_private.graphs import (
+    forgetting_calls,
+    functional_inside,
+    is_functional,
+    mask_of,
+    node_of,
+    nodes_of,
+    runs_its_graph,
+)
+from tfprune.keras_private.layers import build_shapes, layer_and_inner_layers
+
 
 @dataclass
 class Graph:
@@ -72,12 +83,7 @@ def graph_of(layer: keras.Layer, call=None) -> Graph:
     """
     functional = _functional(layer)
     if functional is not None:
-        nodes = [
-            node
-            for depth in sorted(functional._nodes_by_depth, reverse=True)
-            for node in functional._nodes_by_depth[depth]
-        ]
-        return Graph(_in_running_order(nodes), list(functional.outputs))
+        return Graph(_in_running_order(nodes_of(functional)), list(functional.outputs))
     args, kwargs = _symbolic_arguments(layer, call)
     try:
         return trace(layer, args, kwargs)
@@ -91,24 +97,18 @@ def graph_of(layer: keras.Layer, call=None) -> Graph:
 
 def _functional(layer):
     if isinstance(layer, keras.Sequential):
-        if layer._functional is None:
+        functional = functional_inside(layer)
+        if functional is None:
             raise Untraceable("the Sequential model is not built")
-        return layer._functional
+        return functional
     # A subclass that gives inputs and outputs to `super().__init__` and then overrides `call`
     # does not run its graph.
-    if hasattr(layer, "_nodes_by_depth") and _runs_its_graph(layer):
-        return layer
-    return None
-
-
-def _runs_its_graph(model) -> bool:
-    functional_class = next(c for c in type(model).__mro__ if c.__name__ == "Functional")
-    return type(model).call is functional_class.call
+    return layer if is_functional(layer) and runs_its_graph(layer) else None
 
 
 def trace(layer: keras.Layer, args=(), kwargs=None) -> Graph:
     """Calls `layer.call` on symbolic tensors and collects the nodes it leaves behind."""
-    with _history_restored(layer):
+    with _without_traces(layer):
         try:
             result = layer.call(*args, **(kwargs or {}))
         except Exception as error:  # Whatever user code raises is the reason we report.
@@ -126,11 +126,8 @@ def _ancestors(outputs) -> list[Any]:
     nodes: dict[int, Any] = {}
     pending = list(outputs)
     while pending:
-        history = getattr(pending.pop(), "_keras_history", None)
-        if history is None or history.operation is None:
-            continue
-        node = history.operation._inbound_nodes[history.node_index]
-        if id(node) not in nodes:
+        node = node_of(pending.pop())
+        if node is not None and id(node) not in nodes:
             nodes[id(node)] = node
             pending.extend(node.input_tensors)
     return _in_running_order(list(nodes.values()))
@@ -156,21 +153,18 @@ def _in_running_order(nodes) -> list[Any]:
 
 
 @contextmanager
-def _history_restored(layer):
-    """Takes back the nodes that a symbolic call adds to the layers inside."""
-    layers = layer._flatten_layers()
-    before = [(x, len(x._inbound_nodes), len(x._outbound_nodes)) for x in layers]
+def _without_traces(layer):
+    """Lets a layer be called on symbolic tensors, of which nothing is left in it afterwards."""
+    layers = layer_and_inner_layers(layer)
     narrow = [x for x in layers if not _takes_all_arguments(x)]
     for x in narrow:
         x.__dict__["compute_output_spec"] = _without_unknown_arguments(x.compute_output_spec)
     try:
-        yield
+        with forgetting_calls(layers):
+            yield
     finally:
         for x in narrow:
             del x.__dict__["compute_output_spec"]
-        for x, inbound, outbound in before:
-            del x._inbound_nodes[inbound:]
-            del x._outbound_nodes[outbound:]
 
 
 def _takes_all_arguments(layer) -> bool:
@@ -208,7 +202,7 @@ def _symbolic_arguments(layer, call):
 
 def is_masked(tensor) -> bool:
     """Whether a symbolic tensor carries a Keras mask."""
-    return getattr(tensor, "_keras_mask", None) is not None
+    return mask_of(tensor) is not None
 
 
 def _with_sizes(arguments, size=2):
@@ -222,7 +216,7 @@ def _with_sizes(arguments, size=2):
 
 def arguments_from_build(layer):
     """Symbolic arguments from the shapes with which the layer was built."""
-    shapes = getattr(layer, "_build_shapes_dict", None)
+    shapes = build_shapes(layer)
     if not shapes:
         raise Untraceable("it was never called, so what it takes is unknown")
     if len(shapes) == 1:

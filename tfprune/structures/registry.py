@@ -1,16 +1,23 @@
-"""Which layer kinds are known; users add theirs."""
+"""Which kinds of structures are known; users add theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import keras
 
-from tfprune.structures.structure import Structure
+from tfprune.structures.graph import Graph
+from tfprune.structures.structure import LeftWhole, Structure
 
 Describe = Callable[[keras.Layer, str], Structure]
+"""From a built layer and its name to its structure."""
 
-_KINDS: dict[type[keras.Layer], Describe] = {}
+Find = Callable[[Graph, Callable[[keras.Layer], str]], Iterable[Structure | LeftWhole]]
+"""From a graph, and a function that gives a layer's path, to the structures in it."""
+
+_LAYER_KINDS: dict[type[keras.Layer], Describe] = {}
+# By the function's full name, so that one that is defined anew takes the place of the old one.
+_GRAPH_KINDS: dict[str, tuple[Find, tuple[type[keras.Layer], ...]]] = {}
 
 
 def register_layer_kind(layer_class: type[keras.Layer]) -> Callable[[Describe], Describe]:
@@ -48,22 +55,79 @@ def register_layer_kind(layer_class: type[keras.Layer]) -> Callable[[Describe], 
         ))
     ```
     """
-    if not (isinstance(layer_class, type) and issubclass(layer_class, keras.Layer)):
-        raise ValueError(
-            "`layer_class` must be a subclass of `keras.Layer`. "
-            f"Received: layer_class={layer_class!r}"
-        )
+    _check("layer_class", layer_class)
 
     def register(describe: Describe) -> Describe:
-        _KINDS[layer_class] = describe
+        _LAYER_KINDS[layer_class] = describe
         return describe
 
     return register
 
 
+def register_graph_kind(*layer_classes: type[keras.Layer]) -> Callable[[Find], Find]:
+    """Teaches `find_structures` a kind whose groups lie between the layers of a graph of calls.
+
+    What one layer makes and others read, such as the units of a pair of dense layers, no layer can
+    describe by itself. The decorated function takes a `Graph` and a function `name_of(layer)` that
+    gives a layer's path, and yields for each family of groups a `Structure`, or `LeftWhole` with
+    the reason why it must stay. `tfprune/structures/feed_forward.py` is the example to follow.
+
+    Args:
+        *layer_classes: The layer classes whose groups the function finds. `find_structures` does
+            not look for graphs inside those layers.
+
+    Returns:
+        A decorator that returns the function as it is.
+
+    Raises:
+        ValueError: If there are no layer classes, or one is no class of layers.
+
+    Example:
+
+    >>> import keras
+    >>> from tfprune.structures import LeftWhole, find_structures, register_graph_kind
+    >>> class Channels(keras.layers.Conv1D): ...
+    >>> @register_graph_kind(Channels)
+    ... def find_channels(graph, name_of):
+    ...     for node in graph.nodes:
+    ...         if isinstance(node.operation, Channels):
+    ...             yield LeftWhole(node.operation, f"{name_of(node.operation)} is only looked at")
+    >>> model = keras.Sequential([keras.Input((4, 3)), Channels(2, 1, name="conv")])
+    >>> find_structures(model).skipped
+    (Skipped(name='conv', reason='conv is only looked at'),)
+    """
+    if not layer_classes:
+        raise ValueError("`layer_classes` must name at least one layer class. Received: none")
+    for layer_class in layer_classes:
+        _check("layer_classes", layer_class)
+
+    def register(find: Find) -> Find:
+        _GRAPH_KINDS[f"{find.__module__}.{find.__qualname__}"] = (find, layer_classes)
+        return find
+
+    return register
+
+
+def _check(argument: str, layer_class) -> None:
+    if not (isinstance(layer_class, type) and issubclass(layer_class, keras.Layer)):
+        raise ValueError(
+            f"`{argument}` must be a subclass of `keras.Layer`. Received: {layer_class!r}"
+        )
+
+
 def describe_of(layer: keras.Layer) -> Describe | None:
     """The registered description of a layer's class or of the nearest of its base classes."""
     for cls in type(layer).__mro__:
-        if cls in _KINDS:
-            return _KINDS[cls]
+        if cls in _LAYER_KINDS:
+            return _LAYER_KINDS[cls]
     return None
+
+
+def graph_kinds() -> tuple[Find, ...]:
+    """The registered functions that find structures in a graph, in the order of registration."""
+    return tuple(find for find, _ in _GRAPH_KINDS.values())
+
+
+def is_in_graph_kind(operation) -> bool:
+    """Whether a layer or operation is of a class whose groups a graph kind finds."""
+    return any(isinstance(operation, classes) for _, classes in _GRAPH_KINDS.values())

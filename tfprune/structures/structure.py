@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
+
+from tfprune.keras_private.layers import plain_variable
 
 Reader = Callable[[Any], np.ndarray]
 """Gives the value of a variable as an array; rebuild passes values it has already folded."""
@@ -20,13 +22,17 @@ class Slices:
 
     Args:
         layer: The layer that owns the variable.
-        attribute: The attribute of `layer` that holds it, `"kernel"` or `"bias"`.
+        attribute: The attribute of `layer` that holds it, such as `"kernel"` or `"bias"`.
         axis: The axis along which the groups lie. Each group takes `shape[axis] // groups`
             consecutive positions (more than one for the query heads of a shared key and value).
         role: `"producer"` if the variable makes what the group emits, `"consumer"` if it
             reads it.
         within: The axis of the single connections inside a group: the head size. `None` where
             a group is a single connection, as a feed-forward unit is.
+        bias: For a consumer, the attribute of `layer` with the bias that is added right behind,
+            into which the constants of removed groups are folded. `None` if there is none.
+        reads_input: Whether what a consumer multiplies is the input of `layer`, its last axes those
+            of the groups, as with the kernel of a `Dense` layer; not something made inside.
     """
 
     layer: keras.Layer
@@ -34,12 +40,27 @@ class Slices:
     axis: int
     role: str
     within: int | None = None
+    bias: str | None = None
+    reads_input: bool = False
 
     @property
     def variable(self) -> keras.Variable:
-        """The variable itself, whatever is laid over it."""
-        plain = getattr(self.layer, f"_{self.attribute}", None)
-        return plain if isinstance(plain, keras.Variable) else getattr(self.layer, self.attribute)
+        """The variable itself, whatever is applied to it."""
+        return plain_variable(self.layer, self.attribute)
+
+    @property
+    def bias_variable(self) -> keras.Variable | None:
+        """The bias behind a consumer, if there is one."""
+        return None if self.bias is None else getattr(self.layer, self.bias)
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether the variable multiplies, as a kernel does; a bias, which is added, does not.
+
+        A bias has an axis for the groups and, where a group is several connections, one for those.
+        Whatever has more axes is a matrix.
+        """
+        return len(self.variable.shape) > len(self.connection_axes)
 
     def input_axis(self, inputs: Any) -> int:
         """The axis of what a consumer reads along which the groups lie: its last are the kernel's.
@@ -72,12 +93,10 @@ class Structure:
         kind: The kind's name, as callbacks and tables use it: `"ffn"`, `"heads"`.
         masked: Whether the first layer is called on a tensor that carries a Keras mask.
         least: Groups that always stay, if only as zeros.
-        read_as_input: Whether what the groups emit is the input of the layers that read it.
     """
 
     kind: ClassVar[str] = ""
     least: ClassVar[int] = 0
-    read_as_input: ClassVar[bool] = True
     masked = False
 
     def __init__(self, name: str, groups: int, slices: tuple[Slices, ...]):
@@ -122,10 +141,18 @@ class Structure:
         """What is left of the layers that read the groups when no group is left."""
         raise NotImplementedError
 
+    def cannot_be_cut(self, calls: Sequence[Any]) -> str | None:
+        """Why the layer must be left whole because of how it is called, `None` if it need not.
+
+        Args:
+            calls: The Keras nodes of its calls.
+        """
+        return None
+
     @property
     def silencers(self) -> tuple[Slices, ...]:
-        """The kernels that, once zero, make a group emit a constant: those of all producers."""
-        return tuple(s for s in self.producers if s.attribute != "bias")
+        """The matrices that, once zero, make a group emit a constant: those of all producers."""
+        return tuple(s for s in self.producers if s.is_matrix)
 
     # -- what follows from the slices ---------------------------------------------------------
 
@@ -149,6 +176,11 @@ class Structure:
     def consumers(self) -> tuple[Slices, ...]:
         """The slices that read what a group emits."""
         return tuple(s for s in self.slices if s.role == "consumer")
+
+    @property
+    def read_as_input(self) -> bool:
+        """Whether what the groups emit is the input of the layers that read it."""
+        return all(s.reads_input for s in self.consumers)
 
     @property
     def group_size(self) -> int:
@@ -249,6 +281,23 @@ class Skipped:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class LeftWhole:
+    """A layer that a graph kind would take but for a reason.
+
+    Args:
+        layer: The layer.
+        reason: As in `Skipped`.
+        end: Where its groups end, if it is a place where those of the second layer of a pair
+            usually do: `"residual"` if they are added to others, `"output"` if they leave the
+            graph. That goes without saying, so it is not listed where it is usual.
+    """
+
+    layer: keras.Layer
+    reason: str
+    end: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""The parts of Keras's attention layers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+
+
+class Projections(NamedTuple):
+    """The dense layers of an attention layer.
+
+    Args:
+        query: From the query to queries, heads on axis 1 of its kernel.
+        key: From the key to keys.
+        value: From the value to values.
+        output: From all heads to the output, heads on axis 0 of its kernel.
+        gate: What heads are multiplied by, from the query; `None` where there is none.
+    """
+
+    query: keras.layers.EinsumDense
+    key: keras.layers.EinsumDense
+    value: keras.layers.EinsumDense
+    output: keras.layers.EinsumDense
+    gate: keras.layers.EinsumDense | None
+
+
+def projections(layer: keras.Layer) -> Projections:
+    """The projections of a `MultiHeadAttention` or `GroupQueryAttention`.
+
+    Assumes that both keep them as `_query_dense`, `_key_dense`, `_value_dense` and `_output_dense`,
+    and `_gate_dense` in versions of Keras that know gated attention.
+    """
+    return Projections(
+        layer._query_dense,
+        layer._key_dense,
+        layer._value_dense,
+        layer._output_dense,
+        getattr(layer, "_gate_dense", None),
+    )
+
+
+def output_shape_of(layer: keras.layers.MultiHeadAttention) -> tuple[int, ...] | None:
+    """The `output_shape` with which an attention layer was made, `None` for the query's width.
+
+    Assumes that it is kept as `_output_shape`.
+    """
+    return layer._output_shape

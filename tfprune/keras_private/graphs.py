@@ -1,0 +1,140 @@
+"""The graph of a Functional model, and the nodes that symbolic calls leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+from keras.src.activations import activations
+from keras.src.models.functional import Functional
+from keras.src.ops import core, math, nn, numpy
+
+
+def is_functional(model: Any) -> bool:
+    """Whether a model was made by the Functional API, also as a subclass of it.
+
+    Assumes that `keras.Model(inputs, outputs)` makes a `keras.src.models.functional.Functional`.
+    """
+    return isinstance(model, Functional)
+
+
+def is_functional_itself(model: Any) -> bool:
+    """Whether a model is a plain `Functional`, of no class of its own.
+
+    Assumes as `is_functional` does.
+    """
+    return type(model) is Functional
+
+
+def runs_its_graph(model: Functional) -> bool:
+    """Whether a Functional model computes what its graph says.
+
+    Assumes that `Functional.call` runs the graph, so that a subclass with another `call` does not.
+    """
+    return type(model).call is Functional.call
+
+
+def functional_inside(model: keras.Sequential) -> Functional | None:
+    """The Functional model that a Sequential one runs, `None` while it is not built.
+
+    Assumes that `Sequential` keeps it as `_functional`.
+    """
+    return model._functional
+
+
+def nodes_of(model: Functional) -> list[Any]:
+    """The nodes of a Functional model, deepest first.
+
+    Assumes that `_nodes_by_depth` maps depths, which fall towards the outputs, to lists of nodes.
+    """
+    by_depth = model._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
+def inputs_struct(model: keras.Model) -> Any:
+    """The inputs in the structure that the model was made with, `None` without a graph.
+
+    Assumes that a Functional model keeps it as `_inputs_struct`.
+    """
+    return getattr(model, "_inputs_struct", None)
+
+
+def outputs_struct(model: Functional) -> Any:
+    """The outputs in the structure that the model was made with.
+
+    Assumes that a Functional model keeps it as `_outputs_struct`.
+    """
+    return model._outputs_struct
+
+
+def operation_of(tensor: keras.KerasTensor) -> Any:
+    """The layer or operation that made a symbolic tensor, `None` if nothing did.
+
+    Assumes that `_keras_history` names it.
+    """
+    history = getattr(tensor, "_keras_history", None)
+    return None if history is None else history.operation
+
+
+def node_of(tensor: keras.KerasTensor) -> Any:
+    """The node of the call that made a symbolic tensor, `None` if none did.
+
+    Assumes that `_keras_history` holds its place among the operation's `_inbound_nodes`.
+    """
+    history = getattr(tensor, "_keras_history", None)
+    if history is None or history.operation is None:
+        return None
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def calls_of(operation: Any) -> list[Any]:
+    """The nodes of all symbolic calls of a layer or operation.
+
+    Assumes that it keeps them as `_inbound_nodes`, one for each call.
+    """
+    return operation._inbound_nodes
+
+
+@contextmanager
+def forgetting_calls(layers: Iterable[keras.Layer]) -> Iterator[None]:
+    """Takes back the nodes that calls add to layers meanwhile.
+
+    Assumes that a call appends to `_inbound_nodes` of what is called, and to `_outbound_nodes` of
+    what made its inputs, and that nothing else is kept.
+    """
+    before = [(x, len(x._inbound_nodes), len(x._outbound_nodes)) for x in layers]
+    try:
+        yield
+    finally:
+        for x, inbound, outbound in before:
+            del x._inbound_nodes[inbound:]
+            del x._outbound_nodes[outbound:]
+
+
+def keep_calls(layer: keras.Layer) -> dict[str, Any]:
+    """The entries of a layer's `__dict__` that hold its calls.
+
+    Assumes as `forgetting_calls` does, and that both lists are plain attributes.
+    """
+    return {name: getattr(layer, name) for name in ("_inbound_nodes", "_outbound_nodes")}
+
+
+def mask_of(tensor: Any) -> Any:
+    """The Keras mask that a tensor carries, or `None`.
+
+    Assumes that it lies on the tensor as `_keras_mask`.
+    """
+    return getattr(tensor, "_keras_mask", None)
+
+
+def operation_classes(names: Iterable[str]) -> tuple[type, ...]:
+    """The classes of Keras's operations, by name; those that this Keras lacks are left out.
+
+    Assumes that symbolic calls of `keras.ops` leave nodes whose operations are instances of classes
+    in `keras.src.ops`, and that two activations have theirs in `keras.src.activations`.
+    """
+    modules = (numpy, nn, math, core, activations)
+    found = (getattr(module, name, None) for name in names for module in modules)
+    return tuple(x for x in found if isinstance(x, type) and issubclass(x, keras.Operation))
