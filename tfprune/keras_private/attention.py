@@ -28,7 +28,7 @@ class Projections(NamedTuple):
 def projections(layer: keras.Layer) -> Projections:
     """The projections of a `MultiHeadAttention` or `GroupQueryAttention`.
 
-    Assumes that both keep them as `_query_dense`, `_key_dense`, `_value_dense` and `_output_dense`,
+    Assumes: both keep them as `_query_dense`, `_key_dense`, `_value_dense` and `_output_dense`,
     and `_gate_dense` in versions of Keras that know gated attention.
     """
     return Projections(
@@ -43,6 +43,6 @@ def projections(layer: keras.Layer) -> Projections:
 def output_shape_of(layer: keras.layers.MultiHeadAttention) -> tuple[int, ...] | None:
     """The `output_shape` with which an attention layer was made, `None` for the query's width.
 
-    Assumes that it is kept as `_output_shape`.
+    Assumes: it is kept as `_output_shape`.
     """
     return layer._output_shape
