@@ -7,6 +7,7 @@ from keras import layers
 
 from tests.experts import MixtureOfExperts, mixture
 from tests.models import assert_same, kill, noise, outputs, randomize
+from tfprune.gates import HardConcrete, attach
 from tfprune.rebuild import rebuild
 from tfprune.structures import (
     LeftWhole,
@@ -79,6 +80,17 @@ def test_experts_go_by_hand(tmp_path):
     kill(model, {"experts": DEAD})
     x = noise(2, 3, 6)
     assert_same(outputs(model, x), outputs(small, x))
+
+
+def test_gates_over_experts_are_folded(tmp_path):
+    model = mixture()
+    (gate,) = attach(model, [HardConcrete(find_structures(model)["experts"])])
+    before = outputs(model, noise(2, 3, 6))
+    gate.fix(np.array([0.5, 0.0, 1.0, 0.25]))
+    gated = outputs(model, noise(2, 3, 6))
+    assert np.max(np.abs(gated[0] - before[0])) > 0.1
+    small = check(model, gated, tmp_path)
+    assert small.get_layer("experts").experts == 3
 
 
 def test_experts_in_a_subclassed_model(tmp_path):
