@@ -9,6 +9,7 @@ from functools import partial
 import keras
 from keras import ops
 
+from tfprune.keras_private.layers import inner_layers
 from tfprune.keras_private.softmax import has_softmax, is_attention, softmax_hooked
 from tfprune.structures import find_structures
 
@@ -32,7 +33,7 @@ class AttentionProbe(keras.Model):
         self.model = model
         names = {id(s.layer): s.name for s in find_structures(model) if s.kind == "heads"}
         self.layers_by_name, self.skipped, self.is_context = {}, {}, {}
-        for layer in model._flatten_layers(include_self=False):
+        for layer in inner_layers(model):
             name = names.get(id(layer), layer.path)
             if has_softmax(layer):
                 self.layers_by_name[name] = layer

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
+from tfprune.keras_private.layers import inner_layers
 from tfprune.rebuild.rebuilding import rebuilt_by
 from tfprune.structures import find_structures
 
@@ -73,11 +74,7 @@ def factorize_embeddings(
 
 def embeddings_of(model: keras.Model) -> dict[str, keras.Layer]:
     """Path to embedding, for those that can be factorised."""
-    return {
-        layer.path: layer
-        for layer in model._flatten_layers(include_self=False)
-        if _can_be_factorized(layer)
-    }
+    return {layer.path: layer for layer in inner_layers(model) if _can_be_factorized(layer)}
 
 
 def _can_be_factorized(layer) -> bool:

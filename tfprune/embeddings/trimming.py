@@ -9,6 +9,8 @@ import keras
 
 from tfprune.embeddings.factorized_embedding import is_embedding
 from tfprune.embeddings.tokenizers import trimmable, used_by
+from tfprune.keras_private.graphs import operation_of
+from tfprune.keras_private.layers import inner_layers
 from tfprune.rebuild.rebuilding import rebuilt_by
 from tfprune.structures import Structure, Structures, find_structures
 from tfprune.structures.structure import Slices
@@ -81,7 +83,7 @@ class VocabularyRows(Structure):
 
 def _rows_of(model, number) -> list[VocabularyRows]:
     names, rows = set(), []
-    for layer in model._flatten_layers(include_self=False):
+    for layer in inner_layers(model):
         if id(layer) in names:
             continue
         names.add(id(layer))
@@ -99,9 +101,7 @@ def _rows_of(model, number) -> list[VocabularyRows]:
         if slices:
             rows.append(VocabularyRows(f"{layer.path}/vocabulary", number, slices))
     if not any(is_embedding(s.slices[0].layer) for s in rows):
-        lengths = sorted(
-            {x.input_dim for x in model._flatten_layers(include_self=False) if is_embedding(x)}
-        )
+        lengths = sorted({x.input_dim for x in inner_layers(model) if is_embedding(x)})
         raise ValueError(
             f"`model` must have an embedding of {number} rows, as many as the tokenizer has "
             f"tokens. Received: embeddings of {', '.join(map(str, lengths)) or 'no'} rows"
@@ -111,4 +111,4 @@ def _rows_of(model, number) -> list[VocabularyRows]:
 
 def _gives_output(model, layer) -> bool:
     outputs = getattr(model, "outputs", None) or []
-    return any(t._keras_history.operation is layer for t in outputs)
+    return any(operation_of(t) is layer for t in outputs)

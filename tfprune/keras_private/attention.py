@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -38,6 +38,26 @@ def projections(layer: keras.Layer) -> Projections:
         layer._output_dense,
         getattr(layer, "_gate_dense", None),
     )
+
+
+def attend(layer: keras.Layer, query: Any, key: Any, value: Any, mask: Any = None) -> Any:
+    """What the heads of an attention layer find, before the output projection.
+
+    Assumes: `_compute_attention` takes projected queries, keys and values and a mask, and returns
+    the result and the scores. A mask has no axis of heads, which it is given there.
+
+    Args:
+        layer: A built `MultiHeadAttention` or `GroupQueryAttention`.
+        query: `(batch, queries, heads, head size)`.
+        key: `(batch, keys, heads, head size)`.
+        value: `(batch, keys, heads, value size)`.
+        mask: Boolean, broadcasts against `(batch, queries, keys)`: which keys a query attends to.
+
+    Returns:
+        Tensor `(batch, queries, heads, value size)`.
+    """
+    found, _ = layer._compute_attention(query, key, value, mask)
+    return found
 
 
 def output_shape_of(layer: keras.layers.MultiHeadAttention) -> tuple[int, ...] | None:

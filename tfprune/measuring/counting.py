@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from tfprune.keras_private.graphs import inputs_struct
+
 
 def count_parameters(model: keras.Model) -> int:
     """The number of weights of a model, trainable or not, without states of random generators.
@@ -49,7 +51,7 @@ def count_flops(model: keras.Model, batch_size: int = 1, sequence_length: int = 
 
     model = with_inputs(model)
     arrays = example_inputs(model, batch_size, sequence_length)
-    given = keras.tree.pack_sequence_as(model._inputs_struct, arrays)
+    given = keras.tree.pack_sequence_as(inputs_struct(model), arrays)
     if keras.backend.backend() == "tensorflow":
         return _flops_of_graph(model, given)
     if keras.backend.backend() == "jax":
