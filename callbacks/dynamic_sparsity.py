@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from tfprune import criteria
 from tfprune.budgets.choosing import binned, opening_sizes
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.by_subnetwork import examples_by_subnetwork, subnetworks_and_prior
-from tfprune.fit.scoring import checked_criterion, score
 from tfprune.gates import DynamicGate, Size
 from tfprune.gates.attaching import Pressure
 from tfprune.gates.dynamic import at_size
@@ -111,7 +111,7 @@ class DynamicSparsity(GatedPruning):
             raise ValueError(f"`sizes` must hold numbers in (0, 1]. Received: sizes={sizes!r}")
         if criterion is None:
             criterion = "magnitude" if data is None else "gradient_importance"
-        checked_criterion(criterion, data)
+        self.criterion = criteria.get(criterion, data)
         if not score_learning_rate > 0:
             raise ValueError(
                 f"`score_learning_rate` must be positive. Received: {score_learning_rate!r}"
@@ -119,7 +119,7 @@ class DynamicSparsity(GatedPruning):
         self.subnetworks, self._prior = subnetworks_and_prior(
             subnetworks, subnetwork_entry, diversity, families
         )
-        if subnetworks is not None and (data is None or callable(criterion)):
+        if subnetworks is not None and (data is None or self.criterion.needs_data is None):
             raise ValueError(
                 "With `subnetworks` each is ranked on its own examples: `data` must be given, and "
                 f"`criterion` be one that takes data. Received: data={data!r}, "
@@ -130,7 +130,6 @@ class DynamicSparsity(GatedPruning):
         self.diversity = diversity
         self.sizes = sizes
         self.data = data
-        self.criterion = criterion
         self.sandwich = sandwich
         self.train_gates = train_gates
         self.strength = checked_strength(strength)
@@ -172,8 +171,8 @@ class DynamicSparsity(GatedPruning):
 
     def _ranked(self, data):
         """Structure name to `t̂` and δ, an array `(2, groups)`."""
-        scores = score(
-            self.criterion, self.model, self.subject, self.structures, data, self.batches
+        scores = self.criterion.scores(
+            self.model, self.subject, self.structures, data, self.batches
         )
         opens_at, width = opening_sizes(
             self.structures, scores, self.within, self.per_cost, self.round_to

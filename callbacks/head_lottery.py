@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from tfprune import criteria
 from tfprune.budgets.choosing import checked_scores
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.fit.rewinding import Checkpoint
 from tfprune.fit.rounds import Rounds
-from tfprune.fit.scoring import checked_criterion, score
 from tfprune.schedules import Epoch, Plateau, when
 
 _CLOCK = ("taken", "round", "began", "offset", "over")
@@ -117,12 +117,11 @@ class HeadLottery(Rounds, TargetedPruning):
                 "`heads_per_round` must be a positive integer, or None. Received: "
                 f"heads_per_round={heads_per_round!r}"
             )
-        checked_criterion(criterion, data)
+        self.criterion = criteria.get(criterion, data)
         if floor is not None and monitor is None:
             raise ValueError("`monitor` must name the metric that `floor` is for. Received: None")
         self.heads_per_round = heads_per_round
         self.data = data
-        self.criterion = criterion
         self.round_length = when(round_length, "round_length")
         if isinstance(self.round_length, Plateau):
             raise ValueError(
@@ -141,12 +140,7 @@ class HeadLottery(Rounds, TargetedPruning):
     def prepare(self):
         """Makes room for the checkpoint."""
         super().prepare()
-        others = [s.name for s in self.structures if s.kind != "heads"]
-        if self.criterion == "attention_confidence" and others:
-            raise ValueError(
-                "`structures` must be heads for criterion='attention_confidence'. Received: "
-                f"{', '.join(others)}"
-            )
+        self.criterion.check_structures(self.subject, self.structures)
         if self.heads_per_round is None:
             self._number = max(len(self.structures) // 2, 1)
         else:
@@ -251,8 +245,8 @@ class HeadLottery(Rounds, TargetedPruning):
             left_in[left_in == number - 1] = 0  # Of round 0 there are those that never left.
             over = True
         else:
-            self.scores = score(
-                self.criterion, self.model, self.subject, self.structures, self.data, self.batches
+            self.scores = self.criterion.scores(
+                self.model, self.subject, self.structures, self.data, self.batches
             )
             over = self._let_go(checked_scores(self.structures, self.scores), left_in, number)
         self._checkpoint.left_in.assign(left_in)

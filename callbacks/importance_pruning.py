@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tfprune import criteria
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
-from tfprune.fit.scoring import checked_criterion, score
 from tfprune.schedules import cubic
 
 
@@ -80,16 +80,20 @@ class ImportancePruning(TargetedPruning):
         )
         if target is None:
             raise ValueError("`target` must be given, such as tfprune.Sparsity(0.5).")
-        checked_criterion(criterion, data)
+        self.criterion = criteria.get(criterion, data)
         if not isinstance(rounds, int) or rounds < 1 or (rounds > 1 and stop is None):
             raise ValueError(
                 "`rounds` must be a positive integer, and `stop` given for more than one. "
                 f"Received: rounds={rounds!r}, stop={stop!r}"
             )
         self.data = data
-        self.criterion = criterion
         self.rounds = rounds
         self.batches = batches
+
+    def prepare(self):
+        """Refuses structures that the criterion cannot score."""
+        super().prepare()
+        self.criterion.check_structures(self.subject, self.structures)
 
     @property
     def needs_span(self):
@@ -135,6 +139,6 @@ class ImportancePruning(TargetedPruning):
         return cubic(number / self.rounds)
 
     def _scores(self):
-        return score(
-            self.criterion, self.model, self.subject, self.structures, self.data, self.batches
+        return self.criterion.scores(
+            self.model, self.subject, self.structures, self.data, self.batches
         )

@@ -4,7 +4,7 @@ import pytest
 
 import tfprune
 from tests.models import kill, noise, outputs, randomize, transformer
-from tfprune.measuring.litert import Runner
+from tfprune.litert import Runner
 
 pytestmark = pytest.mark.tensorflow_only
 

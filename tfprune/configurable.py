@@ -25,6 +25,12 @@ class Configurable:
 
     _data_arguments: ClassVar[tuple[str, ...]] = ("data",)
 
+    def __init_subclass__(cls, **kwargs):
+        """Lets Keras deserialize the classes of this package."""
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith("tfprune.") and not cls.__name__.startswith("_"):
+            keras.saving.register_keras_serializable("tfprune")(cls)
+
     def __new__(cls, *args, **kwargs):
         """Notes the arguments before `__init__` sees them."""
         made = super().__new__(cls)
@@ -41,7 +47,9 @@ class Configurable:
         Functions are written down as Keras does: a registered one by its name.
         """
         return {
-            name: keras.saving.serialize_keras_object(value)
+            name: keras.saving.serialize_keras_object(
+                list(value) if type(value) is tuple else value
+            )
             for name, value in self._arguments.items()
             if name not in self._data_arguments
         }

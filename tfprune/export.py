@@ -218,7 +218,7 @@ def _answered(model, example=None):
 
 def _check(model, path, exact, example=None):
     """Runs a LiteRT file once and compares it with Keras."""
-    from tfprune.measuring.litert import Runner
+    from tfprune.litert import Runner
 
     arrays, expected = _answered(model, example)
     runner = Runner(path, [t.name for t in model.inputs])

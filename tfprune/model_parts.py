@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import keras
 
-from tfprune.keras_private.fits import forget_compiled, variables_scope
 from tfprune.keras_private.layers import first_layer, inner_layers, unlocked, untrack
 
 _MARK = "_tfprune_part"
@@ -37,8 +36,12 @@ def remove_part(model: keras.Model, name: str) -> None:
 
 def parts_of(model: keras.Model) -> list[tuple[str, keras.Layer]]:
     """The names and the layers that `add_part` has given a model, in that order."""
-    holder = _holder(model)
-    return [(n, x) for n, x in vars(holder).items() if _is_part(x)]
+    return [(name, value) for name, value in vars(_holder(model)).items() if _is_part(value)]
+
+
+def own_children(layer: keras.Layer) -> list[keras.Layer]:
+    """The layers one level inside a layer, without the parts that were added."""
+    return [x for x in inner_layers(layer, recursive=False) if not _is_part(x)]
 
 
 def _is_part(value) -> bool:
@@ -47,20 +50,4 @@ def _is_part(value) -> bool:
 
 def _holder(model):
     """What tracks a part. A Sequential model has no variables but those of its layers."""
-    first = first_layer(model) if isinstance(model, keras.Sequential) else None
-    return model if first is None else first
-
-
-def own_children(layer: keras.Layer) -> list[keras.Layer]:
-    """The layers one level inside a layer, without the parts that were added."""
-    return [x for x in inner_layers(layer, recursive=False) if not _is_part(x)]
-
-
-__all__ = [
-    "add_part",
-    "forget_compiled",
-    "own_children",
-    "parts_of",
-    "remove_part",
-    "variables_scope",
-]
+    return first_layer(model) if isinstance(model, keras.Sequential) and model.built else model

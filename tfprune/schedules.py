@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tfprune.configurable import Configurable
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -35,7 +37,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Configurable):
     """After a number of steps of this fit."""
 
     number: int
@@ -46,7 +48,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Fraction:
+class Fraction(Configurable):
     """After a share of this fit's steps, 0 to 1."""
 
     share: float
@@ -57,8 +59,8 @@ class Fraction:
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """At the start of an epoch, counted from 0; may be broken, such as 1.5."""
+class Epoch(Configurable):
+    """At the start of an epoch, counted from 0; may be a fraction, such as 1.5."""
 
     number: float
 
@@ -68,7 +70,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Plateau:
+class Plateau(Configurable):
     """At the end of the first epoch in which a metric gains less than `min_delta`.
 
     Args:

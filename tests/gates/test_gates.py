@@ -8,7 +8,7 @@ from keras import ops
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.gates import BlockScores, HardConcrete, MovementScores, attach, detach, gates_of
-from tfprune.gates.overlay import factors, lay, lift
+from tfprune.gates.overlay import apply_factor, factors, hook_input, remove
 
 X = noise(4, 3, 8)
 
@@ -86,7 +86,7 @@ def test_gates_change_nothing_until_they_close_and_leave_no_trace(make, kind, tm
     assert_same(before, outputs(model, X), 0)
     for old, new in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    assert not any(factors(layer) for layer in model._flatten_layers())
+    assert not any(factors(layer, "kernel") for layer in model._flatten_layers())
 
 
 @pytest.mark.parametrize("kind", [HardConcrete, MovementScores, BlockScores])
@@ -211,22 +211,37 @@ def test_factors_multiply_and_come_off_one_by_one():
     def twice(training):
         return 3.0 if training else 2.0
 
-    lay(layer, twice)
-    lay(layer, lambda training: np.array([1.0, 0.5], "float32"))
+    apply_factor(layer, "kernel", twice)
+    apply_factor(layer, "kernel", lambda training: np.array([1.0, 0.5], "float32"))
     assert ops.convert_to_numpy(layer(x)).tolist() == [[6, 3]]
     assert ops.convert_to_numpy(layer(x, training=True)).tolist() == [[9, 4.5]]
-    lift(layer, twice)
+    remove(layer, twice)
     assert ops.convert_to_numpy(layer(x)).tolist() == [[3, 1.5]]
-    lift(layer)
+    remove(layer)
     assert ops.convert_to_numpy(layer(x)).tolist() == [[3, 3]]
     assert layer.kernel is layer._kernel and "call" not in vars(layer)
+
+
+def test_factors_on_any_weight_and_hooks_on_what_a_layer_reads():
+    layer = keras.layers.Dense(2, kernel_initializer="ones", bias_initializer="ones")
+    x = np.ones((1, 3), "float32")
+    layer.build(x.shape)
+    apply_factor(layer, "bias", lambda training: np.array([5.0, 0.0], "float32"))
+    hook_input(layer, lambda inputs, training: inputs * 2.0)
+    assert ops.convert_to_numpy(layer(x)).tolist() == [[11, 6]]
+    assert ops.convert_to_numpy(layer(inputs=x)).tolist() == [[11, 6]]
+    assert len(factors(layer, "bias")) == 1 and not factors(layer, "kernel")
+    remove(layer)
+    assert ops.convert_to_numpy(layer(x)).tolist() == [[4, 4]]
+    with pytest.raises(ValueError, match="`attribute` must name a weight"):
+        apply_factor(layer, "gamma", lambda training: 1.0)
 
 
 def test_bad_input():
     model = transformer()
     structures = tfprune.find_structures(model)
     attach(model, [HardConcrete(structures[0])])
-    with pytest.raises(ValueError, match="has gates already"):
+    with pytest.raises(ValueError, match="has gates over"):
         attach(model, [HardConcrete(structures[0])])
     for make in (
         lambda: HardConcrete(structures[0], score_scale=0),

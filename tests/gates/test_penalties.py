@@ -44,13 +44,13 @@ def drawn_gates(subnetworks=None):
 def test_the_size_is_that_of_the_equation(kind, apart):
     gates, cost, size = drawn_gates(Subnetworks(NAMES) if apart else None)
     limit, multiplier, strength = 0.8 if apart else 0.3, 1.7, 4.0
-    gates.press(Pressure(strength, limit, multiplier))
+    gates.set_pressure(Pressure(strength, limit, multiplier))
     expected = {
         "size": strength * size,
         "l1": strength * np.abs(size - limit),
         "lagrangian": multiplier * (size - limit) + strength / 2 * (size - limit) ** 2,
     }
-    got = float(ops.convert_to_numpy(SizePenalty(gates, cost, kind)(None)))
+    got = float(ops.convert_to_numpy(SizePenalty(gates, cost, kind)()))
     # Distances are taken one by one, then added up: one too large does not make good another.
     assert got == pytest.approx(np.sum(expected[kind]), rel=1e-5)
     assert not apart or min(size) < limit < max(size)
@@ -62,7 +62,7 @@ def test_scores_are_pressed_as_in_the_equation():
     raw = noise(12)
     gate.scores.assign(raw)
     strengths = keras.Variable([0.0, 0.7])
-    got = float(ops.convert_to_numpy(ScorePenalty(gate, strengths, 1)(None)))
+    got = float(ops.convert_to_numpy(ScorePenalty(gate, strengths, 1)()))
     assert got == pytest.approx(0.7 * np.sum(1 / (1 + np.exp(-3 * raw))), rel=1e-5)
 
 
@@ -75,12 +75,12 @@ def test_the_gap_is_taken_for_each_subnetwork():
     for gate in gates:
         gate.rank(draw.random(gate.shape), np.full(gate.shape, 0.1))
     size.size.assign(0.4)
-    gates.press(Pressure(3.0))
+    gates.set_pressure(Pressure(3.0))
     total = sum(s.weights for s in structures)
     each = sum(
         g.structure.group_size * ops.convert_to_numpy(g.expected()).sum(axis=-1) for g in gates
     )
-    got = float(ops.convert_to_numpy(SizeGap(gates, size)(None)))
+    got = float(ops.convert_to_numpy(SizeGap(gates, size)()))
     assert got == pytest.approx(3.0 * np.abs(each / total - 0.4).sum(), rel=1e-4)
 
 
@@ -92,7 +92,7 @@ def test_diversity_is_that_of_the_equation():
     rng = np.random.default_rng(0)
     for gate in gates:
         gate.scores.assign(rng.normal(size=gate.shape))
-    gates.press(Pressure(diversity=2.5))
+    gates.set_pressure(Pressure(diversity=2.5))
     prior = prior_over_pairs(NAMES, [["en", "es"]])
     np.testing.assert_array_equal(prior, [[0, 1, 0], [1, 0, 1], [0, 1, 0]])
     total = 0.0
@@ -104,5 +104,5 @@ def test_diversity_is_that_of_the_equation():
                 chance = chance_of_being_open(ops.convert_to_numpy(gate.scores))
                 common += np.sum(chance[i] * chance[j]) * gate.structure.group_size / weights
             total += (prior[i, j] * common) ** 2
-    penalty = float(ops.convert_to_numpy(Diversity(gates, prior)(None)))
+    penalty = float(ops.convert_to_numpy(Diversity(gates, prior)()))
     assert penalty == pytest.approx(2.5 * np.sqrt(total), rel=1e-5)

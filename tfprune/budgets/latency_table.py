@@ -12,12 +12,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.configurable import Configurable
 from tfprune.files import whole
 from tfprune.structures import Structures, find_structures
 
 
 @dataclass(frozen=True)
-class LatencyTable:
+class LatencyTable(Configurable):
     """Measured times of a model with each structure cut to several sizes.
 
     Times add up well over layers, since a call runs them one after the other; so a table of single

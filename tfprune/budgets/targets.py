@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from tfprune.budgets.latency_table import LatencyTable
+from tfprune.configurable import Configurable
 from tfprune.structures import LeftOver, Structures
 
 Counts = Mapping[str, int]
@@ -26,7 +27,7 @@ The costs of `Sparsity`, `Parameters` and `Flops` also take tensors of expected 
 """
 
 
-class Target:
+class Target(Configurable):
     """Base of the targets."""
 
     def cost(self, model: keras.Model, structures: Structures) -> Cost:

@@ -19,7 +19,7 @@ class Confidence(dict):
     """Layer path to an array `(heads,)`; also a `callable(structure)`, as criteria return it.
 
     Attributes:
-        kinds: Layer path to `"encoder"` (self-attention that sees all), `"decoder"` (causal
+        kinds: Layer path to `"encoder"` (self-attention to all positions), `"decoder"` (causal
             self-attention) or `"context"` (cross-attention).
         skipped: Layer path to the reason why a layer has no scores.
     """
@@ -34,8 +34,8 @@ class Confidence(dict):
         if structure.name not in self:
             raise ValueError(
                 f"There is no attention confidence of {structure.name!r}: "
-                f"{self.skipped.get(structure.name, 'it is not an attention layer')}. There is "
-                f"that of: {', '.join(self) or 'none'}"
+                f"{self.skipped.get(structure.name, 'it is not an attention layer')}. Layers with "
+                f"scores: {', '.join(self) or 'none'}"
             )
         return self[structure.name].reshape(structure.groups, -1).mean(axis=1)
 

@@ -16,7 +16,7 @@ from tfprune.structures import Structure, Structures, find_structures
 
 
 class Scores(dict):
-    """Structure name to an array `(groups,)`; a criterion, since it can be called."""
+    """Structure name to an array `(groups,)`; also a `callable(structure)`."""
 
     def __call__(self, structure: Structure) -> np.ndarray:
         """The scores of one structure."""
@@ -87,7 +87,7 @@ def gradient_importance(
     examples = ops.convert_to_numpy(probe.examples)
     scores = {}
     for structure, total in zip(structures, probe.optimizer.totals, strict=True):
-        count = examples if per == "example" and _is_input(structure) else batches
+        count = examples if per == "example" and structure.read_as_input else batches
         scores[structure.name] = ops.convert_to_numpy(total) / max(count, 1)
     return Scores(scores)
 
@@ -119,15 +119,6 @@ def _checked_per(per):
     if per not in ("example", "batch"):
         raise ValueError(f"`per` must be 'example' or 'batch'. Received: per={per!r}")
     return per
-
-
-def _is_input(structure):
-    """Whether the groups are what their consumers are called on.
-
-    A layer that both makes and reads the groups, such as a mixture of experts, has them inside.
-    """
-    inside = {id(share.layer) for share in structure.producers}
-    return structure.read_as_input and not any(id(s.layer) in inside for s in structure.consumers)
 
 
 @contextmanager
@@ -220,7 +211,7 @@ class _Probe(keras.Model):
         attached = []
         try:
             for structure, share in self.scored:
-                if _is_input(structure):
+                if structure.read_as_input:
                     function = self._input_hook(structure, share)
                     hook_input(share.layer, function)
                 else:

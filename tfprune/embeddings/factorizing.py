@@ -64,8 +64,8 @@ def factorize_embeddings(
     if unknown or not replacements:
         sizes = ", ".join(f"{n} ({e.input_dim} x {e.output_dim})" for n, e in found.items())
         raise ValueError(
-            "`rank` must be smaller than an embedding of the model is long and wide, and name only "
-            f"what there is. Received: rank={rank!r} and embeddings {sizes or 'none'}"
+            "`rank` must be smaller than both sizes of an embedding of the model, and name only "
+            f"embeddings that it has. Received: rank={rank!r} and embeddings {sizes or 'none'}"
         )
     if verbose:
         print(*lines, sep="\n")

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from tfprune.gates.gate import Gate
-from tfprune.model_parts import add_part, forget_compiled, parts_of, remove_part
+from tfprune.keras_private.fits import forget_compiled
+from tfprune.model_parts import add_part, parts_of, remove_part
 
 _ATTRIBUTE = "pruning_gates"
 

@@ -240,16 +240,11 @@ def _consumers(structure):
 
 def kernels_of(structure: Structure) -> tuple[Slices, ...]:
     """The kernels: what reads the groups, and what makes them but for biases."""
-    return tuple(s for s in structure.slices if not _is_bias(s))
+    return tuple(s for s in structure.slices if s.role == "consumer" or s.is_matrix)
 
 
 def _producers(structure):
     return structure.producers
-
-
-def _is_bias(share) -> bool:
-    """Whether all axes of a weight number single connections of groups: no input has one."""
-    return share.role == "producer" and len(share.connection_axes) == len(share.variable.shape)
 
 
 _OVER = {"consumers": _consumers, "all": kernels_of, "producers": _producers}

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.gates.gate import Gate
+from tfprune.gates.gate import Gate, kernels_of
 from tfprune.structures import Slices, Structure
 
 _NONE_MASKED = -1e9
@@ -85,7 +85,8 @@ class BlockScores(MovementScores):
         name: Name of the layer.
 
     Raises:
-        ValueError: If `block` is not two positive numbers, or `share` is none of the structure's.
+        ValueError: If `block` is not two positive numbers, or `share` is no kernel of the
+            structure.
 
     Source: Lagunas et al., 2021, section 3.2.
     """
@@ -103,8 +104,11 @@ class BlockScores(MovementScores):
         if len(block) != 2 or not all(isinstance(n, int) and n > 0 for n in block):
             raise ValueError(f"`block` must be a height and a width. Received: block={block!r}")
         Gate.__init__(self, structure, "all", name)
-        if not any(share is s for s in structure.slices):
-            raise ValueError(f"`share` must be one of `structure.slices`. Received: {share!r}")
+        if not any(share is s for s in kernels_of(structure)):
+            raise ValueError(
+                "`share` must be a kernel among `structure.slices`, not a bias. Received: "
+                f"{share.attribute!r} of {share.layer.name!r}"
+            )
         vars(self)["_share"] = share  # Past Keras, which would take the layer for a part of this.
         self.block = tuple(block)
         self.matrix = _as_matrix(share)

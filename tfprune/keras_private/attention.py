@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import keras
+from keras import ops
 
 
 class Projections(NamedTuple):
@@ -43,19 +44,22 @@ def projections(layer: keras.Layer) -> Projections:
 def attend(layer: keras.Layer, query: Any, key: Any, value: Any, mask: Any = None) -> Any:
     """What the heads of an attention layer find, before the output projection.
 
-    Assumes: `_compute_attention` takes projected queries, keys and values and a mask, and returns
-    the result and the scores. A mask has no axis of heads, which it is given there.
+    Assumes: `_compute_attention` takes projected queries, keys and values with as many heads each,
+    and a mask, to which it gives an axis of heads; it returns the result and the scores.
 
     Args:
         layer: A built `MultiHeadAttention` or `GroupQueryAttention`.
         query: `(batch, queries, heads, head size)`.
-        key: `(batch, keys, heads, head size)`.
-        value: `(batch, keys, heads, value size)`.
+        key: `(batch, keys, key heads, head size)`; each is shared by as many heads.
+        value: `(batch, keys, key heads, value size)`.
         mask: Boolean, broadcasts against `(batch, queries, keys)`: which keys a query attends to.
 
     Returns:
         Tensor `(batch, queries, heads, value size)`.
     """
+    repeats = query.shape[-2] // key.shape[-2]
+    if repeats > 1:
+        key, value = (ops.repeat(x, repeats, axis=-2) for x in (key, value))
     found, _ = layer._compute_attention(query, key, value, mask)
     return found
 

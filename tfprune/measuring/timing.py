@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.measuring.litert import Runner
+from tfprune.litert import Runner
 
 
 @dataclass(frozen=True)

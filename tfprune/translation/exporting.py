@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from tfprune.files import whole
-from tfprune.measuring.litert import Runner
+from tfprune.litert import Runner
 from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.searching import greedy
 from tfprune.translation.translator import Translator, encode_sources, padded, vocabulary_path
