@@ -28,5 +28,7 @@ def examples():
 @pytest.mark.parametrize("test", examples())
 def test_example(test):
     report = []
-    failures, _ = doctest.DocTestRunner(verbose=False).run(test, out=report.append)
+    runner = doctest.DocTestRunner(verbose=False)
+    # What an example registers is used after it, so the names it needs stay.
+    failures, _ = runner.run(test, out=report.append, clear_globs=False)
     assert not failures, "".join(report)

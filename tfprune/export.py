@@ -12,6 +12,7 @@ import numpy as np
 from keras import tree
 
 from tfprune.files import whole
+from tfprune.keras_private.graphs import inputs_struct, is_functional
 from tfprune.structures.graph import arguments_from_build
 
 _QUANTIZE = (None, "dynamic_int8", "int8")
@@ -138,7 +139,7 @@ def with_inputs(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: If what the model takes cannot be told.
     """
-    if hasattr(model, "_inputs_struct"):
+    if is_functional(model):
         return model
     if isinstance(model, keras.Sequential):
         return keras.Model(model.inputs, model.outputs, name=model.name)
@@ -208,7 +209,7 @@ def _answered(model, example=None):
     for length in lengths:
         arrays = example or example_inputs(model, length=length)
         try:
-            outputs = model(tree.pack_sequence_as(model._inputs_struct, arrays), training=False)
+            outputs = model(tree.pack_sequence_as(inputs_struct(model), arrays), training=False)
             return arrays, [keras.ops.convert_to_numpy(t) for t in tree.flatten(outputs)]
         except Exception:
             if example or length == lengths[-1]:

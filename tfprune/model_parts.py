@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import keras
 
-from tfprune.keras_private import first_layer, inner_layers, unlocked, untrack
+from tfprune.keras_private.layers import first_layer, inner_layers, unlocked, untrack
 
 _MARK = "_tfprune_part"
 

@@ -24,10 +24,8 @@ def test_parameters_and_flops_are_those_of_the_rebuilt_model():
 
 
 def chain(*units):
-    dense = [layers.Dense(n, "relu", name=f"dense_{i}") for i, n in enumerate(units[:-1])]
-    return randomize(
-        keras.Sequential([keras.Input((8,)), *dense, layers.Dense(units[-1], name="out")])
-    )
+    dense = [layers.Dense(n, "relu", name=f"dense_{i}") for i, n in enumerate(units)]
+    return randomize(keras.Sequential([keras.Input((8,)), *dense]))
 
 
 def in_structures(model, small):

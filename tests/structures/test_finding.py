@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 from tests.models import transformer
-from tfprune.structures import Slices, Structure, find_structures, register_layer_kind
+from tfprune.structures import find_structures
 
 
 def reasons(model):
@@ -164,41 +164,6 @@ def test_keras_hub():
         "decoder/cross_attention": ("heads", 2),
         "decoder/feedforward_intermediate_dense": ("ffn", 10),
     }
-
-
-def test_a_user_adds_a_layer_kind():
-    @keras.saving.register_keras_serializable("tests")
-    class Experts(layers.Layer):
-        def __init__(self, experts, **kwargs):
-            super().__init__(**kwargs)
-            self.experts = experts
-
-        def build(self, shape):
-            self.kernel = self.add_weight(shape=(self.experts, shape[-1]), name="kernel")
-            self.out_kernel = self.add_weight(shape=(self.experts, 2), name="out")
-
-        def call(self, x):
-            return keras.ops.relu(x @ keras.ops.transpose(self.kernel)) @ self.out_kernel
-
-    class ExpertGroups(Structure):
-        kind = "experts"
-
-    @register_layer_kind(Experts)
-    def describe(layer, name):
-        return ExpertGroups(
-            name,
-            layer.experts,
-            (
-                Slices(layer, "kernel", 0, "producer"),
-                Slices(layer, "out_kernel", 0, "consumer"),
-            ),
-        )
-
-    x = keras.Input((3,))
-    model = keras.Model(x, Experts(4, name="moe")(x))
-    assert names(model) == {"moe": ("experts", 4)}
-    with pytest.raises(ValueError, match="layer_class"):
-        register_layer_kind("Dense")
 
 
 def test_select():

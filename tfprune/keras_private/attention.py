@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
+from keras import ops
 
 
 class Projections(NamedTuple):
@@ -28,7 +29,7 @@ class Projections(NamedTuple):
 def projections(layer: keras.Layer) -> Projections:
     """The projections of a `MultiHeadAttention` or `GroupQueryAttention`.
 
-    Assumes that both keep them as `_query_dense`, `_key_dense`, `_value_dense` and `_output_dense`,
+    Assumes: both keep them as `_query_dense`, `_key_dense`, `_value_dense` and `_output_dense`,
     and `_gate_dense` in versions of Keras that know gated attention.
     """
     return Projections(
@@ -40,9 +41,32 @@ def projections(layer: keras.Layer) -> Projections:
     )
 
 
+def attend(layer: keras.Layer, query: Any, key: Any, value: Any, mask: Any = None) -> Any:
+    """What the heads of an attention layer find, before the output projection.
+
+    Assumes: `_compute_attention` takes projected queries, keys and values with as many heads each,
+    and a mask, to which it gives an axis of heads; it returns the result and the scores.
+
+    Args:
+        layer: A built `MultiHeadAttention` or `GroupQueryAttention`.
+        query: `(batch, queries, heads, head size)`.
+        key: `(batch, keys, key heads, head size)`; each is shared by as many heads.
+        value: `(batch, keys, key heads, value size)`.
+        mask: Boolean, broadcasts against `(batch, queries, keys)`: which keys a query attends to.
+
+    Returns:
+        Tensor `(batch, queries, heads, value size)`.
+    """
+    repeats = query.shape[-2] // key.shape[-2]
+    if repeats > 1:
+        key, value = (ops.repeat(x, repeats, axis=-2) for x in (key, value))
+    found, _ = layer._compute_attention(query, key, value, mask)
+    return found
+
+
 def output_shape_of(layer: keras.layers.MultiHeadAttention) -> tuple[int, ...] | None:
     """The `output_shape` with which an attention layer was made, `None` for the query's width.
 
-    Assumes that it is kept as `_output_shape`.
+    Assumes: it is kept as `_output_shape`.
     """
     return layer._output_shape

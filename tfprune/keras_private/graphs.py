@@ -15,7 +15,7 @@ from keras.src.ops import core, math, nn, numpy
 def is_functional(model: Any) -> bool:
     """Whether a model was made by the Functional API, also as a subclass of it.
 
-    Assumes that `keras.Model(inputs, outputs)` makes a `keras.src.models.functional.Functional`.
+    Assumes: `keras.Model(inputs, outputs)` makes a `keras.src.models.functional.Functional`.
     """
     return isinstance(model, Functional)
 
@@ -31,7 +31,7 @@ def is_functional_itself(model: Any) -> bool:
 def runs_its_graph(model: Functional) -> bool:
     """Whether a Functional model computes what its graph says.
 
-    Assumes that `Functional.call` runs the graph, so that a subclass with another `call` does not.
+    Assumes: `Functional.call` runs the graph, so that a subclass with another `call` does not.
     """
     return type(model).call is Functional.call
 
@@ -39,7 +39,7 @@ def runs_its_graph(model: Functional) -> bool:
 def functional_inside(model: keras.Sequential) -> Functional | None:
     """The Functional model that a Sequential one runs, `None` while it is not built.
 
-    Assumes that `Sequential` keeps it as `_functional`.
+    Assumes: `Sequential` keeps it as `_functional`.
     """
     return model._functional
 
@@ -47,7 +47,7 @@ def functional_inside(model: keras.Sequential) -> Functional | None:
 def nodes_of(model: Functional) -> list[Any]:
     """The nodes of a Functional model, deepest first.
 
-    Assumes that `_nodes_by_depth` maps depths, which fall towards the outputs, to lists of nodes.
+    Assumes: `_nodes_by_depth` maps depths, which fall towards the outputs, to lists of nodes.
     """
     by_depth = model._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
@@ -56,7 +56,7 @@ def nodes_of(model: Functional) -> list[Any]:
 def inputs_struct(model: keras.Model) -> Any:
     """The inputs in the structure that the model was made with, `None` without a graph.
 
-    Assumes that a Functional model keeps it as `_inputs_struct`.
+    Assumes: a Functional model keeps it as `_inputs_struct`.
     """
     return getattr(model, "_inputs_struct", None)
 
@@ -64,7 +64,7 @@ def inputs_struct(model: keras.Model) -> Any:
 def outputs_struct(model: Functional) -> Any:
     """The outputs in the structure that the model was made with.
 
-    Assumes that a Functional model keeps it as `_outputs_struct`.
+    Assumes: a Functional model keeps it as `_outputs_struct`.
     """
     return model._outputs_struct
 
@@ -72,7 +72,7 @@ def outputs_struct(model: Functional) -> Any:
 def operation_of(tensor: keras.KerasTensor) -> Any:
     """The layer or operation that made a symbolic tensor, `None` if nothing did.
 
-    Assumes that `_keras_history` names it.
+    Assumes: `_keras_history` names it.
     """
     history = getattr(tensor, "_keras_history", None)
     return None if history is None else history.operation
@@ -81,7 +81,7 @@ def operation_of(tensor: keras.KerasTensor) -> Any:
 def node_of(tensor: keras.KerasTensor) -> Any:
     """The node of the call that made a symbolic tensor, `None` if none did.
 
-    Assumes that `_keras_history` holds its place among the operation's `_inbound_nodes`.
+    Assumes: `_keras_history` holds its place among the operation's `_inbound_nodes`.
     """
     history = getattr(tensor, "_keras_history", None)
     if history is None or history.operation is None:
@@ -92,7 +92,7 @@ def node_of(tensor: keras.KerasTensor) -> Any:
 def calls_of(operation: Any) -> list[Any]:
     """The nodes of all symbolic calls of a layer or operation.
 
-    Assumes that it keeps them as `_inbound_nodes`, one for each call.
+    Assumes: it keeps them as `_inbound_nodes`, one for each call.
     """
     return operation._inbound_nodes
 
@@ -101,7 +101,7 @@ def calls_of(operation: Any) -> list[Any]:
 def forgetting_calls(layers: Iterable[keras.Layer]) -> Iterator[None]:
     """Takes back the nodes that calls add to layers meanwhile.
 
-    Assumes that a call appends to `_inbound_nodes` of what is called, and to `_outbound_nodes` of
+    Assumes: a call appends to `_inbound_nodes` of what is called, and to `_outbound_nodes` of
     what made its inputs, and that nothing else is kept.
     """
     before = [(x, len(x._inbound_nodes), len(x._outbound_nodes)) for x in layers]
@@ -124,7 +124,7 @@ def keep_calls(layer: keras.Layer) -> dict[str, Any]:
 def mask_of(tensor: Any) -> Any:
     """The Keras mask that a tensor carries, or `None`.
 
-    Assumes that it lies on the tensor as `_keras_mask`.
+    Assumes: it lies on the tensor as `_keras_mask`.
     """
     return getattr(tensor, "_keras_mask", None)
 
@@ -132,7 +132,7 @@ def mask_of(tensor: Any) -> Any:
 def operation_classes(names: Iterable[str]) -> tuple[type, ...]:
     """The classes of Keras's operations, by name; those that this Keras lacks are left out.
 
-    Assumes that symbolic calls of `keras.ops` leave nodes whose operations are instances of classes
+    Assumes: symbolic calls of `keras.ops` leave nodes whose operations are instances of classes
     in `keras.src.ops`, and that two activations have theirs in `keras.src.activations`.
     """
     modules = (numpy, nn, math, core, activations)

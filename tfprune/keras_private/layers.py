@@ -12,7 +12,7 @@ import keras
 def inner_layers(layer: keras.Layer, recursive: bool = True) -> list[keras.Layer]:
     """The layers inside a layer, without itself.
 
-    Assumes that `_flatten_layers` finds layers in attributes and in tracked lists and dictionaries,
+    Assumes: `_flatten_layers` finds layers in attributes and in tracked lists and dictionaries,
     at every depth, in an order that depends on how the layer is made alone.
 
     Args:
@@ -33,7 +33,7 @@ def layer_and_inner_layers(layer: keras.Layer) -> list[keras.Layer]:
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
     """The variables that a layer holds itself, not those of layers inside.
 
-    Assumes that they are `_trainable_variables` and `_non_trainable_variables`, in the order in
+    Assumes: they are `_trainable_variables` and `_non_trainable_variables`, in the order in
     which they were made.
     """
     return [*layer._trainable_variables, *layer._non_trainable_variables]
@@ -50,25 +50,25 @@ def plain_variable(layer: keras.Layer, attribute: str) -> keras.Variable:
 def variable_name(layer: keras.Layer, attribute: str) -> str:
     """The name in a layer's `__dict__` under which the variable of an attribute lies.
 
-    Assumes that a property such as `Dense.kernel` has its variable under the same name with an
+    Assumes: a property such as `Dense.kernel` has its variable under the same name with an
     underscore in front, and that others lie under their own name.
     """
     private = f"_{attribute}"
     return private if isinstance(vars(layer).get(private), keras.Variable) else attribute
 
 
-def first_layer(model: keras.Sequential) -> keras.Layer:
+def first_layer(model: keras.Sequential) -> keras.Layer | None:
     """The first layer that a Sequential model tracks, its `InputLayer` if it has one.
 
-    Assumes that it keeps its layers as `_layers`, and computes its variables from theirs.
+    Assumes: it keeps its layers as `_layers`, and computes its variables from theirs.
     """
-    return model._layers[0]
+    return next(iter(model._layers), None)
 
 
 def build_shapes(layer: keras.Layer) -> dict[str, Any]:
     """The shapes with which a layer was built, by argument of `build`; empty if it never was.
 
-    Assumes that Keras keeps them as `_build_shapes_dict` when it calls `build`.
+    Assumes: Keras keeps them as `_build_shapes_dict` when it calls `build`.
     """
     return getattr(layer, "_build_shapes_dict", None) or {}
 
@@ -76,7 +76,7 @@ def build_shapes(layer: keras.Layer) -> dict[str, Any]:
 def set_build_shapes(layer: keras.Layer, shapes: dict[str, Any]) -> None:
     """Tells a layer the shapes with which it was built.
 
-    Assumes that `get_build_config` reads them from `_build_shapes_dict`.
+    Assumes: `get_build_config` reads them from `_build_shapes_dict`.
     """
     layer._build_shapes_dict = shapes or None
 
@@ -85,7 +85,7 @@ def set_build_shapes(layer: keras.Layer, shapes: dict[str, Any]) -> None:
 def unlocked(layer: keras.Layer) -> Iterator[None]:
     """Lets a built layer take or lose variables and layers meanwhile.
 
-    Assumes that `_tracker` refuses that while locked, as it is once a layer is built.
+    Assumes: `_tracker` refuses that while locked, as it is once a layer is built.
     """
     layer._tracker.unlock()
     try:
@@ -97,6 +97,6 @@ def unlocked(layer: keras.Layer) -> Iterator[None]:
 def untrack(layer: keras.Layer, value: Any) -> None:
     """Lets a layer forget a variable or layer that it no longer has as an attribute.
 
-    Assumes that `_tracker.untrack` does so.
+    Assumes: `_tracker.untrack` does so.
     """
     layer._tracker.untrack(value)

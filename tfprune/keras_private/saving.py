@@ -8,7 +8,7 @@ from keras.src.saving import object_registration
 def registered_name(cls: type) -> str:
     """The name under which a class is written to files.
 
-    Assumes that `object_registration.get_registered_name` gives it, registered or not.
+    Assumes: `object_registration.get_registered_name` gives it, registered or not.
     """
     return object_registration.get_registered_name(cls)
 
@@ -16,7 +16,7 @@ def registered_name(cls: type) -> str:
 def register_as(cls: type, name: str) -> None:
     """Lets a class be written to files under the name of another registered class.
 
-    Assumes that `GLOBAL_CUSTOM_NAMES` is looked up when a class is written, and that loading goes
+    Assumes: `GLOBAL_CUSTOM_NAMES` is looked up when a class is written, and that loading goes
     by the name alone.
     """
     object_registration.GLOBAL_CUSTOM_NAMES[cls] = name
@@ -25,7 +25,7 @@ def register_as(cls: type, name: str) -> None:
 def public_module(cls: type) -> str | None:
     """The module under which Keras looks for a class: the public one where there is one.
 
-    Assumes that Keras and KerasHub mark what they export with `_api_export_path`; what subclasses
+    Assumes: Keras and KerasHub mark what they export with `_api_export_path`; what subclasses
     inherit of it is not theirs.
     """
     path = vars(cls).get("_api_export_path")

@@ -12,7 +12,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfprune.keras_private import keep_calls, own_variables
+from tfprune.keras_private.graphs import keep_calls
+from tfprune.keras_private.layers import own_variables
 from tfprune.model_parts import own_children
 from tfprune.rebuild.plan import Plan
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfprune.keras_private import (
+from tfprune.keras_private.graphs import (
     calls_of,
     functional_inside,
     inputs_struct,

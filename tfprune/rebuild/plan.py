@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.gates.overlay import factors
-from tfprune.keras_private import layer_and_inner_layers
+from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.structures import Structure, Structures
 
 

@@ -12,15 +12,13 @@ from functools import cache, wraps
 
 import keras
 
-from tfprune.keras_private import (
+from tfprune.keras_private.layers import (
     build_shapes,
     inner_layers,
     layer_and_inner_layers,
-    public_module,
-    register_as,
-    registered_name,
     set_build_shapes,
 )
+from tfprune.keras_private.saving import public_module, register_as, registered_name
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.plan import Plan

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.subnetworks import at_subnetwork, input_names, subnetworks_of
-from tfprune.keras_private import inputs_struct, nodes_of, outputs_struct
+from tfprune.keras_private.graphs import inputs_struct, nodes_of, outputs_struct
 from tfprune.rebuild.graph import GraphRebuilder, as_trainable, is_plain
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import pruned_copy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from tfprune.keras_private import output_shape_of, projections
+from tfprune.keras_private.attention import output_shape_of, projections
 from tfprune.structures.registry import register_layer_kind
 from tfprune.structures.structure import Remainder, Slices, Structure
 

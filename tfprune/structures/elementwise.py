@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from tfprune.keras_private import operation_classes
+from tfprune.keras_private.graphs import operation_classes
 from tfprune.structures.graph import Untraceable, trace
 
 # Those that at inference return what they are given.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from tfprune.keras_private import inner_layers, layer_and_inner_layers, own_variables
+from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers, own_variables
 from tfprune.structures.collection import Structures
 from tfprune.structures.graph import Graph, Untraceable, graph_of, is_masked
 from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind

@@ -15,17 +15,16 @@ from typing import Any
 import keras
 from keras import tree
 
-from tfprune.keras_private import (
-    build_shapes,
+from tfprune.keras_private.graphs import (
     forgetting_calls,
     functional_inside,
     is_functional,
-    layer_and_inner_layers,
     mask_of,
     node_of,
     nodes_of,
     runs_its_graph,
 )
+from tfprune.keras_private.layers import build_shapes, layer_and_inner_layers
 
 
 @dataclass

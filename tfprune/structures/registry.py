@@ -33,27 +33,51 @@ def register_layer_kind(layer_class: type[keras.Layer]) -> Callable[[Describe], 
     Returns:
         A decorator that returns the function as it is.
 
-    Example:
+    Raises:
+        ValueError: If `layer_class` is no class of layers.
 
-    ```python
-    from tfprune.structures import Slices, Structure, register_layer_kind
+    Example: a mixture of experts, whose outputs are added up.
 
-    class Experts(Structure):
-        kind = "experts"
-
-        def emitted(self, consumer, read):
-            return np.zeros(consumer.variable.shape[:2], "float32")
-
-        def resized_config(self, layer, groups):
-            return {"experts": groups}
-
-    @register_layer_kind(MyMixtureOfExperts)
-    def describe(layer, name):
-        return Experts(name, layer.experts, (
-            Slices(layer, "kernel_in", axis=0, role="producer"),
-            Slices(layer, "kernel_out", axis=0, role="consumer"),
-        ))
-    ```
+    >>> import keras, numpy as np, tfprune
+    >>> from keras import ops
+    >>> from tfprune.structures import Remainder, Slices, Structure, register_layer_kind
+    >>> class Mixture(keras.layers.Layer):
+    ...     def __init__(self, experts, **kwargs):
+    ...         super().__init__(**kwargs)
+    ...         self.experts = experts
+    ...     def build(self, shape):
+    ...         width = shape[-1]
+    ...         self.kernel_in = self.add_weight((self.experts, width, 8))
+    ...         self.bias_in = self.add_weight((self.experts, 8))
+    ...         self.kernel_out = self.add_weight((self.experts, 8, width))
+    ...         self.bias_out = self.add_weight((width,))
+    ...     def call(self, x):
+    ...         units = ops.relu(ops.einsum("bw,ewh->beh", x, self.kernel_in) + self.bias_in)
+    ...         return ops.einsum("beh,ehw->bw", units, self.kernel_out) + self.bias_out
+    ...     def get_config(self):
+    ...         return {**super().get_config(), "experts": self.experts}
+    >>> class Experts(Structure):
+    ...     kind = "experts"
+    ...     def emitted(self, consumer, read):
+    ...         return np.maximum(read(consumer.layer.bias_in), 0)
+    ...     def resized_config(self, layer, groups):
+    ...         return {"experts": groups}
+    ...     def remainders(self):
+    ...         layer = self.slices[0].layer
+    ...         return [Remainder(layer, layer.bias_out, tuple(layer.bias_out.shape))]
+    >>> @register_layer_kind(Mixture)
+    ... def describe(layer, name):
+    ...     return Experts(name, layer.experts, (
+    ...         Slices(layer, "kernel_in", axis=0, role="producer", within=2),
+    ...         Slices(layer, "bias_in", axis=0, role="producer", within=1),
+    ...         Slices(layer, "kernel_out", axis=0, role="consumer", within=1, bias="bias_out"),
+    ...     ))
+    >>> model = keras.Sequential([keras.Input((4,)), Mixture(6, name="mixture")])
+    >>> tfprune.find_structures(model)[0]
+    <Experts mixture: 6 groups of 72>
+    >>> small = tfprune.rebuild(model, keep={"mixture": np.arange(6) < 2})
+    >>> small.layers[0].experts, model.count_params() - small.count_params()
+    (2, 288)
     """
     _check("layer_class", layer_class)
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.keras_private import plain_variable
+from tfprune.keras_private.layers import plain_variable
 
 Reader = Callable[[Any], np.ndarray]
 """Gives the value of a variable as an array; rebuild passes values it has already folded."""

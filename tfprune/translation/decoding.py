@@ -17,6 +17,7 @@ import keras
 from keras import ops, tree
 
 from tfprune.embeddings.factorized_embedding import FactorizedEmbedding, is_embedding
+from tfprune.keras_private.attention import attend, projections
 from tfprune.structures.graph import graph_of
 from tfprune.structures.registry import describe_of
 from tfprune.translation.layers import SSRU, SinusoidalPositions
@@ -104,11 +105,9 @@ class StepDecoder:
             mixer = self._mixers.get(id(node))
             if isinstance(mixer, _CrossAttention):
                 arguments = _bound(node, values)
+                parts = projections(mixer.layer)
                 key = arguments.get("key", arguments["value"])
-                memory += [
-                    mixer.layer._key_dense(key),
-                    mixer.layer._value_dense(arguments["value"]),
-                ]
+                memory += [parts.key(key), parts.value(arguments["value"])]
         return memory
 
     def start(self, batch: Any) -> list[Any]:
@@ -204,22 +203,23 @@ class _CrossAttention:
 class _SelfAttention:
     def __init__(self, layer, max_length):
         self.layer = layer
+        self.parts = projections(layer)
         self.max_length = max_length
 
     def start(self, batch):
         return [
             ops.zeros((batch, self.max_length, *dense.kernel.shape[1:]), self.layer.compute_dtype)
-            for dense in (self.layer._key_dense, self.layer._value_dense)
+            for dense in (self.parts.key, self.parts.value)
         ]
 
     def step(self, context):
         positions = ops.arange(self.max_length)
         here = ops.reshape(positions == context.position, (1, -1, 1, 1))
         x = context.arguments["value"]
-        projections = self.layer._key_dense(x), self.layer._value_dense(x)
+        projected = self.parts.key(x), self.parts.value(x)
         key, value = (
             ops.where(here, ops.cast(new, old.dtype), old)
-            for new, old in zip(projections, (next(context.old), next(context.old)), strict=True)
+            for new, old in zip(projected, (next(context.old), next(context.old)), strict=True)
         )
         context.new += [key, value]
         mask = ops.reshape(positions <= context.position, (1, 1, -1))
@@ -227,13 +227,14 @@ class _SelfAttention:
 
 
 def _attend(layer, context, key, value, mask):
-    query = layer._query_dense(context.arguments["query"])
+    parts = projections(layer)
+    query = parts.query(context.arguments["query"])
     if mask is not None:
         mask = ops.cast(mask, "bool")
-    output, _ = layer._compute_attention(query, key, value, mask)
-    if getattr(layer, "_gate_dense", None) is not None:
-        output = output * layer._gate_dense(context.arguments["query"])
-    return layer._output_dense(output)
+    output = attend(layer, query, key, value, mask)
+    if parts.gate is not None:
+        output = output * parts.gate(context.arguments["query"])
+    return parts.output(output)
 
 
 def _bound(node, values):
