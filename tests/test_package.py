@@ -7,6 +7,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ import pytest
 
 import tfprune
 from tfprune import import_hooks
+from tfprune.native_messages import filtered
 
 try:
     import tomllib
@@ -114,6 +116,24 @@ def test_setting_the_log_level_shows_what_tensorflow_says():
     lines = {level: run(noisy.format(level)).stderr.splitlines() for level in "0123"}
     assert [len(lines[level]) for level in "0123"] == [4, 2, 2, 1]
     assert "failed call" in lines["2"][0] and lines["3"] == ["something else: INFO: stays"]
+
+
+def test_standard_error_comes_back(capfd, monkeypatch):
+    def other_thread():
+        with filtered():  # The first thread has it already.
+            os.write(2, b"INFO: of another thread\n")
+
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    with pytest.raises(KeyError), filtered():
+        os.write(2, b"before the error\n")
+        raise KeyError
+    with filtered(), ThreadPoolExecutor() as pool:
+        with filtered():
+            os.write(2, b"INFO: of LiteRT\n")
+        pool.submit(other_thread).result()
+        os.write(2, b"WARNING: of LiteRT\n")
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "before the error\nafterwards\n"
 
 
 @pytest.mark.parametrize("name", ["tfprune", "tfprune.translation", "tfprune.datasets"])

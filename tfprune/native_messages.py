@@ -6,8 +6,9 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -15,10 +16,13 @@ LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _MESSAGE = re.compile(rb"([IWE])\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\] |(INFO|WARNING|ERROR): ")
 _BEFORE_ABSL = b"WARNING: All log messages before absl::InitializeLog()"
 
+# Standard error is the process's: while one thread has redirected it, another must not.
+_redirecting = threading.RLock()
+
 
 @contextmanager
 def filtered() -> Iterator[None]:
-    """Applies `TF_CPP_MIN_LOG_LEVEL` to messages that are written without regard to it.
+    """Applies `TF_CPP_MIN_LOG_LEVEL`, 3 by default, to messages written without regard to it.
 
     TensorFlow reads that variable only after its libraries have started, and they write as they
     start; LiteRT does not read it at all. So standard error goes to a temporary file inside the
@@ -26,27 +30,32 @@ def filtered() -> Iterator[None]:
     nothing is held back.
     """
     level = os.environ.get(LEVEL, "3")
-    if level not in ("1", "2", "3"):
+    with ExitStack() as undo:
+        if level in ("1", "2", "3") and _redirecting.acquire(blocking=False):
+            undo.callback(_redirecting.release)
+            undo.enter_context(_held_back(int(level)))
         yield
-        return
+
+
+@contextmanager
+def _held_back(level: int) -> Iterator[None]:
     try:
+        held = tempfile.TemporaryFile()  # noqa: SIM115  # closed below
         original = os.dup(2)
-    except OSError:  # The process has no standard error.
+    except OSError:  # There is no place for temporary files, or no standard error.
         yield
         return
-    try:
-        with tempfile.TemporaryFile() as held:
-            _redirect(held.fileno())
-            try:
-                yield
-            finally:
-                _redirect(original)
-                held.seek(0)
-                for line in held:
-                    if not _is_below(int(level), line):
-                        os.write(2, line)
-    finally:
-        os.close(original)
+    with held:
+        _redirect(held.fileno())
+        try:
+            yield
+        finally:
+            _redirect(original)
+            os.close(original)
+            held.seek(0)
+            for line in held:
+                if not _is_below(level, line):
+                    os.write(2, line)
 
 
 def _redirect(file: int) -> None:
