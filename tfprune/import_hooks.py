@@ -11,13 +11,17 @@ from contextlib import AbstractContextManager, contextmanager
 
 from tfprune import native_messages
 
-# The modules that define classes which saved models may contain.
+# The modules that define classes which saved models and configurations may contain.
 SERIALIZABLE = (
+    "tfprune.budgets.latency_table",
+    "tfprune.budgets.targets",
+    "tfprune.callbacks",
     "tfprune.criteria",
     "tfprune.embeddings.factorized_embedding",
     "tfprune.penalties",
     "tfprune.rebuild.cutting",
     "tfprune.rebuild.pruned",
+    "tfprune.schedules",
     "tfprune.translation.layers",
     "tfprune.translation.training",
 )

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from tfprune.extras import require
-from tfprune.measuring.litert import Runner
+from tfprune.litert import Runner
 from tfprune.translation.encoding import encode_sources, padded
 from tfprune.translation.vocabulary import Vocabulary, vocabulary_path
 
