@@ -46,6 +46,7 @@ def test_pruning_needs_no_extra_and_prints_no_native_messages():
         f"""
 import sys
 sys.modules.update(dict.fromkeys({EXTRAS!r}))  # Importing any of them fails.
+import tfprune
 heavy = {{"ai_edge_litert", "keras", "numpy", "rich", "tensorflow"}}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 import keras
