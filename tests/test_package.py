@@ -1,74 +1,183 @@
+"""What importing tfprune does, in which order, and what it does without its extras."""
+
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import keras
 import pytest
 
-from tests.models import kill, randomize, transformer
-from tfprune import cli
+from tfprune.native_messages import filtered
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10, where pytest brings it.
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+EXTRAS = (
+    "keras_hub",
+    "matplotlib",
+    "num2words",
+    "sacrebleu",
+    "safetensors",
+    "sentencepiece",
+    "tensorflow_model_optimization",
+    "tensorflow_text",
+)
 
 
-def test_import_brings_in_nothing_heavy():
-    code = (
-        "import sys, json, keras\n"
-        "before = set(sys.modules)\n"
-        "import tfprune, tfprune.callbacks\n"
-        "print(json.dumps(sorted({n.split('.')[0] for n in set(sys.modules) - before})))\n"
+def run(code):
+    """Runs code in a fresh interpreter in which TensorFlow's log level is not set."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPP_")}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(json.loads(out.stdout.strip().splitlines()[-1]))
-    heavy = {
-        "tensorflow_model_optimization",
-        "tensorflow_text",
-        "matplotlib",
-        "sacrebleu",
-        "ai_edge_litert",
-        "keras_hub",
-        "sentencepiece",
-        "tf_keras",
-    }
-    assert "tfprune" in loaded and not loaded & heavy
 
 
-def test_functions_are_functions_whatever_is_imported_first():
-    code = "import tfprune.rebuild.plan, tfprune.export, tfprune.reports.comparison, tfprune\n" + (
-        "assert all(callable(f) for f in (tfprune.rebuild, tfprune.export, tfprune.compare))"
+@pytest.mark.tensorflow_only
+def test_pruning_needs_no_extra_and_prints_no_native_messages():
+    done = run(
+        f"""
+import sys
+sys.modules.update(dict.fromkeys({EXTRAS!r}))  # Importing any of them fails.
+import tfprune
+heavy = {{"ai_edge_litert", "keras", "numpy", "rich", "tensorflow"}}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+import keras
+assert keras.saving.get_registered_object("tfprune>Pruned")
+import pathlib, tempfile
+import numpy as np
+before = set(sys.modules)
+import tfprune.callbacks
+assert not {{"ai_edge_litert", "tensorflow.lite", "jax"}} & (set(sys.modules) - before)
+layers = [keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)]
+model = keras.Sequential(layers)
+model.compile("adam", "mse")
+lasso = tfprune.callbacks.GroupLasso("ffn", strength=0.1, verbose=0)
+model.fit(np.ones((4, 4)), np.ones((4, 1)), verbose=0, callbacks=[lasso])
+tfprune.find_structures(model)[0].scale(np.arange(8) < 3)
+small = tfprune.rebuild(model)
+path = tfprune.export(small, pathlib.Path(tempfile.mkdtemp()) / "small.tflite")
+print(path.stat().st_size > 0, tfprune.compare(model, small), tfprune.measure_latency(path, runs=2))
+"""
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert done.stdout.startswith("True"), done.stderr
+    assert done.stderr == ""
 
 
-def test_native_notes_go_to_a_file(tmp_path, capfd, monkeypatch):
-    def run(_):
-        os.write(2, b"a native note\n")
-        raise ValueError("what was wrong")
+def test_a_module_imported_before_the_package_and_before_keras():
+    done = run(
+        """
+import tfprune.rebuild.plan, tfprune.export, tfprune.reports.comparison, tfprune
+import json, keras, pkgutil
+assert all(callable(f) for f in (tfprune.rebuild, tfprune.export, tfprune.compare))
+import tfprune.translation.batches, tfprune.datasets.minilm
+assert callable(tfprune.translation.batches) and callable(tfprune.datasets.minilm)
+def registered():
+    return {k: c.__module__ for k, c in keras.saving.get_custom_objects().items()}
+before = registered()
+for package in (tfprune, tfprune.callbacks):
+    for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        __import__(info.name)
+print(json.dumps([before, registered()]))
+"""
+    )
+    assert done.returncode == 0, done.stderr
+    before, with_every_module = json.loads(done.stdout.splitlines()[-1])
+    assert "tfprune>Pruned" in before
+    # `import_hooks.SERIALIZABLE` names all modules that define such classes.
+    assert before == with_every_module
+    # Here Keras was imported first.
+    assert (
+        before.items()
+        <= {k: c.__module__ for k, c in keras.saving.get_custom_objects().items()}.items()
+    )
 
-    monkeypatch.setattr(cli, "_demo", run)
-    for cache in ("cache", "file/cache"):  # The second cannot be made.
-        (tmp_path / "file").touch()
-        monkeypatch.setenv("TFPRUNE_CACHE", str(tmp_path / cache))
-        assert cli.main(["demo"]) == 1
-        assert capfd.readouterr().err == "tfprune: what was wrong\n"
-    assert (tmp_path / "cache" / "tensorflow.log").read_text() == "a native note\n"
+
+def test_setting_the_log_level_shows_what_tensorflow_says():
+    noisy = "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = {!r}\n" + (
+        "from tfprune.native_messages import filtered\n"
+        "with filtered():\n"
+        "    os.write(2, b'I0000 00:00:1795.1 12 port.cc:153] oneDNN is on.\\n')\n"
+        "    os.write(2, b'E0000 00:00:1795.2 12 cuda.cc:52] failed call\\n')\n"
+        "    os.write(2, b'WARNING: All log messages before absl::InitializeLog() is called\\n')\n"
+        "    os.write(2, b'something else: INFO: stays\\n')\n"
+    )
+    lines = {level: run(noisy.format(level)).stderr.splitlines() for level in "0123"}
+    assert [len(lines[level]) for level in "0123"] == [4, 2, 2, 1]
+    assert "failed call" in lines["2"][0] and lines["3"] == ["something else: INFO: stays"]
+
+
+def test_standard_error_comes_back(capfd, monkeypatch):
+    def other_thread():
+        with filtered():  # The first thread has it already.
+            os.write(2, b"INFO: of another thread\n")
+
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    with pytest.raises(KeyError), filtered():
+        os.write(2, b"before the error\n")
+        raise KeyError
+    with filtered(), ThreadPoolExecutor() as pool:
+        with filtered():
+            os.write(2, b"INFO: of LiteRT\n")
+        pool.submit(other_thread).result()
+        os.write(2, b"WARNING: of LiteRT\n")
     os.write(2, b"afterwards\n")
-    assert capfd.readouterr().err == "afterwards\n"
+    assert capfd.readouterr().err == "before the error\nafterwards\n"
 
 
-def test_command_line(tmp_path, capsys):
-    import numpy as np
+@pytest.mark.parametrize("name", ["tfprune", "tfprune.translation", "tfprune.datasets"])
+def test_the_public_names_are_there(name):
+    package = importlib.import_module(name)
+    stub = Path(package.__file__).with_suffix(".pyi").read_text()
+    listed = re.findall(r'"(\w+)"', stub.partition("__all__ = [")[2])
+    assert sorted(listed) == sorted(package.__all__) == sorted(dir(package))
+    for public in listed:
+        assert getattr(package, public).__name__.rpartition(".")[2] == public
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = package.nothing
 
-    model = randomize(transformer())
-    kill(model, {"ffn_in": np.arange(12) >= 3})
-    model.save(tmp_path / "m.keras")
-    assert cli.main(["inspect", str(tmp_path / "m.keras")]) == 0
-    assert "ffn_in" in capsys.readouterr().out
-    assert cli.main(["rebuild", str(tmp_path / "m.keras"), str(tmp_path / "small.keras")]) == 0
-    assert "Groups left" in capsys.readouterr().out
-    assert (tmp_path / "small.keras").stat().st_size < (tmp_path / "m.keras").stat().st_size
-    assert cli.main(["inspect", str(tmp_path / "none.keras")]) == 1
-    assert "There is no file" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        cli.main(["--help"])
-    shown = capsys.readouterr().out
-    for command in ("inspect", "rebuild", "export", "measure", "demo", "translate"):
-        assert command in shown
+
+def test_the_extras_bring_what_they_are_named_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {k: " ".join(v) for k, v in project["optional-dependencies"].items()}
+    sources = [p.read_text() for d in ("tfprune", "callbacks") for p in (ROOT / d).rglob("*.py")]
+    required = set(re.findall(r'require\("(\w+)[\w.]*", extra="(\w+)"\)', "\n".join(sources)))
+    assert {extra for _, extra in required} >= {"plots", "translation"}
+    for module, extra in required:
+        assert module.replace("_", "-") in extras[extra]
+    missing = {e for e in extras if e not in ("all", "dev") and e not in extras["all"]}
+    assert missing == set() and "tfprune[all]" in extras["dev"]
+
+
+def test_what_is_missing_is_named_with_its_extra(monkeypatch, tmp_path):
+    from tfprune.datasets import number_words
+    from tfprune.extras import require
+    from tfprune.reports.plots import survivors
+    from tfprune.translation import Vocabulary, score
+
+    for name in list(sys.modules):
+        if name.partition(".")[0] in EXTRAS:
+            monkeypatch.setitem(sys.modules, name, None)
+    for name in EXTRAS:
+        monkeypatch.setitem(sys.modules, name, None)
+    for extra, use in (
+        ("plots", lambda: survivors({"a": (1, 2)})),
+        ("translation", lambda: number_words(count=20)),
+        ("translation", lambda: score(["a"], ["a"])),
+        ("translation", lambda: Vocabulary.train(["a b c"])),
+        ("translation", lambda: Vocabulary(b"")),
+    ):
+        with pytest.raises(ImportError, match=rf"pip install 'tfprune\[{extra}\]'"):
+            use()
+    # A package that is there and lacks something itself keeps its own error.
+    (tmp_path / "broken_package.py").write_text("import not_there")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match="No module named 'not_there'"):
+        require("broken_package", extra="plots")

@@ -9,7 +9,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"tfprune": ROOT / "tfprune", "tfprune.callbacks": ROOT / "callbacks"}
 
 # Helpers without a room that any other may use.
-HELPERS = {"batches", "configurable", "files", "keras_private", "litert", "model_parts", "tables"}
+HELPERS = {
+    "batches",
+    "configurable",
+    "extras",
+    "files",
+    "keras_private",
+    "litert",
+    "model_parts",
+    "native_messages",
+    "tables",
+}
 CORE = {
     "structures": set(),
     "penalties": {"structures"},

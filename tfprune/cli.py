@@ -1,4 +1,7 @@
-"""The command line: `tfprune inspect | rebuild | export | measure | demo | translate`."""
+"""The command line: `tfprune inspect | rebuild | export | measure | demo | translate`.
+
+Keras and TensorFlow take seconds to import, so each command imports what it needs when it runs.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
+
+from tfprune.native_messages import LEVEL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _native_notes_in_a_file():
             options.run(options)
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
         print(f"tfprune: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -39,6 +44,8 @@ def _native_notes_in_a_file():
     """
     from tfprune.datasets.cache import cache_folder
 
+    level = os.environ.get(LEVEL)
+    os.environ.setdefault(LEVEL, "0")  # Nobody is disturbed by what goes to a file.
     log = cache_folder() / "tensorflow.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +64,8 @@ def _native_notes_in_a_file():
         sys.stderr = python_stream
         os.dup2(terminal, 2)
         os.close(terminal)
+        if level is None:
+            del os.environ[LEVEL]
 
 
 def _parser():
@@ -102,14 +111,10 @@ def _parser():
 
 
 def _load(path):
-    import keras
-
-    # Registers the classes of models that tfprune rebuilt or built.
-    import tfprune.rebuild
-    import tfprune.translation  # noqa: F401
-
     if not os.path.isfile(path):
         raise ValueError(f"There is no file {path!r}.")
+    import keras
+
     return keras.saving.load_model(path, compile=False)
 
 
@@ -159,7 +164,7 @@ def _demo(options):
 
 
 def _translate(options):
-    from tfprune.translation import load_translator
+    from tfprune.translation.loading import load_translator
 
     sentences = options.text or [line.rstrip("\n") for line in sys.stdin]
     for translation in load_translator(options.model).translate(sentences):

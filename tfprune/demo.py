@@ -9,10 +9,19 @@ from typing import Any
 
 import keras
 
+from tfprune.extras import require
 from tfprune.files import whole
 from tfprune.reports.plots import pareto, survivors
 from tfprune.structures import find_structures
 from tfprune.tables import table
+
+_NEEDED = {
+    "matplotlib": "plots",
+    "num2words": "translation",
+    "sacrebleu": "translation",
+    "sentencepiece": "translation",
+    "tensorflow_text": "translation",
+}
 
 
 def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, Any]:
@@ -29,11 +38,14 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
 
     Raises:
         ValueError: If the folder cannot be written or Keras does not run on TensorFlow.
+        ImportError: If a package is missing that the extras `translation` and `plots` bring.
     """
     from tfprune.export import require_tensorflow
     from tfprune.translation.speed import words_per_second
 
     require_tensorflow()
+    for module, extra in _NEEDED.items():  # What is missing is said now, not after the training.
+        require(module, extra)
     name = "numbers_en_es" if fast else "help_en_de"
     folder = Path(folder)
     with _progress() as tick:
@@ -214,7 +226,7 @@ def _export(folder, name, recipe, models):
 
 def _score_int8(results, timed, pairs):
     from tfprune.translation.evaluation import evaluate
-    from tfprune.translation.exporting import load_translator
+    from tfprune.translation.loading import load_translator
 
     for label, path in timed.items():
         if label.endswith("int8"):

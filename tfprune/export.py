@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -77,43 +78,56 @@ def export(
     model = with_inputs(model)
     examples = _examples(model, representative_data) if quantize == "int8" else None
     with whole(path) as fresh:
-        fresh.write_bytes(convert(model, quantize, examples))
+        _convert(model, fresh, quantize, examples)
         _check(model, fresh, exact=quantize is None, example=examples and examples[0])
     return path
 
 
-def convert(model: keras.Model, quantize: str | None = None, examples=None) -> bytes:
-    """The LiteRT file of a model, unchecked.
+def _convert(model, path, quantize, examples):
+    """Writes the LiteRT file of a model, unchecked.
+
+    `examples` are for `"int8"`: inputs of one example each, flat lists of arrays.
+    """
+    import tensorflow as tf
+
+    def calibrate():
+        names = [t.name for t in model.inputs]
+        for example in examples:
+            yield "serving_default", dict(zip(names, example, strict=True))
+
+    # Keras by itself would let TensorFlow's operations (Flex) in, which few interpreters have.
+    settings: dict[str, Any] = {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}}
+    if quantize:
+        settings["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if quantize == "int8":
+        settings["representative_dataset"] = calibrate
+    with _conversion_errors():
+        model.export(str(path), format="litert", verbose=False, **settings)
+
+
+def convert_saved_model(folder: str, signature: str, quantize: str | None = None) -> bytes:
+    """The LiteRT file of a function that is no Keras model, for which Keras has no export.
 
     Args:
-        model: A built Keras model.
-        quantize: As in `export`.
-        examples: For `"int8"`: inputs of one example each, flat lists of arrays.
+        folder: A SavedModel.
+        signature: The function's signature in it, which is the file's signature too.
+        quantize: `None` or `"dynamic_int8"`.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        model.export(folder, format="tf_saved_model", verbose=False)
-        return convert_saved_model(folder, "serve", quantize, examples)
-
-
-def convert_saved_model(folder, signature, quantize=None, examples=None) -> bytes:
-    """The LiteRT file of one signature of a SavedModel; builtin operations only."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[signature])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantize:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantize == "int8":
-        loaded = tf.saved_model.load(str(folder)).signatures[signature]
-        names = list(loaded.structured_input_signature[1])
-
-        def calibrate():
-            for example in examples:
-                yield signature, dict(zip(names, example, strict=True))
-
-        converter.representative_dataset = calibrate
-    try:
+    with _conversion_errors():
         return converter.convert()
+
+
+@contextmanager
+def _conversion_errors() -> Iterator[None]:
+    """Turns whatever the converter raises into a `ValueError`."""
+    try:
+        yield
     except Exception as error:  # The converter raises its own classes of its own modules.
         raise ValueError(
             "The model has operations that LiteRT cannot run without TensorFlow's (Flex): "

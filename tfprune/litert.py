@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
+
+from tfprune import native_messages
 
 
 class Runner:
@@ -38,6 +41,7 @@ class Runner:
         self.details = self._signature.get_input_details()
         inputs = list(self.details)
         self.names = list(names) if set(names or ()) == set(inputs) else inputs
+        self._has_run = False
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Computes the outputs.
@@ -55,8 +59,12 @@ class Runner:
             name: np.asarray(a, self.details[name]["dtype"])
             for name, a in zip(self.names, arrays, strict=True)
         }
+        # LiteRT announces its delegate when it first computes something.
+        context = nullcontext() if self._has_run else native_messages.filtered()
+        self._has_run = True
         try:
-            return list(self._signature(**given).values())
+            with context:
+                return list(self._signature(**given).values())
         except RuntimeError as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in given.items())
             raise ValueError(

@@ -1,21 +1,5 @@
 """Text and weights: fetched once by a package manager, or made on the spot."""
 
-from tfprune.datasets.bucketed import TextBatches
-from tfprune.datasets.help_topics import help_topics
-from tfprune.datasets.labelled import LabelledText
-from tfprune.datasets.libreoffice import libreoffice_help
-from tfprune.datasets.minilm import minilm
-from tfprune.datasets.movie_reviews import movie_reviews
-from tfprune.datasets.numbers import number_words
-from tfprune.datasets.parallel import ParallelText
+import lazy_loader
 
-__all__ = [
-    "LabelledText",
-    "ParallelText",
-    "TextBatches",
-    "help_topics",
-    "libreoffice_help",
-    "minilm",
-    "movie_reviews",
-    "number_words",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

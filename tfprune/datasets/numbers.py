@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from tfprune.datasets.parallel import ParallelText
+from tfprune.extras import require
 
 
 def number_words(
@@ -36,12 +37,11 @@ def number_words(
     >>> tfprune.datasets.number_words(count=50).train[0]  # doctest: +SKIP
     ('nine hundred and twelve', 'neunhundertzwölf')
     """
-    from num2words import CONVERTER_CLASSES, num2words
-
+    words = require("num2words", extra="translation")
     for name, language in (("source", source), ("target", target)):
-        if language not in CONVERTER_CLASSES:
+        if language not in words.CONVERTER_CLASSES:
             raise ValueError(
-                f"`{name}` must be one of: {', '.join(sorted(CONVERTER_CLASSES))}. "
+                f"`{name}` must be one of: {', '.join(sorted(words.CONVERTER_CLASSES))}. "
                 f"Received: {name}={language!r}"
             )
     if not 20 <= count <= limit // 2:
@@ -58,7 +58,7 @@ def number_words(
         chosen.setdefault(draw.randrange(top))
     numbers = list(chosen)
     draw.shuffle(numbers)
-    pairs = [(num2words(n, lang=source), num2words(n, lang=target)) for n in numbers]
+    pairs = [(words.num2words(n, lang=source), words.num2words(n, lang=target)) for n in numbers]
     held_out = count // 10
     return ParallelText(
         source, target, pairs[2 * held_out :], pairs[:held_out], pairs[held_out : 2 * held_out]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from tfprune.extras import require
 from tfprune.files import whole
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
@@ -50,9 +51,8 @@ def survivors(
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     if any(order):
-        from matplotlib.patches import Patch
-
-        handles = [Patch(color=_COLOURS[i % 6], label=kind) for i, kind in enumerate(order)]
+        patch = require("matplotlib.patches", extra="plots").Patch
+        handles = [patch(color=_COLOURS[i % 6], label=kind) for i, kind in enumerate(order)]
         # Below the axes: beside a title it overlaps where names are long.
         _legend(figure, "lower center", handles=handles, ncol=len(handles))
     return _written(figure, path)
@@ -245,9 +245,8 @@ def _figure(
     columns: int | None = None,
 ):
     """A figure in the style of all plots, and its axes: a list of them where there are columns."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=140)
+    make = require("matplotlib.figure", extra="plots").Figure
+    figure = make(figsize=(width, height), layout="constrained", dpi=140)
     if columns is not None:
         figure.get_layout_engine().set(h_pad=0.1)  # The title is close to those of the columns.
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from tfprune.datasets.parallel import Pair
+from tfprune.extras import require
 from tfprune.translation.translator import Translator
 from tfprune.translation.vocabulary import Vocabulary
 
@@ -22,14 +23,13 @@ def score(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any
     Returns:
         `"bleu"`, `"chrf"`, `"bleu_signature"`, `"chrf_signature"`.
     """
-    from sacrebleu.metrics import BLEU, CHRF
-
     if len(hypotheses) != len(references) or not references:
         raise ValueError(
             "`hypotheses` and `references` must be of the same length, at least 1. "
             f"Received: {len(hypotheses)} and {len(references)}"
         )
-    bleu, chrf = BLEU(), CHRF()
+    metrics = require("sacrebleu.metrics", extra="translation")
+    bleu, chrf = metrics.BLEU(), metrics.CHRF()
     return {
         "bleu": bleu.corpus_score(list(hypotheses), [list(references)]).score,
         "chrf": chrf.corpus_score(list(hypotheses), [list(references)]).score,
@@ -70,13 +70,18 @@ def paired_bootstrap(
     Returns:
         Name to `"bleu"`, `"bleu_p"`, `"chrf"`, `"chrf_p"`; the baseline is called `"baseline"`.
     """
-    from sacrebleu.metrics import BLEU, CHRF
-    from sacrebleu.significance import PairedTest
+    sacrebleu = require("sacrebleu.metrics", extra="translation")
+    significance = require("sacrebleu.significance", extra="translation")
 
     systems = [("baseline", list(baseline)), *((k, list(v)) for k, v in others.items())]
     references = [list(references)]
-    metrics = {"bleu": BLEU(references=references), "chrf": CHRF(references=references)}
-    _, results = PairedTest(systems, metrics, None, test_type="bs", n_samples=samples)()
+    metrics = {
+        "bleu": sacrebleu.BLEU(references=references),
+        "chrf": sacrebleu.CHRF(references=references),
+    }
+    _, results = significance.PairedTest(
+        systems, metrics, None, test_type="bs", n_samples=samples
+    )()
     table: dict[str, dict[str, float]] = {}
     for place, (name, _) in enumerate(systems):
         table[name] = {}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfprune.translation.exporting import LiteRTTranslator
+from tfprune.translation.loading import LiteRTTranslator
 
 
 def words_per_second(

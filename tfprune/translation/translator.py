@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 from keras import ops
 
 from tfprune.files import whole
 from tfprune.translation.decoding import StepDecoder
+from tfprune.translation.encoding import encode_sources, padded
 from tfprune.translation.searching import beam_search, greedy
-from tfprune.translation.vocabulary import Vocabulary
+from tfprune.translation.vocabulary import Vocabulary, vocabulary_path
 
 
 class Translator:
@@ -96,38 +95,6 @@ class Translator:
         with whole(path) as fresh:
             self.model.save(fresh)
             self.vocabulary.save(vocabulary_path(path))
-
-
-def vocabulary_path(path: str | os.PathLike) -> Path:
-    """Where the vocabulary of a model file lies: beside it, as `name.vocabulary`."""
-    return Path(path).with_suffix(".vocabulary")
-
-
-def encode_sources(sentences, vocabulary, max_length) -> list[list[int]]:
-    """Source ids with the end id; an empty list for an empty sentence."""
-    wrong = next((s for s in sentences if not isinstance(s, str)), None)
-    if wrong is not None:
-        raise ValueError(f"`sentences` must hold text. Received: {wrong!r}")
-    encoded = vocabulary.encode_all([s.strip() for s in sentences])
-    long = sum(len(ids) >= max_length for ids in encoded)
-    if long:
-        warnings.warn(
-            f"{long} of {len(encoded)} sentences have more than {max_length - 1} tokens and are "
-            "cut. Split them, or make the Translator with a larger `max_length`.",
-            stacklevel=3,
-        )
-    end = vocabulary.end_id
-    return [[*ids[: max_length - 1], end] if ids else [] for ids in encoded]
-
-
-def padded(sequences, rows: int | None = None, multiple: int = 8) -> np.ndarray:
-    """Ids in an array of few different shapes, `(rows, length)`."""
-    length = -(-max(len(s) for s in sequences) // multiple) * multiple
-    array = np.zeros((rows or len(sequences), length), "int32")
-    array[len(sequences) :, 0] = Vocabulary.end_id
-    for row, sequence in zip(array, sequences, strict=False):
-        row[: len(sequence)] = sequence
-    return array
 
 
 def compiled(function):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfprune.extras import require
 from tfprune.files import whole
 
 
@@ -27,10 +28,9 @@ class Vocabulary:
     pad_id, start_id, end_id, unknown_id = 0, 1, 2, 3
 
     def __init__(self, model_bytes: bytes):
-        from sentencepiece import SentencePieceProcessor
-
+        sentencepiece = require("sentencepiece", extra="translation")
         self.model_bytes = model_bytes
-        self._processor = SentencePieceProcessor(model_proto=model_bytes)
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model_bytes)
 
     @classmethod
     def train(cls, sentences: Iterable[str], size: int = 6000) -> Vocabulary:
@@ -48,11 +48,10 @@ class Vocabulary:
         """
         import io
 
-        from sentencepiece import SentencePieceTrainer
-
+        sentencepiece = require("sentencepiece", extra="translation")
         model = io.BytesIO()
         try:
-            SentencePieceTrainer.train(
+            sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=iter(sentences),
                 model_writer=model,
                 vocab_size=size,
@@ -122,9 +121,8 @@ class Vocabulary:
         return Vocabulary(proto.SerializeToString())
 
     def _proto(self):
-        from sentencepiece import sentencepiece_model_pb2
-
-        proto = sentencepiece_model_pb2.ModelProto()
+        formats = require("sentencepiece.sentencepiece_model_pb2", extra="translation")
+        proto = formats.ModelProto()
         proto.ParseFromString(self.model_bytes)
         return proto
 
@@ -140,3 +138,8 @@ class Vocabulary:
         """The sentence that ids spell; padding, start and end are left out."""
         special = {self.pad_id, self.start_id, self.end_id}
         return self._processor.decode([int(i) for i in ids if int(i) not in special])
+
+
+def vocabulary_path(path: str | os.PathLike) -> Path:
+    """Where the vocabulary of a model file lies: beside it, as `name.vocabulary`."""
+    return Path(path).with_suffix(".vocabulary")

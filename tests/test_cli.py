@@ -1,0 +1,125 @@
+"""The command line, in this process and in fresh ones."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.models import kill, randomize, transformer
+from tfprune import cli
+
+COMMANDS = ("inspect", "rebuild", "export", "measure", "demo", "translate")
+
+# Runs the command line and says on the last line which heavy modules that has imported.
+MAIN = """
+import sys
+from tfprune import cli
+try:
+    code = cli.main()
+except SystemExit as exit:
+    code = exit.code
+print("HEAVY", *sorted({"keras", "tensorflow", "numpy", "ai_edge_litert"} & set(sys.modules)))
+sys.exit(code)
+"""
+
+
+def command(cache, *arguments):
+    """A command in a fresh interpreter: its exit status, output and standard error."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPP_")}
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, *map(str, arguments)],
+        capture_output=True,
+        env={**environment, "TFPRUNE_CACHE": str(cache)},
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["translate", "--help"], ["demo", "--help"]])
+def test_help_imports_nothing_that_takes_time(tmp_path, words):
+    status, output, errors = command(tmp_path, *words)
+    assert (status, errors) == (0, "")
+    assert output.startswith("usage: tfprune") and output.endswith("\nHEAVY\n")
+
+
+@pytest.mark.tensorflow_only
+def test_a_litert_file_is_translated_without_keras_and_tensorflow(tmp_path):
+    from tfprune.translation import Translator, Vocabulary, export_translator, student
+
+    vocabulary = Vocabulary.train(["one two three four"] * 10, size=270)
+    model = randomize(student(len(vocabulary), 1, 1, 8, 12, 2, max_length=16))
+    translator = Translator(model, vocabulary, max_length=16)
+    export_translator(translator, tmp_path / "t.tflite")
+    expected = "".join(f"{t}\n" for t in translator.translate(["one two", "three"]))
+    assert command(tmp_path, "translate", tmp_path / "t.tflite", "one two", "three") == (
+        0,
+        f"{expected}HEAVY ai_edge_litert numpy\n",
+        "",
+    )
+
+
+def test_a_missing_extra_is_named(tmp_path, capsys, monkeypatch):
+    (tmp_path / "t.tflite").touch()
+    (tmp_path / "t.vocabulary").touch()
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    assert cli.main(["translate", str(tmp_path / "t.tflite"), "one"]) == 1
+    assert "pip install 'tfprune[translation]'" in capsys.readouterr().err
+
+
+def test_native_messages_go_to_a_file(tmp_path, capfd, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    levels = []
+
+    def run(_):
+        levels.append(os.environ["TF_CPP_MIN_LOG_LEVEL"])
+        os.write(2, b"a native message\n")
+        raise ValueError("what was wrong")
+
+    monkeypatch.setattr(cli, "_demo", run)
+    for cache in ("cache", "file/cache"):  # The second cannot be made.
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("TFPRUNE_CACHE", str(tmp_path / cache))
+        assert cli.main(["demo"]) == 1
+        assert capfd.readouterr().err == "tfprune: what was wrong\n"
+    assert (tmp_path / "cache" / "tensorflow.log").read_text() == "a native message\n"
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "afterwards\n"
+    assert levels == ["0", "0"] and "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+
+
+def test_inspect_and_rebuild(tmp_path, capsys):
+    model = randomize(transformer())
+    kill(model, {"ffn_in": np.arange(12) >= 3})
+    model.save(tmp_path / "m.keras")
+    assert cli.main(["inspect", str(tmp_path / "m.keras")]) == 0
+    assert "ffn_in" in capsys.readouterr().out
+    assert cli.main(["rebuild", str(tmp_path / "m.keras"), str(tmp_path / "small.keras")]) == 0
+    assert "Groups left" in capsys.readouterr().out
+    assert (tmp_path / "small.keras").stat().st_size < (tmp_path / "m.keras").stat().st_size
+    assert cli.main(["inspect", str(tmp_path / "none.keras")]) == 1
+    assert "There is no file" in capsys.readouterr().err
+
+
+@pytest.mark.tensorflow_only
+def test_export_and_measure(tmp_path, capsys):
+    transformer().save(tmp_path / "m.keras")
+    file = tmp_path / "m.tflite"
+    assert cli.main(["export", str(tmp_path / "m.keras"), str(file)]) == 0
+    assert capsys.readouterr().out == f"{file} written and checked\n"
+    files = [str(file), str(tmp_path / "m.keras")]
+    assert cli.main(["measure", *files, "--runs", "2", "--sequence-length", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{file}: ") and lines[0].endswith("1.00 of the first")
+    assert lines[1].startswith(files[1]) and "median of 2" in lines[1]
+
+
+def test_every_command_is_listed(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown = capsys.readouterr().out
+    for name in COMMANDS:
+        assert name in shown
+    with pytest.raises(SystemExit):
+        cli.main(["unknown"])
+    assert "invalid choice: 'unknown'" in capsys.readouterr().err

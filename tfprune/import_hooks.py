@@ -1,0 +1,113 @@
+"""What happens around the imports of Keras and of TensorFlow, whoever imports them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from tfprune import native_messages
+
+# The modules that define classes which saved models and configurations may contain.
+SERIALIZABLE = (
+    "tfprune.budgets.latency_table",
+    "tfprune.budgets.targets",
+    "tfprune.callbacks",
+    "tfprune.criteria",
+    "tfprune.embeddings.factorized_embedding",
+    "tfprune.penalties",
+    "tfprune.rebuild.cutting",
+    "tfprune.rebuild.pruned",
+    "tfprune.schedules",
+    "tfprune.translation.layers",
+    "tfprune.translation.training",
+)
+
+
+def install() -> None:
+    """Registers our classes with Keras as soon as it is there, and keeps TensorFlow's start quiet.
+
+    If Keras is imported already, they are registered at once.
+    """
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    _register_if_possible()
+
+
+class _Importing(threading.local):
+    """How many imports this thread is in the middle of, after which classes can be registered."""
+
+    depth = 0
+
+
+_importing = _Importing()
+
+
+def _register_if_possible() -> None:
+    # In the middle of a module of ours, which may be what imports Keras, the others cannot be
+    # imported; they are when that one is complete.
+    if _importing.depth == 0 and "keras" in sys.modules:
+        for name in SERIALIZABLE:
+            importlib.import_module(name)
+
+
+@contextmanager
+def _then_register() -> Iterator[None]:
+    _importing.depth += 1
+    try:
+        yield
+    finally:
+        _importing.depth -= 1
+    _register_if_possible()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    os.environ.setdefault(native_messages.LEVEL, "3")
+    with native_messages.filtered():
+        yield
+
+
+class _Finder:
+    """Finds modules as the other finders do, and puts a context around their execution."""
+
+    def find_spec(self, name, path=None, target=None):
+        """The module's specification, or `None` if it is not of interest."""
+        if name == "tensorflow":
+            context = _quietly
+        elif name == "keras" or name.startswith("tfprune."):
+            context = _then_register
+        else:
+            return None
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec = find(name, path, target) if find else None
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader, context)
+                return spec
+        return None
+
+
+class _Loader:
+    """A module's own loader; the module is executed in a context."""
+
+    def __init__(self, loader, context: Callable[[], AbstractContextManager]):
+        self._loader = loader
+        self._context = context
+
+    def __getattr__(self, name):
+        return getattr(self._loader, name)
+
+    def create_module(self, spec):
+        """The module, as the own loader makes it."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        """Executes the module; from then on it has its own loader alone."""
+        module.__spec__.loader = module.__loader__ = self._loader
+        with self._context():
+            self._loader.exec_module(module)

@@ -1,0 +1,71 @@
+"""What native code writes to standard error, where it cannot be told to be silent."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+# Of TensorFlow ("I0000 00:00:1.2 34 port.cc:153] oneDNN …") and of LiteRT ("INFO: Created …").
+_MESSAGE = re.compile(rb"([IWE])\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\] |(INFO|WARNING|ERROR): ")
+_BEFORE_ABSL = b"WARNING: All log messages before absl::InitializeLog()"
+
+# Standard error is the process's: while one thread has redirected it, another must not.
+_redirecting = threading.RLock()
+
+
+@contextmanager
+def filtered() -> Iterator[None]:
+    """Applies `TF_CPP_MIN_LOG_LEVEL`, 3 by default, to messages written without regard to it.
+
+    TensorFlow reads that variable only after its libraries have started, and they write as they
+    start; LiteRT does not read it at all. So standard error goes to a temporary file inside the
+    context, and at its end everything but messages below the level is passed on. With level 0,
+    nothing is held back.
+    """
+    level = os.environ.get(LEVEL, "3")
+    with ExitStack() as undo:
+        if level in ("1", "2", "3") and _redirecting.acquire(blocking=False):
+            undo.callback(_redirecting.release)
+            undo.enter_context(_held_back(int(level)))
+        yield
+
+
+@contextmanager
+def _held_back(level: int) -> Iterator[None]:
+    try:
+        held = tempfile.TemporaryFile()  # noqa: SIM115  # closed below
+        original = os.dup(2)
+    except OSError:  # There is no place for temporary files, or no standard error.
+        yield
+        return
+    with held:
+        _redirect(held.fileno())
+        try:
+            yield
+        finally:
+            _redirect(original)
+            os.close(original)
+            held.seek(0)
+            for line in held:
+                if not _is_below(level, line):
+                    os.write(2, line)
+
+
+def _redirect(file: int) -> None:
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    os.dup2(file, 2)
+
+
+def _is_below(level: int, line: bytes) -> bool:
+    if line.startswith(_BEFORE_ABSL):
+        return True
+    found = _MESSAGE.match(line)
+    return bool(found) and b"IWE".index(found[0][:1]) < level

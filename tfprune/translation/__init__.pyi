@@ -1,0 +1,32 @@
+from .batches import Batches, batches
+from .distillation import distill
+from .evaluation import SacreBleu, evaluate, paired_bootstrap, score
+from .exporting import export_translator
+from .layers import SSRU, SinusoidalPositions
+from .loading import load_translator
+from .speed import words_per_second
+from .student import student
+from .training import InverseSquareRoot, WordCrossEntropy, compile_student
+from .translator import Translator
+from .vocabulary import Vocabulary
+
+__all__ = [
+    "SSRU",
+    "Batches",
+    "InverseSquareRoot",
+    "SacreBleu",
+    "SinusoidalPositions",
+    "Translator",
+    "Vocabulary",
+    "WordCrossEntropy",
+    "batches",
+    "compile_student",
+    "distill",
+    "evaluate",
+    "export_translator",
+    "load_translator",
+    "paired_bootstrap",
+    "score",
+    "student",
+    "words_per_second",
+]
