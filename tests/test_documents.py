@@ -44,9 +44,12 @@ def run(page):
 
 
 @pytest.mark.tensorflow_only
-def test_the_program_of_the_readme_halves_a_model_that_has_learned(tmp_path, monkeypatch):
+def test_the_program_of_the_readme_halves_a_model_that_has_learned(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = run(README)
+    shown = capsys.readouterr().out
+    for line in ("parameters", "FLOPs", "bytes (.tflite)", "LiteRT ms"):  # As its comment says.
+        assert line in shown
     model, small, x, y = (names[name] for name in ("model", "small", "x", "y"))
     assert model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"] > 0.9
     np.testing.assert_allclose(
@@ -56,6 +59,7 @@ def test_the_program_of_the_readme_halves_a_model_that_has_learned(tmp_path, mon
     assert (tmp_path / "small.tflite").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)
 def test_the_program_of_a_guide_runs(page, tmp_path, monkeypatch):

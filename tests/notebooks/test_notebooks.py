@@ -19,6 +19,7 @@ def install_cell(notebook):
     return next(cell for cell in notebook.cells if cell.cell_type == "code")
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 @every_notebook
 def test_notebook_runs(path, monkeypatch):
