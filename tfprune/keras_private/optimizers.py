@@ -247,6 +247,23 @@ class _Extended:
                 vars(self.optimizer)[name] = self.before[name]
             else:
                 vars(self.optimizer).pop(name, None)
+        _settle_records(self.optimizer)
+
+
+def _settle_records(optimizer) -> None:
+    """Lets TensorFlow save an optimizer whose lists were changed and set back.
+
+    TensorFlow refuses to write a SavedModel of an object with a list from which something was
+    removed, since a checkpoint numbers the entries. Here they are what they were before.
+    """
+    for value in vars(optimizer).values():
+        if hasattr(value, "_non_append_mutation"):  # A list as TensorFlow tracks it.
+            value._non_append_mutation = value._external_modification = False
+        elif hasattr(value, "_self_external_modification"):  # A dictionary.
+            value._self_external_modification = False
+        else:
+            continue
+        value._update_snapshot()
 
 
 def _copied(value):

@@ -1,0 +1,103 @@
+"""README.md and docs: their programs run, their links lead somewhere, the README stays short."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [
+    README,
+    *sorted(ROOT.glob("docs/**/*.md")),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+]
+# Choosing a backend takes a process of its own.
+OWN_PROCESS = "jax.md"
+
+
+def program_of(page):
+    """All Python blocks of a page, one after the other."""
+    return "\n\n".join(re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S))
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+GUIDES = sorted(ROOT.glob("docs/guides/*.md"))
+
+
+def test_only_guides_and_the_readme_have_programs():
+    assert [page for page in PAGES if program_of(page)] == [README, *GUIDES]
+
+
+def run(page):
+    names = {"__name__": "__main__"}
+    exec(compile(program_of(page), name_of(page), "exec"), names)
+    return names
+
+
+@pytest.mark.tensorflow_only
+def test_the_program_of_the_readme_halves_a_model_that_has_learned(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = run(README)
+    shown = capsys.readouterr().out
+    for line in ("parameters", "FLOPs", "bytes (.tflite)", "LiteRT ms"):  # As its comment says.
+        assert line in shown
+    model, small, x, y = (names[name] for name in ("model", "small", "x", "y"))
+    assert model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"] > 0.9
+    np.testing.assert_allclose(
+        small.predict(x[:64], verbose=0), model.predict(x[:64], verbose=0), atol=1e-4
+    )
+    assert small.count_params() < 0.55 * model.count_params()
+    assert (tmp_path / "small.tflite").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_the_program_of_a_guide_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if page.name == OWN_PROCESS:
+        pytest.importorskip("jax")
+        environment = {name: value for name, value in os.environ.items() if "KERAS" not in name}
+        subprocess.run([sys.executable, "-c", program_of(page)], env=environment, check=True)
+        assert (tmp_path / "small.keras").exists()
+    else:
+        small = run(page)["small"]
+        assert small.built
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_every_page_is_in_a_table_of_contents():
+    for folder, contents in (("guides", "docs/index.md"), ("results", "docs/results/README.md")):
+        text = (ROOT / contents).read_text()
+        for page in (ROOT / "docs" / folder).glob("*.md"):
+            assert page.name == "README.md" or f"{page.name})" in text, page.name
+
+
+def test_every_picture_of_the_benchmarks_is_shown():
+    shown = "".join(page.read_text() for page in PAGES)
+    for picture in (ROOT / "benchmarks" / "results").glob("*.png"):
+        assert picture.name in shown, picture.name
+
+
+def test_readme_is_short_and_names_the_two_commands():
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 150
+    assert any("make demo " in line for line in lines) and any(
+        "make test" in line for line in lines
+    )
