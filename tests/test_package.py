@@ -8,6 +8,8 @@ import pytest
 from tests.models import kill, randomize, transformer
 from tfprune import cli
 
+pytestmark = pytest.mark.tensorflow_only
+
 
 def test_import_brings_in_nothing_heavy():
     code = (

@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 import tfprune
-from tests.models import assert_same, noise, outputs, randomize, transformer
+from tests.models import assert_same, compile_and_build, noise, outputs, randomize, transformer
 from tfprune.callbacks import MovementPruning
 from tfprune.gates import BlockScores, MovementScores, gates_of
 
@@ -13,8 +13,7 @@ X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 
 def compiled(**options):
     model = randomize(transformer(units=24, activation="gelu"), 0)
-    model.compile(keras.optimizers.Adam(1e-3), "mse", **options)
-    return model
+    return compile_and_build(model, keras.optimizers.Adam(1e-3), "mse", **options)
 
 
 def fit(model, *callbacks, epochs=5, **options):
