@@ -20,7 +20,6 @@ os.environ.setdefault(
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import hypothesis  # noqa: E402
-import keras  # noqa: E402
 import pytest  # noqa: E402
 
 # Random models and masks: a few in `make test`, many in `make test-slow`, which asks for "many".
@@ -53,10 +52,14 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(autouse=True)
 def seed():
+    import keras  # Not above: the process that hands out the tests need not load TensorFlow.
+
     keras.utils.set_random_seed(0)
 
 
 def pytest_collection_modifyitems(items):
+    import keras
+
     if keras.backend.backend() == "tensorflow":
         return
     skip = pytest.mark.skip(reason="export is TensorFlow's")

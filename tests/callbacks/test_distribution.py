@@ -65,10 +65,10 @@ print(json.dumps([alone, runs(contextlib.nullcontext)]))
 """
 
 
-# Those of a kind go through the same parts: one penalty and one kind of gates each time, the others
-# when there is time. A process is started once for each list, as TensorFlow takes seconds to load.
-ALWAYS = ("lasso", "hard concrete")
-SLOW = ("movement", "lottery", "every size")
+# A process takes seconds to load TensorFlow and more to trace a step for two devices: one method
+# each time, the others together in `make test-slow`.
+ALWAYS = ("lasso",)
+SLOW = ("movement", "hard concrete", "lottery", "every size")
 each = pytest.mark.parametrize(
     "method", [*ALWAYS, *(pytest.param(method, marks=pytest.mark.slow) for method in SLOW)]
 )
