@@ -61,8 +61,12 @@ def pytest_collection_modifyitems(items):
     import keras
 
     if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Making the graph of a step fast takes longer than the few steps that a test trains.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
         return
-    skip = pytest.mark.skip(reason="export is TensorFlow's")
+    skip = pytest.mark.skip(reason="runs on TensorFlow alone")
     for item in items:
         if item.get_closest_marker("tensorflow_only"):
             item.add_marker(skip)

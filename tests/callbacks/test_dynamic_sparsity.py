@@ -151,6 +151,7 @@ def test_trained_gates_are_pulled_to_the_size():
     assert mean == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_the_frontier_shows_each_size(tmp_path):
     model = compiled()
