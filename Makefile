@@ -4,8 +4,10 @@ PYTHON ?= python3
 BIN := $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV),.venv)/bin
 STAMP := $(BIN)/.tfprune-installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Neighbours stay together as long as both have work: files share what they train.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo demo-fast test lint install
+.PHONY: demo demo-fast test test-slow check lint install
 
 demo: install
 	$(BIN)/tfprune demo
@@ -13,12 +15,23 @@ demo: install
 demo-fast: install
 	$(BIN)/tfprune demo --fast
 
+# All but what is slow, on TensorFlow and on JAX: under ten minutes on two cores.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadfile -m "not tensorflow_only" \
-		tests/structures tests/gates tests/criteria tests/rebuild tests/embeddings tests/callbacks \
-		tests/translation tests/test_penalties.py tests/test_schedules.py \
-		tests/budgets tests/measuring
+	$(PYTEST) -m "not slow"
+	KERAS_BACKEND=jax $(PYTEST) -m "not slow and not tensorflow_only"
+
+# What is slow and worth it, and the tests on random models with many of them.
+test-slow: install
+	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile many
+	KERAS_BACKEND=jax $(PYTEST) -m "(slow or hypothesis) and not tensorflow_only" \
+		--hypothesis-profile many
+
+# Before a commit, in two minutes: format, lint, and the fast tests of what differs from main, on
+# both backends side by side; tests that have not begun after 80 seconds are skipped.
+check: lint
+	@tests=$$($(BIN)/python -m tests.changed) && if [ -n "$$tests" ]; then \
+		$(BIN)/python -m pytest -m "not slow" --within 80 -rfE --dist each \
+		--tx popen//env:KERAS_BACKEND=tensorflow --tx popen//env:KERAS_BACKEND=jax $$tests; fi
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -127,7 +127,8 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
                     "Load weights from before the training diverged."
                 )
         rehearse_rebuild(self.subject, self.structures)
-        self._clock = Clock(self.params.get("steps"), self.params.get("epochs") or 1)
+        params = self.params or {}
+        self._clock = Clock(params.get("steps"), params.get("epochs") or 1)
         # A fraction of an unknown number of steps is an error now, not hours later.
         for name in ("start", "stop"):
             moment = getattr(self, name)

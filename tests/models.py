@@ -28,6 +28,16 @@ def randomize(model, seed=0, scale=0.4):
     return model
 
 
+def compile_and_build(model, optimizer, loss, **options):
+    """Compiles a model and makes the variables of its optimizer.
+
+    Where the first step makes them, TensorFlow traces it twice: most of the time of a short fit.
+    """
+    model.compile(optimizer, loss, **options)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
 def noise(*shape, seed=1):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 

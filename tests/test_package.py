@@ -31,6 +31,8 @@ EXTRAS = (
     "tensorflow_text",
 )
 
+pytestmark = pytest.mark.tensorflow_only
+
 
 def run(code):
     """Runs code in a fresh interpreter in which TensorFlow's log level is not set."""

@@ -156,6 +156,7 @@ def test_latency_follows_the_table(tmp_path):
         table.milliseconds({"other": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_a_measured_table_covers_all_structures():
     model = randomize(transformer())

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models import assert_same, noise, outputs, randomize, transformer
+from tests.models import assert_same, compile_and_build, noise, outputs, randomize, transformer
 from tfprune import penalties
 from tfprune.callbacks import GroupLasso
 from tfprune.rebuild import rebuild
@@ -17,8 +17,7 @@ X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 
 def compiled(optimizer=None, seed=0, **options):
     model = randomize(transformer(), seed)
-    model.compile(optimizer or keras.optimizers.Adam(1e-2), "mse", **options)
-    return model
+    return compile_and_build(model, optimizer or keras.optimizers.Adam(1e-2), "mse", **options)
 
 
 def fit(model, *callbacks, epochs=3, **options):
@@ -68,6 +67,7 @@ def test_penalty_is_in_the_loss(groups):
 
 def test_groups_fall_and_rebuild_cuts_them():
     model = compiled()
+    model.compile(keras.optimizers.Adam(1e-2), "mse")  # Its variables are made by the first step.
     lasso = GroupLasso(strength=0.05, check_every=2, verbose=0)
     history = fit(model, lasso, epochs=25).history
     last = left(model)

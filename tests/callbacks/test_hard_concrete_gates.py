@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.models import assert_same, noise, outputs, randomize, transformer
+from tests.models import assert_same, compile_and_build, noise, outputs, randomize, transformer
 from tfprune.callbacks import HardConcreteGates
 from tfprune.gates import gates_of
 
@@ -12,8 +12,8 @@ X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 
 def compiled(optimizer=None, **options):
     model = randomize(transformer(units=24), 0)
-    model.compile(optimizer or keras.optimizers.AdamW(1e-2, weight_decay=0.1), "mse", **options)
-    return model
+    optimizer = optimizer or keras.optimizers.AdamW(1e-2, weight_decay=0.1)
+    return compile_and_build(model, optimizer, "mse", **options)
 
 
 def fit(model, *callbacks, epochs=4, **options):

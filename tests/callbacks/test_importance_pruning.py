@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.models import assert_same, noise, outputs, randomize, transformer
+from tests.models import assert_same, compile_and_build, noise, outputs, randomize, transformer
 from tfprune import criteria
 from tfprune.budgets.choosing import choose
 from tfprune.callbacks import ImportancePruning
@@ -14,8 +14,7 @@ X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 
 def compiled(**options):
     model = randomize(transformer(units=24), 0)
-    model.compile(keras.optimizers.Adam(1e-2), "mse", **options)
-    return model
+    return compile_and_build(model, keras.optimizers.Adam(1e-2), "mse", **options)
 
 
 def fit(model, *callbacks, epochs=3, **options):

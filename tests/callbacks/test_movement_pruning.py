@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 import tfprune
-from tests.models import assert_same, noise, outputs, randomize, transformer
+from tests.models import assert_same, compile_and_build, noise, outputs, randomize, transformer
 from tfprune.callbacks import MovementPruning
 from tfprune.gates import BlockScores, MovementScores, gates_of
 
@@ -13,8 +13,7 @@ X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 
 def compiled(**options):
     model = randomize(transformer(units=24, activation="gelu"), 0)
-    model.compile(keras.optimizers.Adam(1e-3), "mse", **options)
-    return model
+    return compile_and_build(model, keras.optimizers.Adam(1e-3), "mse", **options)
 
 
 def fit(model, *callbacks, epochs=5, **options):
@@ -50,8 +49,8 @@ def test_more_and_more_is_masked():
     seen = []
 
     class Watched(MovementPruning):
-        def act(self, step, steps):
-            super().act(step, steps)
+        def on_step(self, step, steps):
+            super().on_step(step, steps)
             seen.append([int(g.open_groups().sum()) for g in self.gates])
 
     pruning = Watched(
@@ -130,14 +129,15 @@ def test_strengths_of_a_decoder_and_of_heads():
     model.compile("adam", "mse")
     pruning = MovementPruning(strength=0.32, structures=["ffn", ".*attention.*"], verbose=0)
     pruning.set_model(model)
+    pruning.owner.begin()
     found = dict(zip((s.name for s in pruning.structures), pruning._strengths, strict=True))
     assert found["encoder_0_ffn_in"] == pytest.approx(0.32)
     assert found["encoder_0_attention"] == pytest.approx(0.01)
     assert found["decoder_0_ffn_in"] == pytest.approx(0.64)
-    pruning._take_off()
+    pruning.owner.end()
 
 
-def test_what_is_laid_over_what():
+def test_which_gates_are_over_which_kernels():
     model = compiled()
     for method, kinds in {
         "struct": [MovementScores] * 2,
@@ -146,8 +146,9 @@ def test_what_is_laid_over_what():
     }.items():
         pruning = MovementPruning(method, target=tfprune.Sparsity(0.5), verbose=0)
         pruning.set_model(model)
+        pruning.owner.begin()
         assert [type(g) for g in pruning.gates] == kinds
-        pruning._take_off()
+        pruning.owner.end()
         assert not gates_of(model)
 
 

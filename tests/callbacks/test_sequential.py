@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.models import Killed, noise, randomize
+from tests.models import Killed, compile_and_build, noise, randomize
 from tfprune.callbacks import (
     DynamicSparsity,
     GroupLasso,
@@ -40,8 +40,7 @@ def compiled(sequential):
             x = layer(x)
         model = keras.Model(inputs, x)
     randomize(model)
-    model.compile(keras.optimizers.Adam(1e-2), "mse")
-    return model
+    return compile_and_build(model, keras.optimizers.Adam(1e-2), "mse")
 
 
 def fit(model, *callbacks):

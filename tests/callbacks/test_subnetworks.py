@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import tfprune
-from tests.models import Killed, noise, randomize, share, transformer
+from tests.models import Killed, compile_and_build, noise, randomize, share, transformer
 from tfprune.callbacks import DynamicSparsity, HardConcreteGates
 from tfprune.fit.by_subnetwork import examples_by_subnetwork
 from tfprune.gates import HardConcrete, Subnetworks, attach, gates_of, subnetworks_of
@@ -20,8 +20,7 @@ Y = np.stack([X["x"][i, :, [k, k + 3, k + 4]].T for i, k in enumerate(LANGUAGE)]
 
 def compiled(**options):
     model = randomize(transformer(heads=4, units=24, activation="gelu"))
-    model.compile(keras.optimizers.Adam(1e-3), "mse", **options)
-    return model
+    return compile_and_build(model, keras.optimizers.Adam(1e-3), "mse", **options)
 
 
 def fit(model, *callbacks, epochs=3, **options):
@@ -60,6 +59,7 @@ def test_each_group_meets_the_target_by_itself(pressure, capsys):
 
 def test_what_no_group_keeps_is_gone_from_the_weights():
     model = compiled()
+    model.compile(keras.optimizers.Adam(1e-3), "mse")  # Its variables are made by the first step.
     fit(model, HardConcreteGates(target=tfprune.Sparsity(0.7), subnetworks=NAMES, verbose=0))
     for gate in gates_of(model):
         in_any = gate.open_groups().any(axis=0)

@@ -64,6 +64,7 @@ def test_rebuilt_equals_masked(name, tmp_path):
     assert_same(expected, outputs(keras.saving.load_model(tmp_path / "small.keras"), given))
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only  # One backend is enough for what takes half a gigabyte.
 def test_a_classifier_of_the_size_of_bert_base(tmp_path):
     backbone = keras_hub.models.BertBackbone(30522, 12, 12, 768, 3072, dropout=0.0)

@@ -1,7 +1,7 @@
 """Each size of each group, cut out, equals the gated model; over random architectures."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.models import assert_same, noise, outputs, randomize
@@ -32,7 +32,6 @@ def gated(model, draw, subnetworks):
     return size
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_a_cut_network_equals_the_gated_one(data):
     model, ids, width = data.draw(models())

@@ -44,6 +44,7 @@ def recipe(folder, seen, kill=None, **changed):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only  # Works on JAX too, but compiles for a minute there.
 def test_a_killed_recipe_goes_on_where_it_was(tmp_path):
     seen = []
