@@ -52,17 +52,9 @@ class PrunedGroups:
             for share in structure.slices:
                 variable = share.variable
                 undo.callback(setattr, variable, "constraint", variable.constraint)
-                variable.constraint = self._constraint(structure, share, variable.constraint)
-
-    def _constraint(self, structure, share, own):
-        mask = self._mask_of[structure.name]
-
-        def constraint(value):
-            value = ops.convert_to_tensor(value if own is None else own(value))
-            kept = ops.cast(structure.spread(ops.convert_to_tensor(mask), share), value.dtype)
-            return value * kept
-
-        return constraint
+                variable.constraint = _Kept(
+                    self._mask_of[structure.name], structure, share, variable.constraint
+                )
 
     def of(self, structure: Structure) -> np.ndarray:
         """Which groups of a structure are pruned, a boolean array `(groups,)`."""
@@ -87,3 +79,18 @@ class PrunedGroups:
     def restore(self, structure: Structure, pruned: np.ndarray) -> None:
         """Says which groups are pruned, without touching any weight: others may grow again."""
         self._mask_of[structure.name].assign((~np.asarray(pruned)).astype("float32"))
+
+
+class _Kept(keras.constraints.Constraint):
+    """Multiplies one weight by the mask of its structure, after a constraint of its own."""
+
+    def __init__(self, mask, structure, share, own):
+        self.mask = mask
+        self.structure = structure
+        self.share = share
+        self.own = own
+
+    def __call__(self, value):
+        value = ops.convert_to_tensor(value if self.own is None else self.own(value))
+        mask = ops.convert_to_tensor(self.mask)
+        return value * ops.cast(self.structure.spread(mask, self.share), value.dtype)
