@@ -15,6 +15,7 @@ from tfprune.keras_private.fits import synchronize
 from tfprune.keras_private.optimizers import step_counter
 from tfprune.schedules import Clock, Plateau, when
 from tfprune.structures import Structures, find_structures
+from tfprune.tables import table
 
 
 class PruningCallback(Configurable, keras.callbacks.Callback):
@@ -274,15 +275,9 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         self._print_table("groups left", self.groups_left())
 
     def _print_table(self, title, columns):
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(title=f"{type(self).__name__}: {title}", title_justify="left")
-        table.add_column("layer", overflow="fold")
-        table.add_column("kind")
-        for column in [*columns, "of"]:
-            table.add_column(column, justify="right")
-        for s in self.structures:
-            counts = [column[s.name] for column in columns.values()]
-            table.add_row(s.name, s.kind, *(f"{n:,}" for n in [*counts, s.groups]))
-        Console().print(table)
+        rows = [
+            [s.name, s.kind, *(column[s.name] for column in columns.values()), s.groups]
+            for s in self.structures
+        ]
+        heads = ["layer", "kind", *columns, "of"]
+        print(table(heads, rows, f"{type(self).__name__}: {title}", text_columns=2))

@@ -154,7 +154,7 @@ class DynamicSparsity(GatedPruning):
         """Lays the gates on; with `train_gates` puts the penalty on their size into the loss."""
         super().prepare()
         if self.train_gates:
-            self.state.add_penalty(SizeGap(self.gates, self._size))
+            self.state.add_penalty(SizeGap(self.gates, self._size, self._cost))
         if self.diversity:
             self.state.add_penalty(Diversity(self.gates, self._prior))
 

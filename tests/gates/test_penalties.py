@@ -80,7 +80,8 @@ def test_the_gap_is_taken_for_each_subnetwork():
     each = sum(
         g.structure.group_size * ops.convert_to_numpy(g.expected()).sum(axis=-1) for g in gates
     )
-    got = float(ops.convert_to_numpy(SizeGap(gates, size)()))
+    share = tfprune.Sparsity(0.0).cost(model, structures)
+    got = float(ops.convert_to_numpy(SizeGap(gates, size, share)()))
     assert got == pytest.approx(3.0 * np.abs(each / total - 0.4).sum(), rel=1e-4)
 
 

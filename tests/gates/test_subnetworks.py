@@ -18,7 +18,8 @@ from tfprune.gates import (
     detach,
     subnetworks_of,
 )
-from tfprune.gates.subnetworks import at_subnetwork, input_names
+from tfprune.gates.chosen_subnetwork import at_subnetwork
+from tfprune.gates.subnetworks import input_names
 
 NAMES = ("en", "de", "es")
 NUMBERS = np.array([2, 0, 1, 1, 0])

@@ -8,8 +8,9 @@ from tests.models import assert_same, noise, outputs, randomize
 from tests.rebuild.test_exactness import models
 from tfprune.budgets.choosing import binned, opening_sizes
 from tfprune.gates import DynamicGate, Size, Subnetworks, attach
+from tfprune.gates.chosen_subnetwork import at_subnetwork
 from tfprune.gates.dynamic import at_size
-from tfprune.gates.subnetworks import at_subnetwork, input_names
+from tfprune.gates.subnetworks import input_names
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 

@@ -138,6 +138,7 @@ class EmbeddingRanks(Structure):
 
     kind = "ranks"
     least = 1
+    can_differ_by_example = True  # `call` broadcasts over a kernel for each example.
 
     def __init__(self, name: str, layer: FactorizedEmbedding):
         slices = (

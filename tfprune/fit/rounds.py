@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfprune.structures import Structures
+from tfprune.tables import markdown
 
 
 class Rounds:
@@ -66,16 +67,15 @@ class Rounds:
             family = getattr(self.scores, "kinds", {}).get(s.name, s.kind)
             families.setdefault(family, []).append(s)
         metric = [self.monitor] if self.monitor else []
-        lines = ["| " + " | ".join(["round", "gone", *families, *metric]) + " |"]
-        lines.append("|---" * lines[0].count(" | ") + "|---|")
+        rows = []
         whole = {s.name: s.groups for s in self.structures}
         for row in [{"round": 0, "left": whole, "metric": None}, *self.rounds]:
             gone = 1 - sum(row["left"].values()) / sum(whole.values())
             cells = [str(row["round"]), f"{gone:.0%}"]
             cells += [" ".join(str(row["left"][s.name]) for s in f) for f in families.values()]
             cells += ["" if row["metric"] is None else f"{row['metric']:.4g}"] if metric else []
-            lines.append("| " + " | ".join(cells) + " |")
-        return "\n".join(lines)
+            rows.append(cells)
+        return markdown(["round", "gone", *families, *metric], rows)
 
     def plot(self, path=None):
         """Draws how many heads each layer has left after each round.

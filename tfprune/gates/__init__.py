@@ -1,11 +1,12 @@
 """Gates over structures: laid on in place, trained with the model, folded into its weights."""
 
 from tfprune.gates.attaching import Gates, attach, detach, gates_of
+from tfprune.gates.chosen_subnetwork import subnetworks_of
 from tfprune.gates.dynamic import DynamicGate, Size
 from tfprune.gates.gate import Gate
 from tfprune.gates.hard_concrete import HardConcrete
 from tfprune.gates.movement import BlockScores, MovementScores, straight_through
-from tfprune.gates.subnetworks import Subnetworks, subnetworks_of
+from tfprune.gates.subnetworks import Subnetworks
 
 __all__ = [
     "BlockScores",

@@ -54,6 +54,12 @@ class Gate(keras.layers.Layer):
             )
         if over != "consumers" and subnetworks is not None:
             raise ValueError("`over` must be 'consumers' where there are `subnetworks`.")
+        if subnetworks is not None and not structure.can_differ_by_example:
+            raise ValueError(
+                f"`subnetworks` cannot be told apart over structures of the kind "
+                f"{structure.kind!r}, such as {structure.name!r}: no layer reads its groups as "
+                "the last axes of its input. Leave the kind out of `structures`."
+            )
         super().__init__(name=name or structure.name.replace("/", "_") + "_gate", dtype="float32")
         self.structure = structure
         self._over = over

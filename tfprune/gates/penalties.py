@@ -51,22 +51,20 @@ class SizeGap:
     Args:
         gates: The gates; λ is the strength of their `pressure`.
         size: What holds t.
+        share: From the expected number of open groups of each structure to a share of the weights.
 
     Source: Li et al., 2022, section 4.2.1, equation 11.
     """
 
-    def __init__(self, gates, size):
+    def __init__(self, gates, size, share: Callable):
         self.gates = gates
         self.size = size
+        self.share = share
 
     def __call__(self):
         """The penalty, a scalar."""
-        weights = [g.structure.group_size * g.structure.groups for g in self.gates]
-        parts = [
-            g.structure.group_size * ops.sum(g.expected(), axis=-1) / sum(weights)
-            for g in self.gates
-        ]
-        gap = sum(parts) - ops.convert_to_tensor(self.size.size)
+        counts = {g.structure.name: ops.sum(g.expected(), axis=-1) for g in self.gates}
+        gap = self.share(counts) - ops.convert_to_tensor(self.size.size)
         return self.gates.pressure.strength * ops.sum(ops.abs(gap))
 
 

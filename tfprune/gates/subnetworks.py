@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfprune.keras_private.fits import forget_compiled
+from tfprune.keras_private.graphs import inputs_struct, operation_of
 
 
 class Subnetworks:
@@ -143,7 +143,7 @@ class Subnetworks:
             numbers = inputs.get(self.entry)
             if known and self.entry not in known:
                 inputs = {k: v for k, v in inputs.items() if k != self.entry}
-                if len(inputs) == 1 and not isinstance(getattr(model, "_inputs_struct", 0), dict):
+                if len(inputs) == 1 and not isinstance(inputs_struct(model), dict):
                     (inputs,) = inputs.values()
         else:
             flat = tree.flatten(inputs)
@@ -156,44 +156,7 @@ class Subnetworks:
 
 def input_names(model: keras.Model) -> list[str]:
     """The names of a Functional or Sequential model's inputs, in the order of `inputs`."""
-    struct = getattr(model, "_inputs_struct", None)
+    struct = inputs_struct(model)
     if isinstance(struct, dict):
         return sorted(struct)  # As `inputs` is flattened.
-    return [x._keras_history.operation.name for x in getattr(model, "inputs", None) or ()]
-
-
-def subnetworks_of(model: keras.Model) -> Subnetworks | None:
-    """The subnetworks of a model whose gates tell examples apart, or `None`."""
-    from tfprune.gates.attaching import gates_of
-
-    return next((gate.subnetworks for gate in gates_of(model)), None)
-
-
-@contextmanager
-def at_subnetwork(model: keras.Model, name: str | None):
-    """Sends everything through one subnetwork for a while; `None` leaves it as it is.
-
-    Args:
-        model: A model that was trained with a callback that was given `subnetworks`.
-        name: Which of them.
-
-    Raises:
-        ValueError: If the model has one network only, or none of that name.
-    """
-    if name is None:
-        yield
-        return
-    subnetworks = subnetworks_of(model)
-    if subnetworks is None:
-        raise ValueError(
-            "`subnetwork` needs a model that was trained with a callback that was given "
-            "`subnetworks`, and still carries its gates. Received: "
-            f"subnetwork={name!r} and a model without"
-        )
-    # Which one is chosen is compiled in.
-    forget_compiled(model)
-    try:
-        with subnetworks.choose(name):
-            yield
-    finally:
-        forget_compiled(model)
+    return [operation_of(x).name for x in getattr(model, "inputs", None) or ()]

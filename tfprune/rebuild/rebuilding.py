@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from tfprune.gates.chosen_subnetwork import at_subnetwork, subnetworks_of
 from tfprune.gates.dynamic import at_size
-from tfprune.gates.subnetworks import at_subnetwork, input_names, subnetworks_of
+from tfprune.gates.subnetworks import input_names
 from tfprune.keras_private.graphs import inputs_struct, nodes_of, outputs_struct
 from tfprune.rebuild.graph import GraphRebuilder, as_trainable, is_plain
 from tfprune.rebuild.plan import Plan

@@ -11,8 +11,8 @@ from typing import Any
 
 import keras
 
+from tfprune.gates.chosen_subnetwork import at_subnetwork
 from tfprune.gates.dynamic import at_size, size_of
-from tfprune.gates.subnetworks import at_subnetwork
 from tfprune.measuring.counting import count_parameters
 from tfprune.measuring.timing import compare_latency
 from tfprune.rebuild import rebuild

@@ -183,6 +183,11 @@ class Structure:
         return all(s.reads_input for s in self.consumers)
 
     @property
+    def can_differ_by_example(self) -> bool:
+        """Whether each example of a batch can have other groups, as subnetworks need it."""
+        return self.read_as_input
+
+    @property
     def group_size(self) -> int:
         """Weights in one group."""
         return self.weights // self.groups
