@@ -30,7 +30,7 @@ test-slow: install
 # both backends side by side; tests that have not begun after 80 seconds are skipped.
 check: lint
 	@tests=$$($(BIN)/python -m tests.changed) && if [ -n "$$tests" ]; then \
-		$(BIN)/python -m pytest -m "not slow" --within 80 -rfE --dist each \
+		$(BIN)/python -m pytest -m "not slow" --within 80 -rfEs --dist each \
 		--tx popen//env:KERAS_BACKEND=tensorflow --tx popen//env:KERAS_BACKEND=jax $$tests; fi
 
 lint: install

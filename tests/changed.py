@@ -7,6 +7,8 @@ is one, otherwise by all of `tests/gates`.
 import subprocess
 from pathlib import Path
 
+DOCSTRINGS = Path("tests/test_docstrings.py")
+
 
 def git(*arguments):
     done = subprocess.run(["git", *arguments], capture_output=True, text=True)
@@ -31,13 +33,12 @@ def tests_of(path):
     inside = path.relative_to("tfprune") if path.parts[0] == "tfprune" else path
     near = Path("tests") / inside.parent / f"test_{path.stem}.py"
     far = [near] if near.exists() else [near.parent] if len(inside.parts) > 1 else []
-    return [*far, Path("tests/test_docstrings.py")]
+    return [*far, DOCSTRINGS]
 
 
 def main():
-    found = [path for name in changed() for path in tests_of(name) if path.exists()]
-    files, folders = [p for p in found if p.is_file()], [p for p in found if p.is_dir()]
-    print(*dict.fromkeys([*files, *folders]))
+    found = {path for name in changed() for path in tests_of(name) if path.exists()}
+    print(*sorted(found, key=lambda path: (path == DOCSTRINGS, path.is_dir(), path)))
 
 
 if __name__ == "__main__":
