@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.models import noise, randomize, transformer
+from tests.models import compile_and_build, noise, randomize, transformer
 from tfprune.callbacks import (
     DynamicSparsity,
     GroupLasso,
@@ -49,11 +49,18 @@ METHODS = {
 each = pytest.mark.parametrize("method", METHODS)
 
 
+def each_mostly_slow(*fast):
+    """All callbacks; those that are not named run in `make test-slow` alone."""
+    return pytest.mark.parametrize(
+        "method",
+        [m if m in fast else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],
+    )
+
+
 def compiled(optimizer=None, activation="sigmoid", units=6, **options):
     """A model whose units emit something at zero weights, which makes pruned groups grow again."""
     model = randomize(transformer(units=units, activation=activation))
-    model.compile(optimizer or keras.optimizers.Adam(1e-2), "mse", **options)
-    return model
+    return compile_and_build(model, optimizer or keras.optimizers.Adam(1e-2), "mse", **options)
 
 
 def fit(model, *callbacks, epochs=3, **options):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.fit.methods import METHODS, X, Y, compiled, each, fit, values
+from tests.fit.methods import METHODS, X, Y, compiled, each_mostly_slow, fit, values
 from tests.models import Killed, assert_same, outputs
 from tfprune.gates import gates_of
 
@@ -16,7 +16,7 @@ def listed(ours, theirs, ours_first):
     return [ours, theirs] if ours_first else [theirs, ours]
 
 
-@each
+@each_mostly_slow("hard concrete", "importance")
 @either
 def test_early_stopping_restores_the_best_weights(method, ours_first):
     model = compiled()
@@ -34,7 +34,7 @@ def test_early_stopping_restores_the_best_weights(method, ours_first):
         assert_same(outputs(model, X), outputs(tfprune.rebuild(model), X))
 
 
-@each
+@each_mostly_slow("hard concrete")
 @either
 @pytest.mark.parametrize("weights_only", [False, True], ids=["model", "weights"])
 def test_a_checkpoint_is_the_model_as_it_computed_then(method, ours_first, weights_only, tmp_path):
@@ -62,7 +62,7 @@ def test_a_checkpoint_is_the_model_as_it_computed_then(method, ours_first, weigh
             assert_same([predicted], outputs(loaded, X), 1e-4)
 
 
-@each
+@each_mostly_slow("importance")
 @either
 def test_averaged_weights(method, ours_first):
     optimizer = keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.5)
@@ -76,7 +76,7 @@ def test_averaged_weights(method, ours_first):
             assert small.count_params() < model.count_params()
 
 
-@each
+@each_mostly_slow("movement")
 @either
 def test_killed_and_resumed_is_not_killed(method, ours_first, tmp_path):
     def trained(folder, *more):

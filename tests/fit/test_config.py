@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.fit.methods import METHODS, compiled, each, fit, left, values
+from tests.fit.methods import METHODS, compiled, each_mostly_slow, fit, left, values
 from tfprune.callbacks import GroupLasso, ImportancePruning, MovementPruning
 from tfprune.schedules import Epoch, Fraction, Plateau, Step
 
 
-@each
+@each_mostly_slow("movement")
 def test_a_callback_is_made_again(method):
     first = METHODS[method](start=Epoch(1))
     config = json.loads(json.dumps(first.get_config()))

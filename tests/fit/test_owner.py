@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.fit.methods import METHODS, X, Y, compiled, each, fit, left, values
+from tests.fit.methods import METHODS, X, Y, compiled, each, each_mostly_slow, fit, left, values
 from tests.models import Killed, assert_same, noise, outputs, transformer
 from tfprune.gates import gates_of
 
@@ -36,7 +36,7 @@ def optimizer_state(model):
     ]
 
 
-@each
+@each_mostly_slow("hard concrete")
 @pytest.mark.parametrize("where", ["set_model", "on_train_begin", "on_epoch_begin"])
 @pytest.mark.parametrize("ours_first", [True, False])
 def test_a_callback_that_fails_leaves_everything_as_it_was(method, where, ours_first):
@@ -83,7 +83,7 @@ def test_after_an_interruption_the_model_is_plain(method, tmp_path):
     assert_same([predicted], outputs(loaded, X), 1e-5)
 
 
-@each
+@each_mostly_slow("hard concrete")
 @pytest.mark.parametrize("first", ["set_weights", "load_weights", "compile", "call", "fit"])
 def test_after_an_interruption_any_method_works(method, first, tmp_path):
     model = compiled()
@@ -116,7 +116,7 @@ def test_a_fit_after_an_interruption_has_no_penalty():
     assert fit(model, epochs=1).history["loss"][0] == pytest.approx(plain, rel=1e-4)
 
 
-@each
+@each_mostly_slow("importance")
 def test_weights_that_are_not_finite_are_said_and_can_be_replaced(method):
     model = compiled()
     start = model.get_weights()
@@ -138,8 +138,8 @@ def test_weights_that_are_not_finite_are_said_and_can_be_replaced(method):
     "first, second",
     [
         ("group lasso", "movement"),
-        ("hard concrete", "lottery"),
-        ("importance", "hard concrete"),
+        pytest.param("hard concrete", "lottery", marks=pytest.mark.slow),
+        pytest.param("importance", "hard concrete", marks=pytest.mark.slow),
         ("movement", "hard concrete"),
     ],
 )
@@ -157,7 +157,7 @@ def test_two_callbacks_on_different_structures(first, second):
     assert small.count_params() < model.count_params()
 
 
-@each
+@each_mostly_slow("movement")
 def test_two_callbacks_on_one_structure_are_refused_before_the_first_step(method):
     model = compiled()
     before = values(model)
@@ -198,7 +198,7 @@ class Forgetful(keras.layers.Layer):
         return super().get_config()
 
 
-@each
+@each_mostly_slow("group lasso")
 def test_what_cannot_be_rebuilt_is_said_before_training(method):
     inputs = keras.Input((3, 8))
     model = keras.Model(inputs, keras.layers.Dense(3)(Forgetful(6)(inputs)))

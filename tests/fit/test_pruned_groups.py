@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.fit.methods import METHODS, X, Y, compiled, each, fit
+from tests.fit.methods import METHODS, X, Y, compiled, each_mostly_slow, fit
 from tests.models import assert_same, outputs
 from tfprune.keras_private.optimizers import AddedVariables, slots
 
@@ -45,6 +45,12 @@ def fit_again(model, name):
         fit(model, epochs=1)
 
 
+FAST = ("several optimizers", "moving average", "loss scale", "accumulation")
+every_optimizer = pytest.mark.parametrize(
+    "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in OPTIMIZERS]
+)
+
+
 class Watch(keras.callbacks.Callback):
     """Looks at pruned groups after every step that Keras shows."""
 
@@ -62,7 +68,7 @@ class Watch(keras.callbacks.Callback):
             self.largest = max([self.largest, *norms])
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@every_optimizer
 def test_a_pruned_group_stays_zero(name):
     optimizer = OPTIMIZERS[name]()
     model = compiled(optimizer)
@@ -76,7 +82,7 @@ def test_a_pruned_group_stays_zero(name):
     fit_again(model, name)  # The optimizer goes on as it was.
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@every_optimizer
 def test_gates_train_with_any_optimizer(name):
     optimizer = OPTIMIZERS[name]()
     model = compiled(optimizer)
@@ -98,7 +104,7 @@ def test_gates_train_with_any_optimizer(name):
     fit_again(model, name)
 
 
-@each
+@each_mostly_slow("hard concrete")
 def test_several_steps_in_one_execution(method):
     model = compiled(steps_per_execution=2)
     fit(model, METHODS[method](), epochs=4)
@@ -115,7 +121,7 @@ def test_constraints_of_ones_own_hold_too():
     assert np.all(keras.ops.convert_to_numpy(kernel) >= 0)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@every_optimizer
 def test_added_variables_come_and_go(name):
     optimizer = OPTIMIZERS[name]()
     model = compiled(optimizer)
