@@ -4,6 +4,7 @@ from tfprune.gates.attaching import Gates, attach, detach, gates_of
 from tfprune.gates.dynamic import DynamicGate, Size
 from tfprune.gates.gate import Gate
 from tfprune.gates.hard_concrete import HardConcrete
+from tfprune.gates.mask import Mask
 from tfprune.gates.movement import BlockScores, MovementScores, straight_through
 from tfprune.gates.subnetworks import Subnetworks, subnetworks_of
 
@@ -13,6 +14,7 @@ __all__ = [
     "Gate",
     "Gates",
     "HardConcrete",
+    "Mask",
     "MovementScores",
     "Size",
     "Subnetworks",
