@@ -10,7 +10,7 @@ import tfprune
 from tests.models import assert_same, noise, outputs, randomize
 from tfprune.gates import BlockScores, HardConcrete, Mask, MovementScores, attach
 from tfprune.gates.gate import kernels_of
-from tfprune.keras_private import projections
+from tfprune.keras_private.attention import projections
 from tfprune.structures import Slices, Structure, register_layer_kind
 from tfprune.wrappers import GatedLayer, HardConcreteGroups, MaskedGroups, MovementGroups
 

@@ -60,7 +60,7 @@ def test_scores_learn_and_masks_do_not(kind, options):
 
 
 def test_the_strength_is_in_the_losses_and_can_be_changed():
-    model, heads, units = model_of(HardConcreteGroups, strength=0.5, initial=0.3)
+    model, heads, _ = model_of(HardConcreteGroups, strength=0.5, initial=0.3)
     chance = 1 / (1 + np.exp(-(0.3 + 2 / 3 * np.log(11))))
     np.testing.assert_allclose([float(x) for x in model.losses], [0.5 * chance] * 2, rtol=1e-5)
     np.testing.assert_allclose(float(heads.expected_share()), chance, rtol=1e-5)
