@@ -25,6 +25,7 @@ CORE = {
     "penalties": {"structures"},
     "gates": {"structures"},
     "criteria": {"structures", "penalties", "gates"},
+    "wrappers": {"structures", "gates"},
     "rebuild": {"structures", "gates"},
     "export": {"structures"},
     "measuring": {"export"},

@@ -7,6 +7,7 @@ from . import (
     penalties,
     schedules,
     translation,
+    wrappers,
 )
 from .budgets.latency_table import LatencyTable
 from .budgets.targets import Flops, Latency, Parameters, Sparsity
@@ -52,4 +53,5 @@ __all__ = [
     "sizes",
     "translation",
     "trim_vocabulary",
+    "wrappers",
 ]

@@ -24,6 +24,7 @@ SERIALIZABLE = (
     "tfprune.schedules",
     "tfprune.translation.layers",
     "tfprune.translation.training",
+    "tfprune.wrappers",
 )
 
 

@@ -8,6 +8,7 @@ from keras import layers
 from tfprune.keras_private.layers import (
     build_shapes,
     first_layer,
+    give_signatures,
     inner_layers,
     layer_and_inner_layers,
     own_variables,
@@ -140,3 +141,27 @@ def test_a_built_layer_is_locked_until_it_is_unlocked():
     assert not any(v is late.kernel for v in model.variables)
     with pytest.raises(ValueError):
         layer.add_weight(shape=(), name="late")
+
+
+def test_a_wrapper_takes_the_arguments_of_the_layer_inside():
+    class Wrapper(keras.layers.Wrapper):
+        def __init__(self, layer):
+            give_signatures(self, layer)
+            super().__init__(layer)
+
+        def build(self, *args, **kwargs):
+            self.built_for = args, kwargs
+            self.layer.build(*args, **kwargs)
+
+        def call(self, *args, **kwargs):
+            self.called_with = kwargs
+            return self.layer(*args, **kwargs)
+
+    wrapper = Wrapper(keras.layers.MultiHeadAttention(2, 3))
+    x = keras.layers.Masking()(np.ones((2, 4, 5), "float32"))
+    wrapper(x, x, training=True)
+    assert wrapper.built_for == ((), {"query_shape": (2, 4, 5), "value_shape": (2, 4, 5)})
+    assert wrapper.called_with["training"] is True
+    assert wrapper.called_with["query_mask"] is not None
+    dense = Wrapper(keras.layers.Dense(3))
+    assert dense(np.ones((2, 4), "float32")).shape == (2, 3)

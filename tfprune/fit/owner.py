@@ -13,6 +13,7 @@ from tfprune.fit.pruned_groups import PrunedGroups
 from tfprune.fit.state import State
 from tfprune.gates import Gate, Gates, attach, detach
 from tfprune.gates.attaching import containers
+from tfprune.gates.driving import drive
 from tfprune.keras_private.fits import (
     backup_paths,
     callback_list,
@@ -216,13 +217,14 @@ class FitOwner:
         """Applies gates, and lets the optimizer train their scores.
 
         Args:
-            gates: The gates.
+            gates: The gates. Those that the model has in its layers already, as wrappers of
+                `tfprune.wrappers`, take their place, and stay applied after the fit.
             stay: Function of no argument: whether they stay on the model when the fit has ended.
                 If not, those that are fixed are multiplied into the weights, others are removed.
         """
-        held = attach(self.subject, gates)
+        held = attach(self.subject, drive(self.subject, gates, self._undo))
         self._gates.append(held)
-        self._added += [gate.scores for gate in held if gate.scores.trainable]
+        self._added += [gate.scores for gate in held.attached if gate.scores.trainable]
         self._undo.callback(self._detach, held, stay)
         subnetworks = held.subnetworks
         if subnetworks is not None and is_distiller(self.model):
@@ -234,7 +236,7 @@ class FitOwner:
     def _detach(self, held, stay):
         if self._is_finished and stay():
             held.left_by_fit = True  # Until another fit.
-            for gate in held:
+            for gate in held.attached:
                 gate.scores.trainable = False
         else:
             # An interrupted fit has nothing to fold where gates are still undecided, and no one

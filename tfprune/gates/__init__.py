@@ -5,6 +5,7 @@ from tfprune.gates.chosen_subnetwork import subnetworks_of
 from tfprune.gates.dynamic import DynamicGate, Size
 from tfprune.gates.gate import Gate
 from tfprune.gates.hard_concrete import HardConcrete
+from tfprune.gates.mask import Mask
 from tfprune.gates.movement import BlockScores, MovementScores, straight_through
 from tfprune.gates.subnetworks import Subnetworks
 
@@ -14,6 +15,7 @@ __all__ = [
     "Gate",
     "Gates",
     "HardConcrete",
+    "Mask",
     "MovementScores",
     "Size",
     "Subnetworks",

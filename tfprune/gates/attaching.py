@@ -77,19 +77,24 @@ class Gates(keras.Layer):
     def __iter__(self):
         return iter(self.gates)
 
+    @property
+    def attached(self) -> list[Gate]:
+        """The gates that come and go with these, without those that are part of a layer."""
+        return [gate for gate in self.gates if not gate.permanent]
+
     def apply(self) -> None:
         """Applies each gate to the weights it is over."""
-        for gate in self.gates:
+        for gate in self.attached:
             gate.apply()
 
     def remove(self) -> None:
         """Takes each gate off; the weights are as training has left them."""
-        for gate in self.gates:
+        for gate in self.attached:
             gate.remove()
 
     def fold(self) -> None:
         """Multiplies each gate into the weights and takes it off."""
-        for gate in self.gates:
+        for gate in self.attached:
             gate.fold()
 
     def call(self, inputs):

@@ -34,12 +34,15 @@ class Gate(keras.layers.Layer):
         shares: The slices of weights that the gate multiplies.
         shape: `(groups,)`, or `(names, groups)`.
         wanted_size: What holds the wanted size of the model, for gates that follow one, or `None`.
+        permanent: Whether it is part of one of the model's layers, as in `tfprune.wrappers`, and
+            stays applied when a fit is over.
 
     Raises:
         ValueError: If `over` is unknown, or not `"consumers"` where there are `subnetworks`.
     """
 
     wanted_size: Any = None
+    permanent = False
 
     def __init__(
         self,
@@ -94,6 +97,11 @@ class Gate(keras.layers.Layer):
         """The scores, a tensor: the scale times the trained variable."""
         return self.score_scale * ops.convert_to_tensor(self.scores)
 
+    def rescale(self, scale: float) -> None:
+        """Changes `score_scale`; the scaled scores stay."""
+        self.scores.assign(ops.convert_to_tensor(self.scores) * (self.score_scale / scale))
+        self.score_scale = scale
+
     @property
     def shares(self) -> tuple[Slices, ...]:
         """The slices of weights that the gate multiplies."""
@@ -116,6 +124,15 @@ class Gate(keras.layers.Layer):
     def group_scores(self) -> np.ndarray | None:
         """How important each group is by what the gate has learned, or `None` if it ranks none."""
         return None
+
+    def does_the_same_as(self, other: Gate) -> bool:
+        """Whether this gate is of the same kind as another and closes the same groups."""
+        groups = {(id(share.variable), share.axis) for share in other.structure.slices}
+        return (
+            type(self) is type(other)
+            and self.scores.shape == other.scores.shape
+            and {(id(share.variable), share.axis) for share in self.shares} <= groups
+        )
 
     # -- what follows -------------------------------------------------------------------------
 
@@ -192,6 +209,10 @@ class Gate(keras.layers.Layer):
         """Whether examples differ now: then what is read is scaled, since there is one kernel."""
         apart = self.subnetworks is not None and self.subnetworks.told_apart
         return apart and self.structure.read_as_input
+
+    def set_structure(self, structure: Structure) -> None:
+        """Says which structure's groups are meant; the gate stays on the weights it is on."""
+        vars(self)["structure"] = structure
 
     def remove(self) -> None:
         """Takes the gate off; the weights are as training has left them."""

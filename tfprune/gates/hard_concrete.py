@@ -36,6 +36,7 @@ class HardConcrete(Gate):
             many times faster than the weights.
         name: Name of the layer.
         subnetworks: As in `Gate`.
+        over: As in `Gate`.
 
     Attributes:
         scaled_scores: α.
@@ -66,8 +67,9 @@ class HardConcrete(Gate):
         score_scale: float = 1.0,
         name: str | None = None,
         subnetworks: Subnetworks | None = None,
+        over: str = "consumers",
     ):
-        super().__init__(structure, "consumers", name, subnetworks)
+        super().__init__(structure, over, name, subnetworks)
         self.draws = keras.random.SeedGenerator(seed)
         self._add_scores(self.shape, score_scale, initial)
 

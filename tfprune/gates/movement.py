@@ -35,6 +35,7 @@ class MovementScores(Gate):
         structure: The structure.
         score_scale: `S` is this number times the trained variable, as in `HardConcrete`.
         name: Name of the layer.
+        over: As in `Gate`.
 
     Attributes:
         threshold: Variable that holds τ, -1e9 at first: nothing is masked.
@@ -46,8 +47,14 @@ class MovementScores(Gate):
 
     in_blocks = False
 
-    def __init__(self, structure: Structure, score_scale: float = 1.0, name: str | None = None):
-        super().__init__(structure, "all", name)
+    def __init__(
+        self,
+        structure: Structure,
+        score_scale: float = 1.0,
+        name: str | None = None,
+        over: str = "all",
+    ):
+        super().__init__(structure, over, name)
         self._add_scores((structure.groups,), score_scale)
 
     def _add_scores(self, shape, scale, initial=0.0):
@@ -119,6 +126,14 @@ class BlockScores(MovementScores):
     def shares(self):
         """The kernel."""
         return (self._share,)
+
+    def does_the_same_as(self, other):
+        """Whether another gate has the same blocks of the same kernel."""
+        return (
+            type(self) is type(other)
+            and self.block == other.block
+            and self._share.variable is other._share.variable
+        )
 
     def over(self, share, training):
         """The mask of each weight, of the kernel's shape."""

@@ -140,6 +140,12 @@ def remove(layer: keras.Layer, applied: Factor | Hook | None = None) -> None:
         del vars(layer)["call"]
 
 
+def gated_attributes(layer: keras.Layer) -> tuple[str, ...]:
+    """The attributes of a layer whose weights have factors."""
+    overlay = vars(layer).get(_ATTRIBUTE)
+    return () if overlay is None else tuple(name for name, laid in overlay.factors.items() if laid)
+
+
 def factors(layer: keras.Layer, attribute: str = "kernel") -> list[Factor]:
     """The factors on a weight of a layer.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import keras
@@ -100,3 +101,27 @@ def untrack(layer: keras.Layer, value: Any) -> None:
     Assumes: `_tracker.untrack` does so.
     """
     layer._tracker.untrack(value)
+
+
+def give_signatures(wrapper: keras.Layer, layer: keras.Layer) -> None:
+    """Lets Keras call and build a wrapper with the arguments of the layer inside.
+
+    To be called before `keras.Layer.__init__`. Then what Keras does by the names of arguments
+    (shapes for `build`, masks, `training`) is done for the wrapper as for the layer.
+
+    Assumes: `Layer.__init__` looks at the signature of `self.call`, that a layer has that as
+    `_call_signature` from then on, and that `build` is a function of the object, whose signature is
+    looked at when a layer is called for the first time.
+
+    Args:
+        wrapper: A wrapper whose class has `call(*args, **kwargs)` and `build(*args, **kwargs)`.
+        layer: The layer inside.
+    """
+    plain = wrapper.call
+
+    def call(*args, **kwargs):
+        return plain(*args, **kwargs)
+
+    call.__signature__ = layer._call_signature
+    vars(wrapper)["call"] = call
+    vars(wrapper)["build"].__signature__ = signature(layer.build)

@@ -16,12 +16,13 @@ from tfprune.keras_private.graphs import keep_calls
 from tfprune.keras_private.layers import own_variables
 from tfprune.model_parts import own_children
 from tfprune.rebuild.plan import Plan
+from tfprune.structures.transparent import Transparent, plain_layer
 
 Cuts = list[dict[str, Any]]
 
 
 def layers_inside(layer: keras.Layer, apart: Collection[int] = ()) -> Iterator[keras.Layer]:
-    """The layers inside a layer, but not those inside one that keeps its own cuts.
+    """The layers inside a layer, but not those inside a wrapper or one that keeps its own cuts.
 
     Args:
         layer: A layer made of layers.
@@ -32,6 +33,8 @@ def layers_inside(layer: keras.Layer, apart: Collection[int] = ()) -> Iterator[k
     """
     for inner in own_children(layer):
         yield inner
+        if isinstance(inner, Transparent):
+            continue  # It becomes the layer inside.
         if id(inner) not in apart and not hasattr(inner, "_cuts"):
             yield from layers_inside(inner, apart)
 
@@ -50,10 +53,11 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
         (with `"shape"`), `"other"` (with `"layer"`) or `"nothing"`.
     """
     cuts: Cuts = []
-    for index, inner in enumerate(layers_inside(layer, apart)):
+    for index, found in enumerate(layers_inside(layer, apart)):
+        inner = plain_layer(found)
         cut: dict[str, Any] = {
             "index": index,
-            "class": type(inner).__name__,
+            "class": type(found).__name__,
             "name": inner.name,  # Where a class gives none, Keras would number the copy's anew.
         }
         if id(inner) in plan.constants:
@@ -64,7 +68,7 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             cut |= {"become": "other", "layer": made}
         elif id(inner) in plan.gone:
             cut |= {"become": "nothing"}
-        elif id(inner) in plan.configs or id(inner) in plan.input_widths:
+        elif id(inner) in plan.configs or id(inner) in plan.input_widths or inner is not found:
             cut |= {
                 "become": "smaller",
                 "config": plan.configs.get(id(inner), {}),
@@ -103,6 +107,7 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
 
 
 def _replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
+    layer = plain_layer(layer)
     common = {"name": cut["name"], "dtype": layer.dtype_policy}
     if cut["become"] == "constant":
         constant = ConstantOutput(cut["shape"], **common)
@@ -141,6 +146,7 @@ def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
         new: Its copy after `cut_in_place`.
         plan: The plan.
     """
+    old = plain_layer(old)
     if isinstance(new, (ConstantOutput, Passed)) and type(new) is not type(old):
         if isinstance(new, ConstantOutput):
             new.bias.assign(plan.constants[id(old)])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
-from tfprune.gates.overlay import factors
-from tfprune.keras_private.layers import layer_and_inner_layers
+from tfprune.gates.overlay import factors, gated_attributes
+from tfprune.keras_private.layers import layer_and_inner_layers, plain_variable
 from tfprune.structures import Structure, Structures
+from tfprune.structures.transparent import Transparent
 
 
 class Plan:
@@ -26,6 +28,8 @@ class Plan:
             weights were zero; structures that are not named are judged by their weights.
         replacements: `id` of a layer to the class, the configuration and the weights of the layer
             that takes its place.
+        layers: All layers of the model. Gates are folded into all of them, also where nothing can
+            be cut.
 
     Attributes:
         left: Structure name to the numbers of the groups that stay.
@@ -40,6 +44,7 @@ class Plan:
         structures: Structures,
         keep: Mapping[str, Any] | None = None,
         replacements: Mapping[int, tuple[type, dict, list]] | None = None,
+        layers: Iterable[keras.Layer] = (),
     ):
         self.structures = structures
         self.replacements = dict(replacements or {})
@@ -51,7 +56,7 @@ class Plan:
         self._values: dict[int, np.ndarray] = {}
         self._cuts: dict[int, dict[int, np.ndarray]] = {}
         keep = _checked(keep or {}, structures)
-        self._fold_gates()
+        self._fold_gates(layers)
         for structure in structures:
             self._decide(structure, keep.get(structure.name))
         self._note_cuts()
@@ -79,27 +84,29 @@ class Plan:
             target.trainable = source.trainable
 
     def touches(self, layer) -> bool:
-        """Whether anything in a layer or in the layers inside it changes its shape."""
+        """Whether anything in a layer or in the layers inside it changes its shape or class."""
         return any(
             id(x) in self.configs
             or id(x) in self.constants
             or id(x) in self.gone
             or id(x) in self.input_widths
             or id(x) in self.replacements
+            or isinstance(x, Transparent)
             for x in layer_and_inner_layers(layer)
         )
 
-    def _fold_gates(self) -> None:
+    def _fold_gates(self, layers) -> None:
         """Multiplies the gates over a variable into it, each once however many structures cut it.
 
         A kernel between two structures of a chain has the gates of both.
         """
-        for cut in self.structures.by_variable:
-            _, share = cut.shares[0]
-            for factor in factors(share.layer, share.attribute):
-                gate = ops.convert_to_numpy(ops.cast(factor(False), "float32"))
-                value = self.read(cut.variable)
-                self._values[id(cut.variable)] = (value * gate).astype(value.dtype)
+        for layer in {id(x): x for x in layers}.values():
+            for attribute in gated_attributes(layer):
+                variable = plain_variable(layer, attribute)
+                for factor in factors(layer, attribute):
+                    gate = ops.convert_to_numpy(ops.cast(factor(False), "float32"))
+                    value = self.read(variable)
+                    self._values[id(variable)] = (value * gate).astype(value.dtype)
 
     def _note_cuts(self) -> None:
         """Which positions of each variable stay, along every axis that a structure cuts."""

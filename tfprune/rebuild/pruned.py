@@ -24,6 +24,7 @@ from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.plan import Plan
 from tfprune.structures.graph import arguments_from_build
 from tfprune.structures.registry import describe_of
+from tfprune.structures.transparent import Transparent
 
 _REGISTERED_NAME = "tfprune>Pruned"
 
@@ -31,7 +32,10 @@ _REGISTERED_NAME = "tfprune>Pruned"
 def is_composite(layer) -> bool:
     """Whether a layer is made of layers in a way that only its own class knows."""
     return (
-        isinstance(layer, keras.Layer) and describe_of(layer) is None and bool(inner_layers(layer))
+        isinstance(layer, keras.Layer)
+        and not isinstance(layer, Transparent)
+        and describe_of(layer) is None
+        and bool(inner_layers(layer))
     )
 
 

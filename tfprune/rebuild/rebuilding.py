@@ -11,6 +11,7 @@ from tfprune.gates.chosen_subnetwork import at_subnetwork, subnetworks_of
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.subnetworks import input_names
 from tfprune.keras_private.graphs import inputs_struct, nodes_of, outputs_struct
+from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.rebuild.graph import GraphRebuilder, as_trainable, is_plain
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import pruned_copy
@@ -93,7 +94,7 @@ def rebuilt_by(
     """
     if others_stay:
         keep = {s.name: np.ones(s.groups, bool) for s in structures} | dict(keep or {})
-    plan = Plan(structures, keep, replacements)
+    plan = Plan(structures, keep, replacements, layer_and_inner_layers(model))
     if is_plain(model):
         return GraphRebuilder(plan).rebuild(model)
     return pruned_copy(model, plan)

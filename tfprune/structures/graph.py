@@ -25,6 +25,7 @@ from tfprune.keras_private.graphs import (
     runs_its_graph,
 )
 from tfprune.keras_private.layers import build_shapes, layer_and_inner_layers
+from tfprune.structures.transparent import seen_through
 
 
 @dataclass
@@ -32,7 +33,8 @@ class Graph:
     """Nodes in the order in which they run, and the tensors that leave.
 
     Args:
-        nodes: Keras nodes: `operation`, `arguments`, `input_tensors`, `outputs`.
+        nodes: Keras nodes: `operation`, `arguments`, `input_tensors`, `outputs`. A call of a
+            wrapper of `tfprune.wrappers` appears as a call of the layer inside.
         outputs: Symbolic tensors that the caller receives.
     """
 
@@ -40,6 +42,7 @@ class Graph:
     outputs: list[Any]
 
     def __post_init__(self):
+        self.nodes = [seen_through(node) for node in self.nodes]
         self._output_ids = {id(t) for t in self.outputs}
         self._made_by = {id(t): node for node in self.nodes for t in node.outputs}
         self._used_by: dict[int, list[Any]] = {}

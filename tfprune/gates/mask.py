@@ -1,0 +1,76 @@
+"""A mask that is set by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.gates.gate import Gate
+from tfprune.structures import Structure
+
+
+class Mask(Gate):
+    """One number for each group that is set and not trained.
+
+    Args:
+        structure: The structure.
+        over: As in `Gate`.
+        name: Name of the layer.
+
+    Attributes:
+        fixed: Variable `(groups,)` that holds the mask, ones at first.
+
+    Source: Michel et al., "Are Sixteen Heads Really Better than One?", 2019, section 2.3.
+
+    Example:
+
+    >>> import keras, numpy as np, tfprune
+    >>> from tfprune.gates import attach
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(3, "relu"), keras.layers.Dense(1)])
+    >>> gates = attach(model, [Mask(s) for s in tfprune.find_structures(model)])
+    >>> gates[0].fix([1, 0, 1])
+    >>> tfprune.find_structures(tfprune.rebuild(model))[0].groups
+    2
+    """
+
+    def __init__(self, structure: Structure, over: str = "consumers", name: str | None = None):
+        super().__init__(structure, over, name)
+        self.fixed = self.add_weight(
+            name="mask", shape=self.shape, initializer="ones", trainable=False, autocast=False
+        )
+        self.built = True
+
+    def free(self, training: bool = False) -> Any:
+        """The mask, a tensor `(groups,)`."""
+        return ops.convert_to_tensor(self.fixed)
+
+    def expected(self) -> Any:
+        """The mask, a tensor `(groups,)`."""
+        return self.free()
+
+    def fix(self, values: Any) -> None:
+        """Sets the mask.
+
+        Args:
+            values: `(groups,)`, each from 0 (removed) to 1 (as it is).
+
+        Raises:
+            ValueError: If the shape is another or a value is out of range.
+        """
+        if not keras.ops.is_tensor(values):
+            values = np.asarray(values, "float32")
+        values = ops.convert_to_numpy(values)
+        if values.shape != self.shape or not np.all((values >= 0) & (values <= 1)):
+            raise ValueError(
+                f"`mask` must be {self.shape[0]} numbers from 0 to 1, one for each group of "
+                f"{self.structure.name!r}. Received: mask={values!r}"
+            )
+        self.fixed.assign(values)
+
+    def release(self) -> None:
+        """Opens every group."""
+        self.fixed.assign(np.ones(self.shape, "float32"))
