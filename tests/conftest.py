@@ -1,5 +1,6 @@
 """Every test starts from the same seed; tests that need TensorFlow say so."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -55,6 +56,11 @@ def seed():
     import keras  # Not above: the process that hands out the tests need not load TensorFlow.
 
     keras.utils.set_random_seed(0)
+    if not gc.get_freeze_count():
+        gc.freeze()  # What is imported stays; a collection need not look at it again.
+    yield
+    # Models refer to themselves, and hundreds of them with their compiled steps fill the memory.
+    gc.collect()
 
 
 def pytest_collection_modifyitems(items):
