@@ -52,10 +52,15 @@ def through(operation, constant: Constant) -> Constant | None:
     return replace(constant, vector=value)
 
 
-def as_layer(constant: Constant):
-    """A tensor that holds the constant at every position, made by a layer with a trainable bias."""
+def as_layer(constant: Constant, layers_only: bool = False):
+    """A tensor that holds the constant at every position, made by a layer with a trainable bias.
+
+    Args:
+        constant: The constant.
+        layers_only: Whether nothing but layers may be called, as in a Sequential model.
+    """
     like, width = constant.like, len(constant.vector)
-    if not (constant.masked and is_masked(like)):
+    if not layers_only and not (constant.masked and is_masked(like)):
         # One unit is enough to say where the positions are; its kernel is zero. A mask would be
         # lost on the way, so with one the whole tensor goes through.
         like = like[..., :1]

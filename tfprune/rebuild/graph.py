@@ -206,7 +206,7 @@ class _OneModel:
     def _tensor(self, old):
         value = self.values[id(old)]
         if isinstance(value, Constant):
-            value = as_layer(value)
+            value = as_layer(value, layers_only=isinstance(self.model, keras.Sequential))
             self._set(old, value)
         return value
 
