@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.tensorflow_only  # The JAX page chooses its backend itself.
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [
@@ -43,7 +45,6 @@ def run(page):
     return names
 
 
-@pytest.mark.tensorflow_only
 def test_the_program_of_the_readme_halves_a_model_that_has_learned(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = run(README)
@@ -60,7 +61,6 @@ def test_the_program_of_the_readme_halves_a_model_that_has_learned(tmp_path, mon
 
 
 @pytest.mark.slow
-@pytest.mark.tensorflow_only
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)
 def test_the_program_of_a_guide_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.tensorflow_only
+
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -20,7 +22,6 @@ def install_cell(notebook):
 
 
 @pytest.mark.slow
-@pytest.mark.tensorflow_only
 @every_notebook
 def test_notebook_runs(path, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
