@@ -19,8 +19,8 @@ class GroupLasso(PruningCallback):
     """Shrinks whole units and heads to zero while a model is trained.
 
     The penalty `strength · Σ_g √d_g · ‖w_g‖₂` joins the loss from `start` to `stop`. A group that
-    has shrunk below the threshold is pruned: its weights become exactly zero and stay zero until the
-    fit ends. `tfprune.rebuild` then cuts it out.
+    has shrunk below the threshold is pruned: its weights become exactly zero and stay zero until
+    the fit ends. `tfprune.rebuild` then cuts it out.
 
     Args:
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
