@@ -217,7 +217,8 @@ class Latency(Target):
         value = _number(value, "ms") if isinstance(value, str) else value
         if not isinstance(value, (int, float)) or not value > 0 or not math.isfinite(value):
             raise ValueError(
-                f"`Latency` wants milliseconds, such as 8 or '8 ms'. Received: {value!r}"
+                f"`Latency` wants milliseconds, such as 8 or '8 ms'. "
+                f"Received: {self.milliseconds!r}"
             )
         return float(value)
 
