@@ -46,7 +46,7 @@ class MovementPruning(GatedPruning):
         score_learning_rate: Learning rate of the scores, for Adam and its kin.
         start: When masking begins: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
-        stop: When it ends, as `start`; the rest of the fit has no masks.
+        stop: When it ends, as `start`; the rest of the fit only trains.
         within: As in `ImportancePruning`; by default each kind loses the same share, since scores
             of units, heads and blocks are not of one size.
         round_to: As in `ImportancePruning`.
