@@ -21,7 +21,7 @@ def plain(model):
 
 
 class Classification:
-    """Fine-tunes MiniLM under one schedule, whatever is pruned meanwhile.
+    """Fine-tunes MiniLM under one schedule, whatever is pruned.
 
     Args:
         folder: Checkpoints and scores.

@@ -246,7 +246,7 @@ def report(work, runs):
 
 
 def with_earlier(results):
-    """Keeps what an earlier report had of models that are not at hand.
+    """Keeps what an earlier report had of models that are not available.
 
     Ratios of times stand: the dense model is timed in every report. How many texts a second a
     machine does is not the same on another day, and is left out.

@@ -71,7 +71,7 @@ def train(name, work):
     if name.startswith("reinit-"):
         return work.from_scratch(name, train(name.removeprefix("reinit-"), work))
     structures, strength = LASSO[name]
-    # Most groups that fall do so early; what is left recovers in the rest of the epochs.
+    # Most pruned groups are pruned early; what is left recovers in the rest of the epochs.
     return work.pruned(name, structures, strength, words_per_batch=WORDS_PER_BATCH, stop=0.5)
 
 

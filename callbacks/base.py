@@ -22,7 +22,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
     """Base of the pruning callbacks.
 
     A subclass says what happens in `prepare` (once, before the first step), `on_step` (every
-    `check_every` steps while pruning is on), `on_step_outside` (likewise while it is off) and
+    `check_every` steps while pruning is on), `on_step_outside` (as often, while it is off) and
     `finish` (once, after the last step). What is attached to the model goes through `owner`, which
     removes it when the fit ends, however it ends.
 
@@ -30,7 +30,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         structures: Kinds, names or regular expressions; `None` means all structures.
         start: When pruning starts: steps (int), a fraction of training (float), or an `Epoch` or
             `Plateau` of `tfprune.schedules`.
-        stop: When it stops, likewise; `None` means at the end of the fit.
+        stop: When it stops, as `start`; `None` means at the end of the fit.
         check_every: Steps from one look at the weights to the next.
         verbose: 0 for silence, 1 for a table at the end.
 
@@ -130,7 +130,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         rehearse_rebuild(self.subject, self.structures)
         params = self.params or {}
         self._clock = Clock(params.get("steps"), params.get("epochs") or 1)
-        # A fraction of an unknown number of steps is an error now, not hours later.
+        # A fraction of an unknown number of steps is an error before training starts.
         for name in ("start", "stop"):
             moment = getattr(self, name)
             if moment is not None and not isinstance(moment, Plateau):

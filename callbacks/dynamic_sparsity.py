@@ -23,8 +23,9 @@ from tfprune.penalties import checked_strength
 class DynamicSparsity(GatedPruning):
     """Trains a model of every size at once: in each step a random one.
 
-    At `start` the groups are ranked by importance, and each gets the size from which on it is
-    there. From then on each step draws one of the sizes and trains the weights that are in it.
+    At `start` the groups are ranked by importance, and each gets the smallest size
+    that contains it. From then on each step draws one of the sizes and trains the weights that
+    are in it.
     Afterwards `tfprune.rebuild(model, size=0.5)` cuts any size out of the model, and
     `tfprune.sizes(model, data)` shows what each is worth. The gates stay on the model for that,
     open at the largest size; a file saved from it holds that size alone.
@@ -151,7 +152,7 @@ class DynamicSparsity(GatedPruning):
         ]
 
     def prepare(self):
-        """Lays the gates on; with `train_gates` puts the penalty on their size into the loss."""
+        """Applies the gates; with `train_gates` puts the penalty on their size into the loss."""
         super().prepare()
         if self.train_gates:
             self.state.add_penalty(SizeGap(self.gates, self._size, self._cost))
@@ -159,7 +160,7 @@ class DynamicSparsity(GatedPruning):
             self.state.add_penalty(Diversity(self.gates, self._prior))
 
     def rank(self) -> None:
-        """Scores the groups, and says at which size each of them comes in."""
+        """Scores the groups, and says at which size each of them is added."""
         if self.subnetworks is None:
             ranked = self._ranked(self.data)
         else:

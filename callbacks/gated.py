@@ -62,7 +62,7 @@ class GatedPruning(TargetedPruning):
         return any(gate.is_fixed for gate in self.gates)
 
     def decide(self) -> None:
-        """Ends the choice: what is not selected is pruned, what stays trains on."""
+        """Ends the choice: what is not selected is pruned, the rest keeps training."""
         keep = self.select()
         self.fix(keep)
         for name, stays in keep.items():

@@ -19,8 +19,8 @@ class GroupLasso(PruningCallback):
     """Shrinks whole units and heads to zero while a model is trained.
 
     The penalty `strength · Σ_g √d_g · ‖w_g‖₂` joins the loss from `start` to `stop`. A group that
-    has shrunk under the threshold falls: its weights become exactly zero and stay zero until the
-    fit ends. `tfprune.rebuild` then cuts it out.
+    has shrunk below the threshold is pruned: its weights become exactly zero and stay zero until
+    the fit ends. `tfprune.rebuild` then cuts it out.
 
     Args:
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
@@ -31,14 +31,14 @@ class GroupLasso(PruningCallback):
             words: the penalty is divided by this number.
         start: When the penalty begins: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
-        stop: When it ends, likewise. What follows converges without pressure.
+        stop: When it ends, as `start`. The rest of the fit has no penalty.
         step: `"gradient"`: the penalty is a term of the loss, as in the paper; the optimizer
             treats it as any other. `"proximal"`: the loss stays as it is and each group's norm
             shrinks by `learning rate · strength · √d_g` for each step, down to exactly zero.
-        threshold: Root mean square of a group's weights under which it falls.
+        threshold: Root mean square of a group's weights below which it is pruned.
         relative_threshold: The same as a share of the structure's median root mean square when
             pruning starts. With Adam a norm hardly reaches 1e-5 within short training: weights
-            under pressure hover about zero at the height of the learning rate.
+            under the penalty hover about zero at the height of the learning rate.
         groups: `"joint"`: a unit is one group with its column, bias and row. `"rowcol"`: rows and
             columns are groups by themselves, as in the paper.
         heads: `"head"`: all weights of a head are one group. `"rowcol"`: rows and columns are,

@@ -21,7 +21,7 @@ class HardConcreteGates(GatedPruning):
 
     Each group gets a gate that is drawn anew in each training step. Its chance of being open is
     trained with the weights, and pushed down by a penalty on the expected size. When pruning stops,
-    groups are ranked by that chance, the target is met, and what stays trains on.
+    groups are ranked by that chance, the target is met, and the rest keeps training.
 
     Args:
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
@@ -37,7 +37,7 @@ class HardConcreteGates(GatedPruning):
         initial: α to start with; the chance of being open is `σ(α + 1.6)`.
         start: When the pressure begins: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
-        stop: When the choice is made, likewise; by default at half of the fit.
+        stop: When the choice is made, as `start`; by default at half of the fit.
         within: As in `ImportancePruning`.
         round_to: As in `ImportancePruning`.
         subnetworks: Names of subnetworks, such as languages: each gets gates of its own over the

@@ -49,7 +49,7 @@ class HeadLottery(Rounds, TargetedPruning):
         start: When the checkpoint is taken: steps (int), a fraction of this fit (float), or an
             `Epoch` or `Plateau` of `tfprune.schedules`. 0 keeps the weights the fit begins with,
             such as pretrained ones.
-        round_length: How long a round trains, likewise, without `Plateau`.
+        round_length: How long a round trains, as `start`, without `Plateau`.
         within: `"model"` ranks all heads together, `"layer"` takes the same number from each layer.
         batches: Batches of `data` to look at in a round; all by default.
         monitor: A metric in the epoch logs that is noted for each round, such as `"val_bleu"`.

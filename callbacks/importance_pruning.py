@@ -15,7 +15,7 @@ class ImportancePruning(TargetedPruning):
     """Removes the groups that matter least, then lets training go on without them.
 
     Groups are scored at `start`, and again in each further round until `stop`; those that score
-    lowest fall to zero. `tfprune.rebuild` then cuts them out.
+    lowest are set to zero. `tfprune.rebuild` then cuts them out.
 
     Args:
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
@@ -30,7 +30,7 @@ class ImportancePruning(TargetedPruning):
             in the first rounds, and score what is left anew each time.
         start: When the first round is: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
-        stop: When the last round is, likewise. Needed for more than one round.
+        stop: When the last round is, as `start`. Needed for more than one round.
         within: `"kind"` and `"layer"` remove the same share from each; `"model"` ranks all groups
             together, for criteria whose scores of heads and of units are of one size.
         per_cost: Divides scores by the weights of a group.
@@ -127,7 +127,7 @@ class ImportancePruning(TargetedPruning):
         super().finish()
 
     def _due(self, step) -> float:
-        """How much of the way to the target should be behind us, 0 to 1."""
+        """Progress towards the target at this step, 0 to 1."""
         first, last = self.span() if self.needs_span else (0, 0)
         step = last if step is None else step
         if self.schedule:

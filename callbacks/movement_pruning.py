@@ -26,7 +26,7 @@ class MovementPruning(GatedPruning):
     """Keeps what moves away from zero while a pretrained model is fine-tuned.
 
     Scores are trained with the weights; what scores lowest is masked, more and more from `start` to
-    `stop`. Then heads and units are decided, and what stays trains on without masks.
+    `stop`. Then heads and units are decided, and the rest trains without masks.
 
     Args:
         method: `"struct"`: one score for each head and unit. `"hybrid"`: blocks of the attention
@@ -36,7 +36,7 @@ class MovementPruning(GatedPruning):
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops`, `Latency`; or a function of
             the step since `start` that gives a sparsity, such as a schedule of
             tensorflow_model_optimization.
-        strength: Instead of a target: λ of the penalty `λ Σ σ(S)`; what falls below σ(S) = 0.1 is
+        strength: Instead of a target: λ of the penalty `λ Σ σ(S)`; what is below σ(S) = 0.1 is
             masked. A dictionary from patterns to strengths, as in `GroupLasso`, sets λ by part. A
             single number counts `1/32` for whole heads and `decoder_strength` times for
             structures of a decoder, as in the paper.
@@ -46,7 +46,7 @@ class MovementPruning(GatedPruning):
         score_learning_rate: Learning rate of the scores, for Adam and its kin.
         start: When masking begins: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
-        stop: When it ends, likewise; the rest of the fit cools down.
+        stop: When it ends, as `start`; the rest of the fit only trains.
         within: As in `ImportancePruning`; by default each kind loses the same share, since scores
             of units, heads and blocks are not of one size.
         round_to: As in `ImportancePruning`.

@@ -2,7 +2,7 @@
 
 The model tracks such a part: its variables are trained and `BackupAndRestore` keeps them. On JAX a
 variable that is not tracked would be compiled in as a constant. The part is in no configuration, so
-a model saved meanwhile loads without it.
+a model saved with it loads without it.
 """
 
 from __future__ import annotations

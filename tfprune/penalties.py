@@ -1,4 +1,4 @@
-"""Group lasso: the pressure that makes groups of weights shrink to zero together.
+"""Group lasso: the penalty that makes groups of weights shrink to zero together.
 
 `R(W) = Σ_g √d_g · ‖w_g‖₂`, where `d_g` counts the weights of group `g`.
 
@@ -196,7 +196,7 @@ def root_mean_squares(structure: Structure, norms: np.ndarray | None = None) -> 
 
     Args:
         structure: A structure.
-        norms: `structure.norms()`, if they are at hand.
+        norms: `structure.norms()`, if already computed.
     """
     norms = structure.norms() if norms is None else norms
     return norms / math.sqrt(structure.group_size)
@@ -216,7 +216,7 @@ def dead_groups(
         groups: `"joint"`: a group is dead when all its weights together are below. `"rowcol"`: a
             unit is dead when its row or its column is, a head when at least half of its
             connections are.
-        norms: `structure.norms()`, if they are at hand.
+        norms: `structure.norms()`, if already computed.
 
     Returns:
         Boolean array `(groups,)`.

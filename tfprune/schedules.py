@@ -60,7 +60,7 @@ class Fraction(Configurable):
 
 @dataclass(frozen=True)
 class Epoch(Configurable):
-    """At the start of an epoch, counted from 0; may be a fraction, such as 1.5."""
+    """At the start of an epoch, counted from 0; 1.5 is halfway through the second epoch."""
 
     number: float
 
@@ -129,7 +129,7 @@ def when(value: Any, name: str) -> When:
 
 
 def cubic(passed: float) -> float:
-    """How much is to be gone when a share of the time has passed: most of it early.
+    """Share of the total to remove after a share of the time: most of it early.
 
     Args:
         passed: 0 to 1.

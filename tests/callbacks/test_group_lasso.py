@@ -87,7 +87,7 @@ def test_groups_fall_and_rebuild_cuts_them():
         lambda: keras.optimizers.AdamW(1e-2),
     ],
 )
-def test_fallen_groups_stay_at_zero(optimizer):
+def test_pruned_groups_stay_at_zero(optimizer):
     model = compiled(optimizer())
     fit(model, epochs=1)  # The optimizer remembers every weight by now.
     structure = find_structures(model)["ffn_in"]

@@ -38,8 +38,8 @@ def choose(
             remove the same share of groups from each kind or layer.
         per_cost: Divides each score by the weights of its group.
         round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
-        cost: `target.cost(model, structures)`, if it is at hand.
-        progress: How much of the way from the whole model to the target is to be gone.
+        cost: `target.cost(model, structures)`, if already computed.
+        progress: 0 keeps the whole model, 1 meets the target; linear in cost between them.
 
     Returns:
         Structure name to boolean array `(groups,)`, true for the groups that stay; as

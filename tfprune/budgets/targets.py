@@ -1,4 +1,4 @@
-"""How far to prune: wishes such as half the weights or 8 ms.
+"""How far to prune: targets such as half the weights or 8 ms.
 
 A target knows what a model costs with so many groups left in each structure, and how much it may
 cost. `tfprune.budgets.choosing` removes the groups that score lowest until that is met.
@@ -181,14 +181,14 @@ class Latency(Target):
     """A LiteRT call takes no longer than so many milliseconds.
 
     Args:
-        wish: `"8 ms"`, or a number of milliseconds.
+        milliseconds: `"8 ms"`, or a number of milliseconds.
         on: A `LatencyTable` measured on the machine that counts.
 
     Raises:
-        ValueError: If the wish is not a positive time, or `on` is no table.
+        ValueError: If it is not a positive time, or `on` is no table.
     """
 
-    wish: float | str
+    milliseconds: float | str
     on: LatencyTable
 
     def __post_init__(self):
@@ -213,10 +213,12 @@ class Latency(Target):
     @property
     def limit(self):
         """Milliseconds."""
-        value = _number(self.wish, "ms") if isinstance(self.wish, str) else self.wish
+        value = self.milliseconds
+        value = _number(value, "ms") if isinstance(value, str) else value
         if not isinstance(value, (int, float)) or not value > 0 or not math.isfinite(value):
             raise ValueError(
-                f"`Latency` wants milliseconds, such as 8 or '8 ms'. Received: {self.wish!r}"
+                f"`Latency` wants milliseconds, such as 8 or '8 ms'. "
+                f"Received: {self.milliseconds!r}"
             )
         return float(value)
 

@@ -107,7 +107,7 @@ def _sizes(batch):
 
 
 class _Batches(keras.utils.PyDataset):
-    """Batches that are at hand."""
+    """Batches that are held in memory."""
 
     def __init__(self, batches):
         super().__init__()

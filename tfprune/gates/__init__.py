@@ -1,4 +1,4 @@
-"""Gates over structures: laid on in place, trained with the model, folded into its weights."""
+"""Gates over structures: applied in place, trained with the model, folded into its weights."""
 
 from tfprune.gates.attaching import Gates, attach, detach, gates_of
 from tfprune.gates.chosen_subnetwork import subnetworks_of

@@ -17,7 +17,7 @@ _ATTRIBUTE = "pruning_gates"
 
 
 class Pressure(NamedTuple):
-    """The numbers that penalties on gates read and a callback changes meanwhile.
+    """The numbers that penalties on gates read and a callback changes during training.
 
     Args:
         strength: Of the penalty on the size.
@@ -38,7 +38,7 @@ class Gates(keras.Layer):
     """Gates that were attached to a model together, a sequence.
 
     The model tracks it, so that the gates are trained, and saved by `BackupAndRestore`. It is not
-    part of the model's configuration: a file saved meanwhile loads without gates.
+    part of the model's configuration: a file saved during training loads without gates.
 
     Attributes:
         left_by_fit: Whether a callback has left them on the model when its fit ended.

@@ -47,7 +47,9 @@ class Overlay:
         # `__dict__`, since Keras would track the tensor that stands in for the variable.
         plain = {
             place: attributes[place]
-            for place in (_place(self.layer, name) for name, laid in self.factors.items() if laid)
+            for place in (
+                _place(self.layer, name) for name, applied in self.factors.items() if applied
+            )
         }
         try:
             for name, factors in self.factors.items():

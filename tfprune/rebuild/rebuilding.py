@@ -82,7 +82,7 @@ def rebuilt_by(
     replacements: Mapping | None = None,
     others_stay: bool = False,
 ) -> keras.Model:
-    """`rebuild` for structures that are at hand, of whatever kind they are.
+    """`rebuild` for given structures, of whatever kind they are.
 
     Args:
         model: As in `rebuild`.

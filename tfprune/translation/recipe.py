@@ -40,7 +40,7 @@ class Recipe:
         max_length: Longest sentence, in tokens.
         tokens_per_batch: Tokens in a batch.
         pretrain_epochs: Epochs before pruning starts.
-        prune_epochs: Epochs under pressure.
+        prune_epochs: Epochs with the penalty.
         converge_epochs: Epochs after the rebuild, in which the learning rate falls to 0.
         learning_rate: Of pretraining.
         later_learning_rate: Of what follows.
@@ -151,14 +151,14 @@ class Recipe:
             **options: More arguments of `GroupLasso`.
         """
 
-        def pressed():
+        def pruned():
             lasso = GroupLasso(structures, strength, verbose=0, **options)
             pruned = self.stage(
                 f"{name}_1", self.pretrained, self.prune_epochs, self.pretrain_epochs, [lasso]
             )
             return rebuild(pruned)
 
-        return self.converged(name, pressed)
+        return self.converged(name, pruned)
 
     def from_scratch(self, name: str, like: keras.Model) -> keras.Model:
         """The same shape with fresh weights, trained for as many steps altogether."""
