@@ -67,7 +67,7 @@ print(json.dumps([alone, runs(contextlib.nullcontext)]))
 
 # A process takes seconds to load TensorFlow and more to trace a step for two devices: one method
 # each time, the others together in `make test-slow`.
-ALWAYS = ("lasso",)
+ALWAYS = ()
 SLOW = ("movement", "hard concrete", "lottery", "every size")
 each = pytest.mark.parametrize(
     "method", [*ALWAYS, *(pytest.param(method, marks=pytest.mark.slow) for method in SLOW)]

@@ -74,6 +74,7 @@ def test_without_data_the_ranking_is_by_magnitude():
     assert DynamicSparsity(SIZES, data=(X, Y)).criterion.name == "gradient_importance"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train_gates", [False, True])
 def test_killed_and_resumed_is_not_killed(tmp_path, train_gates):
     def run(folder, *more):

@@ -268,6 +268,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [2, Plateau("loss", min_delta=10.0)])
 def test_killed_and_resumed_is_not_killed(tmp_path, start):
     def run(folder, kill_after=None):

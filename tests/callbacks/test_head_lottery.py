@@ -128,6 +128,7 @@ def not_killed():
     return state(model), [r["removed"] for r in lottery.rounds]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_at", [1, 2, 3])
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_killed_and_resumed_is_not_killed(tmp_path, not_killed, killed_at, order):

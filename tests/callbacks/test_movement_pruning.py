@@ -64,7 +64,8 @@ def test_more_and_more_is_masked():
     )
     fit(model, pruning)
     # 4, 8 and 12 of 16 steps: 1-(3/4)^3, 1-(1/2)^3, 1-(1/4)^3 of the half that goes.
-    assert seen == [[24], [24 - 7], [24 - 10], [24 - 12]]
+    # Half of 24 units is 6.9, 10.5 and 11.8 then; of two equally near, the sparser one is taken.
+    assert seen == [[24], [24 - 7], [24 - 11], [24 - 12]]
 
 
 def test_schedules_of_tfmot_are_taken():
@@ -129,6 +130,7 @@ def test_strengths_of_a_decoder_and_of_heads():
     model.compile("adam", "mse")
     pruning = MovementPruning(strength=0.32, structures=["ffn", ".*attention.*"], verbose=0)
     pruning.set_model(model)
+    pruning.set_params({"epochs": 1, "steps": 10})
     pruning.owner.begin()
     found = dict(zip((s.name for s in pruning.structures), pruning._strengths, strict=True))
     assert found["encoder_0_ffn_in"] == pytest.approx(0.32)
@@ -146,6 +148,7 @@ def test_which_gates_are_over_which_kernels():
     }.items():
         pruning = MovementPruning(method, target=tfprune.Sparsity(0.5), verbose=0)
         pruning.set_model(model)
+        pruning.set_params({"epochs": 1, "steps": 10})
         pruning.owner.begin()
         assert [type(g) for g in pruning.gates] == kinds
         pruning.owner.end()

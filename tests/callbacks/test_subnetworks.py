@@ -167,6 +167,7 @@ def test_each_group_is_ranked_on_its_own_examples():
     assert not np.array_equal(rankings[0], rankings[1])
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_not_killed(tmp_path):
     def run(folder, *more):
         model = compiled()

@@ -179,6 +179,7 @@ def test_a_fit_too_short_for_the_schedule_still_meets_the_target(method):
     assert pruning.reached == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.slow
 @each
 def test_killed_and_resumed_is_not_killed(method, tmp_path):
     def run(folder, *more):

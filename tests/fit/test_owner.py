@@ -37,7 +37,14 @@ def optimizer_state(model):
 
 
 @each_mostly_slow("hard concrete")
-@pytest.mark.parametrize("where", ["set_model", "on_train_begin", "on_epoch_begin"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param("set_model", marks=pytest.mark.slow),
+        "on_train_begin",
+        pytest.param("on_epoch_begin", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("ours_first", [True, False])
 def test_a_callback_that_fails_leaves_everything_as_it_was(method, where, ours_first):
     model = compiled()
