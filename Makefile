@@ -15,14 +15,19 @@ demo: install
 demo-fast: install
 	$(BIN)/tfprune demo --fast
 
-# All but what is slow, on TensorFlow and on JAX: under ten minutes on two cores.
+# Each fit leaves some megabytes behind in TensorFlow, so the tests of fits have processes of their own.
+FITS := tests/callbacks tests/fit tests/wrappers
+
+# All but what is slow, on TensorFlow and on JAX.
 test: install
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" $(FITS)
+	$(PYTEST) -m "not slow" $(addprefix --ignore ,$(FITS))
 	KERAS_BACKEND=jax $(PYTEST) -m "not slow and not tensorflow_only"
 
 # What is slow and worth it, and the tests on random models with many of them.
 test-slow: install
-	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile many
+	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile many $(FITS)
+	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile many $(addprefix --ignore ,$(FITS))
 	KERAS_BACKEND=jax $(PYTEST) -m "(slow or hypothesis) and not tensorflow_only" \
 		--hypothesis-profile many
 

@@ -65,13 +65,10 @@ print(json.dumps([alone, runs(contextlib.nullcontext)]))
 """
 
 
-# A process takes seconds to load TensorFlow and more to trace a step for two devices: one method
-# each time, the others together in `make test-slow`.
-ALWAYS = ()
-SLOW = ("movement", "hard concrete", "lottery", "every size")
-each = pytest.mark.parametrize(
-    "method", [*ALWAYS, *(pytest.param(method, marks=pytest.mark.slow) for method in SLOW)]
-)
+# A process takes seconds to load TensorFlow and more to trace a step for two devices.
+METHODS = ("lasso", "movement", "hard concrete", "lottery", "every size")
+each = pytest.mark.parametrize("method", METHODS)
+pytestmark = pytest.mark.slow
 
 
 @functools.cache
@@ -88,7 +85,7 @@ def results(code, methods):
 
 
 def both(code, method):
-    alone, together = results(code, ALWAYS if method in ALWAYS else SLOW)
+    alone, together = results(code, METHODS)
     return alone[method], together[method]
 
 
