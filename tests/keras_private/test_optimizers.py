@@ -45,6 +45,6 @@ def test_batches_are_counted_where_gradients_are_accumulated():
     weights = variables()
     optimizer.build(weights)
     for _ in range(3):
-        optimizer.apply([keras.ops.ones_like(v) for v in weights], weights)
+        optimizer.apply([keras.ops.ones(v.shape) for v in weights], weights)
     assert int(optimizers.step_counter(optimizer)) == 3
     assert int(optimizer.iterations) == 1

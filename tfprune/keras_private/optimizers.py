@@ -201,12 +201,13 @@ class _Extended:
         made = [v for v in self.optimizer._variables if id(v) not in known]
         contents = {n: _copied(v) for n, v in built.items() if isinstance(v, (list, dict))}
         self.forget_build()
-        if not fresh:
-            return
         everything = [*self.own, *fresh]
         order = sorted(
             range(len(everything)), key=lambda i: places.get(id(everything[i]), len(places) + i)
         )
+        # What is attached to a model may change the order of its own variables too.
+        if order == list(range(len(self.own))):
+            return
         used = set()
         for name, old in self._contents.items():
             new = contents.get(name)
@@ -216,13 +217,12 @@ class _Extended:
                 continue  # TensorFlow's records for its own checkpoints.
             if isinstance(old, dict):
                 self.after[name] = {**new, **old}
-            elif (
-                isinstance(old, list)
-                and built[name] is not self.before[name]
-                and (len(old), len(new)) == (len(self.own), len(fresh))
-            ):
-                both = [*old, *new]
-                used |= {id(v) for v in new}
+            elif isinstance(old, list) and len(old) == len(self.own) and _all_variables(old):
+                rebuilt = built[name] is not self.before[name] and len(new) == len(fresh)
+                if fresh and not rebuilt:
+                    continue
+                both = [*old, *new] if fresh else old
+                used |= {id(v) for v in both[len(old) :]}
                 self.after[name] = [both[i] for i in order]
         self.after["_trainable_variables"] = [everything[i] for i in order]
         key = self.optimizer._var_key
@@ -264,6 +264,10 @@ def _settle_records(optimizer) -> None:
         else:
             continue
         value._update_snapshot()
+
+
+def _all_variables(values) -> bool:
+    return all(value is None or isinstance(value, keras.Variable) for value in values)
 
 
 def _copied(value):
