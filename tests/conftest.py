@@ -63,10 +63,13 @@ def seed():
     gc.collect()
 
 
+@pytest.hookimpl(tryfirst=True)  # Before `-m` chooses.
 def pytest_collection_modifyitems(items):
     import keras
 
-    if keras.backend.backend() == "tensorflow":
+    backend = keras.backend.backend()
+    deal_out(items, ("tensorflow", "jax").index(backend))
+    if backend == "tensorflow":
         import tensorflow as tf
 
         # Making the graph of a step fast takes longer than the few steps that a test trains.
@@ -76,3 +79,14 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("tensorflow_only"):
             item.add_marker(skip)
+
+
+def deal_out(items, turn):
+    """Makes every other of the tests of a file that need one backend slow on this one."""
+    seen = {}
+    for item in items:
+        is_mine = item.get_closest_marker("tensorflow_only") or item.get_closest_marker("slow")
+        if item.get_closest_marker("one_backend") and not is_mine:
+            number = seen[item.path] = seen.get(item.path, -1) + 1
+            if number % 2 != turn:
+                item.add_marker(pytest.mark.slow)

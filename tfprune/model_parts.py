@@ -14,6 +14,29 @@ from tfprune.keras_private.layers import first_layer, inner_layers, unlocked, un
 _MARK = "_tfprune_part"
 
 
+def add_untrained(layer: keras.Layer, name: str, shape=(), value=0.0, dtype=None) -> keras.Variable:
+    """Gives a layer a variable in full precision that the optimizer leaves alone.
+
+    Args:
+        layer: The layer.
+        name: Name of the variable.
+        shape: Its shape.
+        value: Its first value, a number or an array of that shape.
+        dtype: Its type; that of the layer's variables by default.
+
+    Returns:
+        The variable, which the layer tracks.
+    """
+    return layer.add_weight(
+        name=name,
+        shape=shape,
+        dtype=dtype,
+        initializer=keras.initializers.Constant(value),
+        trainable=False,
+        autocast=False,  # Half precision would round counts and thresholds.
+    )
+
+
 def add_part(model: keras.Model, name: str, part: keras.Layer) -> None:
     """Makes a layer an attribute of a model that is built already."""
     vars(part)[_MARK] = True

@@ -14,6 +14,8 @@ from tfprune.callbacks import (
 )
 from tfprune.gates import gates_of
 
+pytestmark = pytest.mark.one_backend
+
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 
 

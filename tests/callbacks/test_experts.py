@@ -9,6 +9,8 @@ from tests.experts import mixture
 from tests.fit.methods import METHODS
 from tests.models import assert_same, noise, outputs
 
+pytestmark = pytest.mark.one_backend
+
 X, Y = noise(16, 3, 6), noise(16, 3, 3, seed=2)
 
 

@@ -12,6 +12,8 @@ from tfprune.rebuild import rebuild
 from tfprune.schedules import Epoch, Plateau
 from tfprune.structures import find_structures
 
+pytestmark = pytest.mark.one_backend
+
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 
 

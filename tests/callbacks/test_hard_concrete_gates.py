@@ -7,6 +7,8 @@ from tests.models import assert_same, compile_and_build, noise, outputs, randomi
 from tfprune.callbacks import HardConcreteGates
 from tfprune.gates import gates_of
 
+pytestmark = pytest.mark.one_backend
+
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 
 

@@ -10,6 +10,8 @@ from tfprune.callbacks import HeadLottery
 from tfprune.keras_private.optimizers import slots
 from tfprune.schedules import Epoch, Plateau, Step
 
+pytestmark = pytest.mark.one_backend
+
 X, Y = noise(24, 5, 8), noise(24, 5, 8, seed=2)
 
 

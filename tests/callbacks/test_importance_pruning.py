@@ -9,6 +9,8 @@ from tfprune.budgets.choosing import choose
 from tfprune.callbacks import ImportancePruning
 from tfprune.schedules import Epoch
 
+pytestmark = pytest.mark.one_backend
+
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 
 

@@ -11,6 +11,8 @@ from tfprune.callbacks import DynamicSparsity, HardConcreteGates
 from tfprune.fit.by_subnetwork import examples_by_subnetwork
 from tfprune.gates import HardConcrete, Subnetworks, attach, gates_of, subnetworks_of
 
+pytestmark = pytest.mark.one_backend
+
 NAMES = ["en", "de", "es"]
 LANGUAGE = np.arange(48) % 3
 X = {"x": noise(48, 3, 8), "language": LANGUAGE}

@@ -18,6 +18,8 @@ from tfprune.callbacks import HardConcreteGates, ImportancePruning, MovementPrun
 from tfprune.gates import HardConcrete, attach, gates_of
 from tfprune.schedules import Epoch, Plateau
 
+pytestmark = pytest.mark.one_backend
+
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 METHODS = {
     "hard concrete": lambda **options: HardConcreteGates(verbose=0, check_every=2, **options),

@@ -8,6 +8,8 @@ from tests.models import noise, outputs, randomize, transformer
 from tfprune.criteria import attention_confidence
 from tfprune.translation import student
 
+pytestmark = pytest.mark.one_backend
+
 
 def by_hand(layer, query, key, visible):
     """Largest probability of each head and query `(H, T)` for one example, in NumPy."""

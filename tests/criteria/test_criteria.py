@@ -10,6 +10,8 @@ from tfprune.gates import BlockScores, MovementScores, attach
 from tfprune.gates.overlay import apply_factor, remove
 from tfprune.structures import Slices, Structure, register_layer_kind
 
+pytestmark = pytest.mark.one_backend
+
 X, Y = noise(6, 3, 8), noise(6, 3, 3, seed=2)
 
 

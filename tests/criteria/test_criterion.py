@@ -11,6 +11,8 @@ from tfprune.criteria import Criterion
 from tfprune.criteria.criterion import _CRITERIA
 from tfprune.gates import MovementScores, attach, detach
 
+pytestmark = pytest.mark.one_backend
+
 X, Y = noise(6, 3, 8), noise(6, 3, 3, seed=2)
 
 

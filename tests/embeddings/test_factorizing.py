@@ -17,6 +17,8 @@ from tfprune.translation import (
     student,
 )
 
+pytestmark = pytest.mark.one_backend
+
 TEXT = [text for pair in number_words("en", "es", count=400).train for text in pair]
 IDS = np.random.default_rng(0).integers(1, 30, (6, 5))
 

@@ -9,6 +9,8 @@ from tests.fit.methods import METHODS, X, Y, compiled, each_mostly_slow, fit, va
 from tests.models import Killed, assert_same, outputs
 from tfprune.gates import gates_of
 
+pytestmark = pytest.mark.one_backend
+
 either = pytest.mark.parametrize("ours_first", [True, False], ids=["before", "after"])
 
 

@@ -11,6 +11,8 @@ from tests.fit.methods import METHODS, compiled, each_mostly_slow, fit, left, va
 from tfprune.callbacks import GroupLasso, ImportancePruning, MovementPruning
 from tfprune.schedules import Epoch, Fraction, Plateau, Step
 
+pytestmark = pytest.mark.one_backend
+
 
 @each_mostly_slow("movement")
 def test_a_callback_is_made_again(method):

@@ -9,6 +9,8 @@ from tests.fit.methods import METHODS, X, Y, compiled, each, each_mostly_slow, f
 from tests.models import Killed, assert_same, noise, outputs, transformer
 from tfprune.gates import gates_of
 
+pytestmark = pytest.mark.one_backend
+
 
 class Failing(keras.callbacks.Callback):
     """Fails in one of the methods that Keras calls."""

@@ -9,6 +9,8 @@ from tests.fit.methods import METHODS, X, Y, compiled, each_mostly_slow, fit
 from tests.models import assert_same, outputs
 from tfprune.keras_private.optimizers import AddedVariables, slots
 
+pytestmark = pytest.mark.one_backend
+
 
 def adam(**options):
     return keras.optimizers.Adam(1e-2, **options)

@@ -9,6 +9,8 @@ from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.gates import DynamicGate, Size, attach, detach
 from tfprune.gates.dynamic import CLOSED, OPEN, at_size, size_of
 
+pytestmark = pytest.mark.one_backend
+
 LEFT, RIGHT = -0.1, 1.1
 
 

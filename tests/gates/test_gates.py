@@ -10,6 +10,8 @@ from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.gates import BlockScores, HardConcrete, MovementScores, attach, detach, gates_of
 from tfprune.gates.overlay import apply_factor, factors, hook_input, remove
 
+pytestmark = pytest.mark.one_backend
+
 X = noise(4, 3, 8)
 
 

@@ -21,6 +21,8 @@ from tfprune.gates import (
 from tfprune.gates.chosen_subnetwork import at_subnetwork
 from tfprune.gates.subnetworks import input_names
 
+pytestmark = pytest.mark.one_backend
+
 NAMES = ("en", "de", "es")
 NUMBERS = np.array([2, 0, 1, 1, 0])
 X = noise(5, 3, 8)

@@ -5,6 +5,7 @@ How many of them is said by the profile of Hypothesis: a few, or many in `make t
 
 import keras
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from keras import layers
@@ -13,6 +14,8 @@ from tests.models import assert_same, kill, noise, outputs, randomize
 from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
+
+pytestmark = pytest.mark.one_backend
 
 ACTIVATIONS = st.sampled_from(["relu", "gelu", "silu", "tanh", "sigmoid"])
 

@@ -9,6 +9,8 @@ from tfprune.gates import MovementScores, attach, detach
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
+pytestmark = pytest.mark.one_backend
+
 keras_hub = pytest.importorskip("keras_hub")
 
 IDS, MASK = np.array([[1, 2, 3, 4, 5]]), np.array([[1, 1, 1, 1, 0]])

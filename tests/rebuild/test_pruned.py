@@ -9,6 +9,8 @@ from tests.models import assert_same, kill, noise, outputs, randomize
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
+pytestmark = pytest.mark.one_backend
+
 IDS = {
     "token_ids": np.array([[1, 2, 3, 0]]),
     "segment_ids": np.zeros((1, 4), int),

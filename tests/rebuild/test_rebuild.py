@@ -12,6 +12,8 @@ from tfprune.gates import HardConcrete, MovementScores, attach
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_weights_really_leave():
     model = randomize(transformer(width=8, heads=2, units=12))

@@ -18,6 +18,8 @@ from tfprune.structures import (
     register_layer_kind,
 )
 
+pytestmark = pytest.mark.one_backend
+
 DEAD = np.array([False, True, False, True])
 
 

@@ -23,6 +23,8 @@ from tfprune.translation import (
 )
 from tfprune.translation.searching import beam_search, greedy
 
+pytestmark = pytest.mark.one_backend
+
 TEXT = number_words("en", "es", count=300)
 VOCABULARY = Vocabulary.train([t for pair in TEXT.train for t in pair], 330)
 SENTENCES = [s for s, _ in TEXT.test[:5]]

@@ -13,6 +13,8 @@ from tfprune.callbacks import GroupLasso, HardConcreteGates, MovementPruning
 from tfprune.gates import gates_of
 from tfprune.wrappers import HardConcreteGroups, MaskedGroups, MovementGroups
 
+pytestmark = pytest.mark.one_backend
+
 X = noise(32, 5, 8)
 Y = X[..., :1] - X[..., 1:2]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import wraps
 
 import keras
@@ -23,7 +24,7 @@ _SETTLE = (
     "count_params",
 )
 # What writes a model: of a fit that is running, the model as it computes now.
-_WRITE = ("save", "export")
+_WRITE = ("save", "save_weights", "export")
 
 
 def guard(model: keras.Model, owner, undo) -> None:
@@ -34,11 +35,8 @@ def guard(model: keras.Model, owner, undo) -> None:
         owner: The `FitOwner`.
         undo: A `contextlib.ExitStack` that takes the guards off again.
     """
-    for name in _SETTLE:
-        _replace(model, name, _settling(model, name, owner), undo)
-    for name in _WRITE:
-        _replace(model, name, _writing(model, name, owner), undo)
-    _replace(model, "save_weights", _saving_weights(model, owner), undo)
+    for name in (*_SETTLE, *_WRITE):
+        _replace(model, name, _guarded(model, name, owner), undo)
 
 
 def _replace(model, name, function, undo):
@@ -49,41 +47,16 @@ def _replace(model, name, function, undo):
     vars(model)[name] = function
 
 
-def _settling(model, name, owner):
+def _guarded(model, name, owner):
     plain = getattr(model, name)
 
     @wraps(plain)
     def method(*args, **kwargs):
         if owner.settle(another_fit=name == "fit"):
             return getattr(model, name)(*args, **kwargs)
-        return plain(*args, **kwargs)
-
-    return method
-
-
-def _writing(model, name, owner):
-    plain = getattr(model, name)
-
-    @wraps(plain)
-    def method(*args, **kwargs):
-        if owner.settle():
-            return getattr(model, name)(*args, **kwargs)
-        with owner.suspended():
+        path = kwargs.get("filepath", args[0] if args else None)
+        is_plain = name in _WRITE and not owner.resumes_from(path)
+        with owner.suspended() if is_plain else nullcontext():
             return plain(*args, **kwargs)
 
     return method
-
-
-def _saving_weights(model, owner):
-    plain = model.save_weights
-
-    @wraps(plain)
-    def save_weights(filepath, *args, **kwargs):
-        if owner.settle():
-            return model.save_weights(filepath, *args, **kwargs)
-        if owner.resumes_from(filepath):
-            return plain(filepath, *args, **kwargs)
-        with owner.suspended():
-            return plain(filepath, *args, **kwargs)
-
-    return save_weights

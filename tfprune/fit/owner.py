@@ -19,6 +19,7 @@ from tfprune.keras_private.fits import (
     callback_list,
     fit_frame,
     forget_compiled,
+    is_backup,
     is_running,
     remake_train_function,
     variables_scope,
@@ -55,8 +56,10 @@ class FitOwner:
         self.subject = model.student if is_distiller(model) else model
         self.callbacks: list = []
         self.pruned: PrunedGroups | None = None
+        self._listed: keras.callbacks.CallbackList | None = None
         self._states: dict[int, State] = {}
-        self._gates: list[Gates] = []
+        self._parts: list[keras.Layer] = []  # All that the model tracks for the fit, gates too.
+        self._added: list[keras.Variable] = []
         self._undo: ExitStack | None = None
         self._optimizer: AddedVariables | None = None
         self._frame = None
@@ -89,8 +92,6 @@ class FitOwner:
         if callback not in owner.callbacks:
             owner.callbacks.append(callback)
         return owner
-
-    _listed = None
 
     @property
     def has_ends(self) -> bool:
@@ -133,8 +134,8 @@ class FitOwner:
     def _put_backups_last(self):
         """Lets `BackupAndRestore` save what all others have done at the end of an epoch."""
         listed = self._listed.callbacks
-        backups = [c for c in listed if isinstance(c, keras.callbacks.BackupAndRestore)]
-        others = [c for c in listed if c not in backups]
+        backups = [c for c in listed if is_backup(c)]
+        others = [c for c in listed if not is_backup(c)]
         # The list itself is changed while Keras goes through it; it is at the first entry.
         listed[:] = [*others[:-1], *backups, others[-1]]
 
@@ -150,7 +151,6 @@ class FitOwner:
             state = State(len(callback.structures), f"pruning_{number}")
             self.attach_part(state)
             self._states[id(callback)] = state
-        self._added: list[keras.Variable] = []
         for callback in self.callbacks:
             callback.prepare()
         self._optimizer = AddedVariables(
@@ -211,7 +211,12 @@ class FitOwner:
     def attach_part(self, part: keras.Layer) -> None:
         """Lets the model track a layer of variables until the end of the fit."""
         add_part(self.subject, part.name, part)
-        self._undo.callback(remove_part, self.subject, part.name)
+        self._keep_track_of(part, remove_part, self.subject, part.name)
+
+    def _keep_track_of(self, part, remove, *args):
+        self._parts.append(part)
+        self._undo.callback(self._parts.remove, part)
+        self._undo.callback(remove, *args)
 
     def attach_gates(self, gates: Sequence[Gate], stay) -> Gates:
         """Applies gates, and lets the optimizer train their scores.
@@ -223,9 +228,8 @@ class FitOwner:
                 If not, those that are fixed are multiplied into the weights, others are removed.
         """
         held = attach(self.subject, drive(self.subject, gates, self._undo))
-        self._gates.append(held)
+        self._keep_track_of(held, self._detach, held, stay)
         self._added += [gate.scores for gate in held.attached if gate.scores.trainable]
-        self._undo.callback(self._detach, held, stay)
         subnetworks = held.subnetworks
         if subnetworks is not None and is_distiller(self.model):
             # The teacher is called on the same data, and need not know of subnetworks either.
@@ -277,31 +281,28 @@ class FitOwner:
         if self._suspended or not self.is_open:
             yield
             return
-        self._suspended = True
-        gates = [held for held in self._gates if held.subnetworks is None]
-        raw = {
-            id(share.variable): (share.variable, keras.ops.convert_to_numpy(share.variable).copy())
+        parts = list(self._parts)
+        gates = [p for p in parts if isinstance(p, Gates) and p.subnetworks is None]
+        gated = {
+            id(share.variable): share.variable
             for held in gates
             for gate in held
             for share in gate.structure.slices
         }
-        parts = [*self._states.values(), *self._gates]
-        self._optimizer.remove()
-        for held in gates:
-            held.fold()
-        for part in reversed(parts):
-            remove_part(self.subject, part.name)
-        try:
-            yield
-        finally:
-            for part in parts:
-                add_part(self.subject, part.name, part)
-            for variable, value in raw.values():
-                variable.assign(value)
+        with ExitStack() as again:
+            self._suspended = True
+            again.callback(setattr, self, "_suspended", False)
+            self._optimizer.remove()
+            again.callback(self._optimizer.apply)
+            for variable in gated.values():
+                again.callback(variable.assign, keras.ops.convert_to_numpy(variable).copy())
             for held in gates:
-                held.apply()
-            self._optimizer.apply()
-            self._suspended = False
+                held.fold()
+                again.callback(held.apply)
+            for part in reversed(parts):
+                remove_part(self.subject, part.name)
+                again.callback(add_part, self.subject, part.name, part)
+            yield
 
 
 def remove_gates_left_by_a_fit(model: keras.Model) -> None:

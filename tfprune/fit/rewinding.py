@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.model_parts import add_untrained
+
 
 class Checkpoint(keras.Layer):
     """Copies of what training changes, kept on the model while it is trained.
@@ -28,25 +30,13 @@ class Checkpoint(keras.Layer):
     def __init__(self, variables: list[keras.Variable], groups: int, rounds: int):
         super().__init__(name="pruning_checkpoint", dtype="float32")
         self.copies = [
-            self._kept(f"copy_{i}", v.shape, np.zeros(v.shape), v.dtype)
+            add_untrained(self, f"copy_{i}", v.shape, dtype=v.dtype)
             for i, v in enumerate(variables)
         ]
-        self.left_in = self._kept("left_in", (groups,), np.zeros(groups))
-        self.metric = self._kept("metric", (rounds + 1,), np.full(rounds + 1, np.nan))
-        self.clock = self._kept("clock", (5,), np.zeros(5))
+        self.left_in = add_untrained(self, "left_in", (groups,))
+        self.metric = add_untrained(self, "metric", (rounds + 1,), np.nan)
+        self.clock = add_untrained(self, "clock", (5,))
         self.built = True
-
-    def _kept(self, name, shape, value, dtype="float32"):
-        variable = self.add_weight(
-            name=name,
-            shape=shape,
-            dtype=dtype,
-            initializer="zeros",
-            trainable=False,
-            autocast=False,
-        )
-        variable.assign(value)
-        return variable
 
     def save(self, variables: list[keras.Variable]) -> None:
         """Copies the variables' present values."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 from keras import ops
 
 from tfprune.keras_private.fits import OwnLosses
+from tfprune.model_parts import add_untrained
 
 _MOMENTS = ("start", "start_metric", "stop", "stop_metric")
 
@@ -30,21 +30,12 @@ class State(OwnLosses):
 
     def __init__(self, structures: int, name: str):
         super().__init__(name=name, dtype="float32")
-        self.strengths = self._kept("strengths", (structures,), 0.0)
-        self.references = self._kept("references", (structures,), np.nan)
-        self._begun = self._kept("begun", (), np.nan)
-        self._moments = self._kept("moments", (len(_MOMENTS),), np.nan)
+        self.strengths = add_untrained(self, "strengths", (structures,))
+        self.references = add_untrained(self, "references", (structures,), np.nan)
+        self._begun = add_untrained(self, "begun", (), np.nan)
+        self._moments = add_untrained(self, "moments", (len(_MOMENTS),), np.nan)
         self.built = True
         self.penalties = _Untracked()
-
-    def _kept(self, name, shape, value):
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=keras.initializers.Constant(value),
-            trainable=False,
-            autocast=False,
-        )
 
     def add_penalty(self, penalty) -> None:
         """Adds a function of no argument to the loss."""

@@ -14,6 +14,7 @@ from tfprune.gates.attaching import gates_of
 from tfprune.gates.gate import Gate
 from tfprune.gates.hard_concrete import BETA, HIGH, LOW, stretched
 from tfprune.gates.subnetworks import Subnetworks
+from tfprune.model_parts import add_untrained
 from tfprune.structures import Structure
 
 # Where the stretched sigmoid reaches 1 and 0: f⁻¹(1) and f⁻¹(0).
@@ -66,9 +67,7 @@ class Size(keras.Layer):
 
     def __init__(self, name: str = "size"):
         super().__init__(name=name, dtype="float32")
-        self.size = self.add_weight(
-            name="size", shape=(), initializer="ones", trainable=False, autocast=False
-        )
+        self.size = add_untrained(self, "size", value=1.0)
         self.built = True
 
     def call(self, inputs):
@@ -131,20 +130,11 @@ class DynamicGate(Gate):
         self.draws = keras.random.SeedGenerator(seed)
         self._add_scores((2, *self.shape), score_scale, 0.0)
         self.scores.trainable = trained
-        self.opens_at = self._kept("opens_at", self.shape, 0.0)
-        self.width = self._kept("width", self.shape, 1.0)
-
-    def _kept(self, name, shape, value):
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=keras.initializers.Constant(value),
-            trainable=False,
-            autocast=False,
-        )
+        self.opens_at = add_untrained(self, "opens_at", self.shape)
+        self.width = add_untrained(self, "width", self.shape, 1.0)
 
     def rank(self, opens_at: np.ndarray, width: np.ndarray) -> None:
-        """Says at which size each group comes in.
+        """Sets the size at which each gate opens.
 
         Args:
             opens_at: `(groups,)`, the smallest size with the group, `t̂`.

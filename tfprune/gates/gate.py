@@ -10,6 +10,7 @@ from keras import ops
 
 from tfprune.gates.overlay import apply_factor, hook_input, remove
 from tfprune.gates.subnetworks import Subnetworks
+from tfprune.model_parts import add_untrained
 from tfprune.structures import Slices, Structure
 
 
@@ -83,13 +84,7 @@ class Gate(keras.layers.Layer):
             initializer=keras.initializers.Constant(initial / scale),
             autocast=False,  # Scores move in steps that half precision does not see.
         )
-        self.fixed = self.add_weight(
-            name="fixed",
-            shape=shape,
-            initializer=keras.initializers.Constant(-1.0),
-            trainable=False,
-            autocast=False,
-        )
+        self.fixed = add_untrained(self, "fixed", shape, -1.0)
         self.built = True
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.gates.gate import Gate
+from tfprune.model_parts import add_untrained
 from tfprune.structures import Structure
 
 
@@ -39,9 +40,7 @@ class Mask(Gate):
 
     def __init__(self, structure: Structure, over: str = "consumers", name: str | None = None):
         super().__init__(structure, over, name)
-        self.fixed = self.add_weight(
-            name="mask", shape=self.shape, initializer="ones", trainable=False, autocast=False
-        )
+        self.fixed = add_untrained(self, "mask", self.shape, 1.0)
         self.built = True
 
     def free(self, training: bool = False) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.gates.gate import Gate, kernels_of
+from tfprune.model_parts import add_untrained
 from tfprune.structures import Slices, Structure
 
 _NONE_MASKED = -1e9
@@ -59,13 +60,7 @@ class MovementScores(Gate):
 
     def _add_scores(self, shape, scale, initial=0.0):
         super()._add_scores(shape, scale, initial)
-        self.threshold = self.add_weight(
-            name="threshold",
-            shape=(),
-            initializer=keras.initializers.Constant(_NONE_MASKED),
-            trainable=False,
-            autocast=False,
-        )
+        self.threshold = add_untrained(self, "threshold", value=_NONE_MASKED)
 
     def free(self, training: bool = False) -> Any:
         """The mask of each group, 0 or 1."""

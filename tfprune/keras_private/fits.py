@@ -59,11 +59,12 @@ def backup_paths(callbacks) -> set[str]:
 
     Assumes: the path that such a callback gives to `model.save_weights` is its `_weights_path`.
     """
-    return {
-        str(callback._weights_path)
-        for callback in callbacks
-        if isinstance(callback, keras.callbacks.BackupAndRestore)
-    }
+    return {str(callback._weights_path) for callback in callbacks if is_backup(callback)}
+
+
+def is_backup(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback saves a fit so that it can be resumed."""
+    return isinstance(callback, keras.callbacks.BackupAndRestore)
 
 
 def remake_train_function(model: keras.Model) -> None:

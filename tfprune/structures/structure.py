@@ -227,7 +227,7 @@ class Structure:
         shape = [1] * len(share.variable.shape)
         shape[share.axis] = length = share.variable.shape[share.axis]
         many = [-1] if len(per_group.shape) > 1 else []
-        return ops.reshape(ops.repeat(per_group, length // self.groups, axis=-1), many + shape)
+        return ops.reshape(self._to_elements(per_group, length), many + shape)
 
     def spread_over_input(self, per_group: Any, share: Slices, inputs: Any) -> Any:
         """Shapes one number for each group so that it multiplies what a consumer reads.
@@ -245,7 +245,15 @@ class Structure:
         shape[axis] = length = inputs.shape[axis]
         if len(per_group.shape) > 1:
             shape[0] = -1
-        return ops.reshape(ops.repeat(per_group, length // self.groups, axis=-1), shape)
+        return ops.reshape(self._to_elements(per_group, length), shape)
+
+    def _to_elements(self, per_group, length):
+        """One number for each of `length` elements, `(..., groups, length // groups)`."""
+        if length == self.groups:
+            return per_group
+        # Not `repeat`, which TensorFlow makes of a dozen operations.
+        ahead = [1] * len(per_group.shape)
+        return ops.tile(ops.expand_dims(per_group, -1), [*ahead, length // self.groups])
 
     def scale(self, per_group: Any) -> None:
         """Multiplies the weights of each group, in place, by one number for each group.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from tfprune.model_parts import add_untrained
 from tfprune.wrappers.gated_layer import GatedLayer
 
 
@@ -31,13 +32,7 @@ class PenalisedLayer(GatedLayer):
     def build(self, *args, **kwargs):
         """Builds the layer, the gates and the penalty."""
         super().build(*args, **kwargs)
-        self._strength_held = self.add_weight(
-            name="strength",
-            shape=(),
-            initializer=keras.initializers.Constant(self._strength),
-            trainable=False,
-            autocast=False,
-        )
+        self._strength_held = add_untrained(self, "strength", value=self._strength)
         self.gate.scores.regularizer = _Penalty(self)
 
     @property
