@@ -30,7 +30,7 @@ from tfprune.reports.plots import curves, survivors
 HERE = Path(__file__).parent
 EPOCHS = 4
 LENGTH = 64
-# Movement and gates need time under pressure, importance prunes a model that has learned something.
+# Movement and gates need time with their penalty; importance needs a model that has learned.
 METHODS = {
     "random": lambda target, dev: ImportancePruning(
         target=target, criterion=criteria.random(0), start=0.25, verbose=0

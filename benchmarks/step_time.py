@@ -27,7 +27,7 @@ from tfprune.callbacks import (
 )
 
 HALF = {"target": tfprune.Sparsity(0.5), "verbose": 0}
-# `stop=None`: under pressure in every step that is timed.
+# `stop=None`: the penalty is on in every step that is timed.
 CALLBACKS = {
     "GroupLasso": lambda: GroupLasso(strength=1e-6, verbose=0),
     "HardConcreteGates": lambda: HardConcreteGates(stop=None, **HALF),
@@ -78,7 +78,7 @@ def step_time(make_callback, width, units, heads, batch, length, rounds=7, steps
         model = encoder(2, width, units, heads, length)
         model.compile("adam", "mse")
         watch = Watch()
-        # The watch stands last, so that the callback's own epoch end is timed too.
+        # The timer is the last callback, so that the callback's own epoch end is timed too.
         model.fit(x, y, batch_size=batch, epochs=3, verbose=0, callbacks=[*callbacks, watch])
         return min(watch.seconds[1:])
 

@@ -119,7 +119,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
             reasons = "; ".join(f"{s.name}: {s.reason}" for s in self.structures.skipped[:5])
             raise ValueError(
                 f"`model` has nothing that {type(self).__name__} could prune. "
-                f"Left whole: {reasons or 'nothing, as it has no layers with groups'}."
+                f"Skipped: {reasons or 'nothing, as it has no layers with groups'}."
             )
         for structure in self.structures:
             if not np.all(np.isfinite(structure.norms())):

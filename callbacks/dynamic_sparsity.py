@@ -9,11 +9,11 @@ import numpy as np
 from keras import ops
 
 from tfprune import criteria
-from tfprune.budgets.choosing import binned, opening_sizes
+from tfprune.budgets.opening_sizes import binned, opening_sizes
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.by_subnetwork import examples_by_subnetwork, subnetworks_and_prior
 from tfprune.gates import DynamicGate, Size
-from tfprune.gates.attaching import Pressure
+from tfprune.gates.attaching import PenaltyValues
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.penalties import Diversity, SizeGap
 from tfprune.keras_private.fits import synchronize
@@ -192,7 +192,7 @@ class DynamicSparsity(GatedPruning):
         if not self.decided_once:
             self.rank()
         if self.train_gates:
-            self.gates.set_pressure(Pressure(self.strength, diversity=self.diversity))
+            self.gates.set_penalty_values(PenaltyValues(self.strength, diversity=self.diversity))
 
     def on_step_outside(self):
         """Before the start the whole model is trained."""

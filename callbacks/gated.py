@@ -12,7 +12,7 @@ from tfprune.keras_private.optimizers import highest_learning_rate
 class GatedPruning(TargetedPruning):
     """Base of the callbacks that apply gates to structures.
 
-    The gates come with the fit and go with it: when pruning stops, the groups that stay are
+    The gates are attached for the time of a fit. When pruning stops, the groups that stay are
     selected, the gates are fixed, and at the end of the fit they are multiplied into the weights.
 
     A subclass makes the gates (`make_gates`), trains them (`on_step`) and says which groups they
@@ -62,7 +62,7 @@ class GatedPruning(TargetedPruning):
         return any(gate.is_fixed for gate in self.gates)
 
     def decide(self) -> None:
-        """Ends the choice: what is not selected is pruned, the rest keeps training."""
+        """Ends pruning: groups that are not selected are pruned, the others keep training."""
         keep = self.select()
         self.fix(keep)
         for name, stays in keep.items():

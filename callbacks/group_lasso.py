@@ -31,7 +31,7 @@ class GroupLasso(PruningCallback):
             words: the penalty is divided by this number.
         start: When the penalty begins: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
-        stop: When it ends, as `start`. The rest of the fit has no penalty.
+        stop: When it ends, as `start`. There is no penalty in what remains of the fit.
         step: `"gradient"`: the penalty is a term of the loss, as in the paper; the optimizer
             treats it as any other. `"proximal"`: the loss stays as it is and each group's norm
             shrinks by `learning rate · strength · √d_g` for each step, down to exactly zero.

@@ -11,7 +11,7 @@ from tfprune.budgets.targets import Target
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.by_subnetwork import subnetworks_and_prior
 from tfprune.gates import HardConcrete
-from tfprune.gates.attaching import Pressure
+from tfprune.gates.attaching import PenaltyValues
 from tfprune.gates.penalties import Diversity, SizePenalty
 from tfprune.penalties import checked_strength
 
@@ -21,21 +21,22 @@ class HardConcreteGates(GatedPruning):
 
     Each group gets a gate that is drawn anew in each training step. Its chance of being open is
     trained with the weights, and pushed down by a penalty on the expected size. When pruning stops,
-    groups are ranked by that chance, the target is met, and the rest keeps training.
+    groups are ranked by that chance, the target is met, and what is left keeps training.
 
     Args:
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters` or `Flops`. Without one, `strength`
             decides.
         strength: Without a target: loss units for all gates open, in proportion to their weights.
-            With `pressure="l1"`: the factor of the distance to the target, by default 8. With
-            `pressure="lagrangian"`: the factor of its square, by default 8; the multiplier of the
+            With `penalty="l1"`: the factor of the distance to the target, by default 8. With
+            `penalty="lagrangian"`: the factor of its square, by default 8; the multiplier of the
             distance itself rises until the target is met.
-        pressure: How a target is approached: `"lagrangian"` or `"l1"`, `λ |size - t|`.
-        warm_up: Share of the time from `start` to `stop` in which the target falls to its value.
+        penalty: How a target is approached: `"lagrangian"` or `"l1"`, `λ |size - t|`.
+        warm_up: Share of the time from `start` to `stop` in which the limit goes down to the
+            target.
         score_learning_rate: Learning rate of the gates, for Adam and its kin.
         initial: α to start with; the chance of being open is `σ(α + 1.6)`.
-        start: When the pressure begins: steps (int), a fraction of this fit (float), or an `Epoch`
+        start: When the penalty begins: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
         stop: When the choice is made, as `start`; by default at half of the fit.
         within: As in `ImportancePruning`.
@@ -81,7 +82,7 @@ class HardConcreteGates(GatedPruning):
         structures=None,
         target: Target | None = None,
         strength: float | None = None,
-        pressure: str = "lagrangian",
+        penalty: str = "lagrangian",
         warm_up: float = 0.5,
         score_learning_rate: float = 0.05,
         initial: float = 2.5,
@@ -105,8 +106,8 @@ class HardConcreteGates(GatedPruning):
         super().__init__(
             structures, target, start, stop, within, False, round_to, check_every, verbose
         )
-        if pressure not in ("lagrangian", "l1"):
-            raise ValueError(f"`pressure` must be 'lagrangian' or 'l1'. Received: {pressure!r}")
+        if penalty not in ("lagrangian", "l1"):
+            raise ValueError(f"`penalty` must be 'lagrangian' or 'l1'. Received: {penalty!r}")
         if target is None and strength is None:
             raise ValueError("`target` or `strength` must be given.")
         if not 0 <= warm_up <= 1:
@@ -120,7 +121,7 @@ class HardConcreteGates(GatedPruning):
         )
         self.diversity = diversity
         self.strength = checked_strength(8.0 if strength is None else strength)
-        self.pressure = pressure
+        self.penalty = penalty
         self.warm_up = warm_up
         self.score_learning_rate = score_learning_rate
         self.initial = initial
@@ -146,11 +147,11 @@ class HardConcreteGates(GatedPruning):
             self.state.add_penalty(Diversity(self.gates, self._prior))
 
     def _kind(self):
-        return "size" if self.target is None else self.pressure
+        return "size" if self.target is None else self.penalty
 
     @property
     def needs_span(self):
-        """The target falls to its value over a share of the time."""
+        """Whether the limit decreases to the target over a share of the time."""
         return self.target is not None
 
     def on_step(self, step, steps):
@@ -161,12 +162,14 @@ class HardConcreteGates(GatedPruning):
             first, last = self.span()
             passed = (step - first) / max(self.warm_up * (last - first), 1)
             limit = self._full - min(passed, 1.0) * (self._full - self.target.limit)
-        multiplier = float(self.gates.pressure.multiplier)
+        multiplier = float(self.gates.penalty_values.multiplier)
         if self._kind() == "lagrangian" and steps:
             # Dual ascent: 0.01 a step turns a lasting gap of 10 % into 1 loss unit in 1,000 steps.
             multiplier += 0.01 * steps * self._gap(limit)
         span = self._full - self._least
-        self.gates.set_pressure(Pressure(self.strength, limit, multiplier, span, self.diversity))
+        self.gates.set_penalty_values(
+            PenaltyValues(self.strength, limit, multiplier, span, self.diversity)
+        )
 
     def _gap(self, limit):
         size = float(np.mean(ops.convert_to_numpy(self._penalty.expected_size())))
@@ -174,7 +177,7 @@ class HardConcreteGates(GatedPruning):
 
     def on_step_outside(self):
         """No penalty."""
-        self.gates.set_pressure(Pressure())
+        self.gates.set_penalty_values(PenaltyValues())
         super().on_step_outside()
 
     def select(self):

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfprune import criteria
-from tfprune.budgets.choosing import checked_scores
+from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.fit.rewinding import Checkpoint

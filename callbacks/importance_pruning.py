@@ -1,4 +1,4 @@
-"""Removes what a criterion scores lowest, at once or in rounds."""
+"""Removes the groups with the lowest scores, in one step or in rounds."""
 
 from __future__ import annotations
 

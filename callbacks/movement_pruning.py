@@ -26,7 +26,7 @@ class MovementPruning(GatedPruning):
     """Keeps what moves away from zero while a pretrained model is fine-tuned.
 
     Scores are trained with the weights; what scores lowest is masked, more and more from `start` to
-    `stop`. Then heads and units are decided, and the rest trains without masks.
+    `stop`. Then the heads and units that stay are selected, and training goes on without masks.
 
     Args:
         method: `"struct"`: one score for each head and unit. `"hybrid"`: blocks of the attention
@@ -46,7 +46,7 @@ class MovementPruning(GatedPruning):
         score_learning_rate: Learning rate of the scores, for Adam and its kin.
         start: When masking begins: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
-        stop: When it ends, as `start`; the rest of the fit only trains.
+        stop: When it ends, as `start`; what remains of the fit only trains.
         within: As in `ImportancePruning`; by default each kind loses the same share, since scores
             of units, heads and blocks are not of one size.
         round_to: As in `ImportancePruning`.

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tfprune.budgets.choosing import checked_scores, choose
+from tfprune.budgets.choosing import choose
+from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Sparsity, Target
 from tfprune.callbacks.base import PruningCallback
 from tfprune.schedules import Plateau, scheduled

@@ -219,7 +219,7 @@ def example_inputs(model, batch_size: int = 1, length: int = 16) -> list[np.ndar
 
 def _answered(model, example=None):
     """Inputs that the model accepts, and its outputs for them."""
-    lengths = (16, 4, 1)  # A model may have fewer positions than come in.
+    lengths = (16, 4, 1)  # A model may have positions for fewer tokens than that.
     for length in lengths:
         arrays = example or example_inputs(model, length=length)
         try:

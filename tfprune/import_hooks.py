@@ -29,7 +29,7 @@ SERIALIZABLE = (
 
 
 def install() -> None:
-    """Registers our classes with Keras as soon as it is there, and keeps TensorFlow's start quiet.
+    """Registers our classes with Keras when it is imported, and keeps TensorFlow's start quiet.
 
     If Keras is imported already, they are registered at once.
     """

@@ -24,12 +24,12 @@ def fit(model, *callbacks, epochs=4, **options):
     )
 
 
-@pytest.mark.parametrize("pressure", ["lagrangian", "l1"])
-def test_the_target_is_met_and_the_gates_are_gone(pressure):
+@pytest.mark.parametrize("penalty", ["lagrangian", "l1"])
+def test_the_target_is_met_and_the_gates_are_gone(penalty):
     model = compiled()
     names = [w.path for w in model.weights]
     gates = HardConcreteGates(
-        target=tfprune.Sparsity(0.5), pressure=pressure, check_every=2, verbose=0
+        target=tfprune.Sparsity(0.5), penalty=penalty, check_every=2, verbose=0
     )
     history = fit(model, gates).history
     assert not gates_of(model) and [w.path for w in model.weights] == names
@@ -109,7 +109,7 @@ def test_a_model_saved_in_between_loads_plainly(tmp_path):
         ({"target": 0.5}, "target"),
         ({"strength": -1}, "strength"),
         ({"strength": float("nan")}, "strength"),
-        ({"strength": 1, "pressure": "l2"}, "pressure"),
+        ({"strength": 1, "penalty": "l2"}, "penalty"),
         ({"strength": 1, "warm_up": 2}, "warm_up"),
         ({"strength": 1, "score_learning_rate": 0}, "score_learning_rate"),
     ],

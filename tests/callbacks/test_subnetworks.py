@@ -43,11 +43,11 @@ def assert_networks_are_those_of_the_gates(model, **at):
 # -- hard concrete ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pressure", ["lagrangian", "l1"])
-def test_each_group_meets_the_target_by_itself(pressure, capsys):
+@pytest.mark.parametrize("penalty", ["lagrangian", "l1"])
+def test_each_group_meets_the_target_by_itself(penalty, capsys):
     model = compiled()
     gates = HardConcreteGates(
-        target=tfprune.Sparsity(0.5), subnetworks=NAMES, pressure=pressure, diversity=1.0
+        target=tfprune.Sparsity(0.5), subnetworks=NAMES, penalty=penalty, diversity=1.0
     )
     history = fit(model, gates, validation_data=(X, Y))
     assert np.isfinite(history.history["loss"]).all()

@@ -8,7 +8,7 @@ from keras import ops
 import tfprune
 from tests.models import noise, randomize, transformer
 from tfprune.gates import DynamicGate, HardConcrete, MovementScores, Size, Subnetworks, attach
-from tfprune.gates.attaching import Pressure
+from tfprune.gates.attaching import PenaltyValues
 from tfprune.gates.penalties import (
     Diversity,
     ScorePenalty,
@@ -44,7 +44,7 @@ def drawn_gates(subnetworks=None):
 def test_the_size_is_that_of_the_equation(kind, apart):
     gates, cost, size = drawn_gates(Subnetworks(NAMES) if apart else None)
     limit, multiplier, strength = 0.8 if apart else 0.3, 1.7, 4.0
-    gates.set_pressure(Pressure(strength, limit, multiplier))
+    gates.set_penalty_values(PenaltyValues(strength, limit, multiplier))
     expected = {
         "size": strength * size,
         "l1": strength * np.abs(size - limit),
@@ -75,7 +75,7 @@ def test_the_gap_is_taken_for_each_subnetwork():
     for gate in gates:
         gate.rank(draw.random(gate.shape), np.full(gate.shape, 0.1))
     size.size.assign(0.4)
-    gates.set_pressure(Pressure(3.0))
+    gates.set_penalty_values(PenaltyValues(3.0))
     total = sum(s.weights for s in structures)
     each = sum(
         g.structure.group_size * ops.convert_to_numpy(g.expected()).sum(axis=-1) for g in gates
@@ -93,7 +93,7 @@ def test_diversity_is_that_of_the_equation():
     rng = np.random.default_rng(0)
     for gate in gates:
         gate.scores.assign(rng.normal(size=gate.shape))
-    gates.set_pressure(Pressure(diversity=2.5))
+    gates.set_penalty_values(PenaltyValues(diversity=2.5))
     prior = prior_over_pairs(NAMES, [["en", "es"]])
     np.testing.assert_array_equal(prior, [[0, 1, 0], [1, 0, 1], [0, 1, 0]])
     total = 0.0

@@ -10,7 +10,7 @@ from tests.models import assert_same, kill, noise, outputs, randomize
 from tfprune.gates import HardConcrete, attach
 from tfprune.rebuild import rebuild
 from tfprune.structures import (
-    LeftWhole,
+    SkippedLayer,
     Slices,
     Structure,
     find_structures,
@@ -137,7 +137,7 @@ def test_a_graph_kind_of_ones_own(kinds, end, listed):
         for node in convolutions:
             readers = graph.consumers(node.outputs[0])
             if any(reader not in convolutions for reader in readers) or not readers:
-                yield LeftWhole(node.operation, "its channels leave", end=end)
+                yield SkippedLayer(node.operation, "its channels leave", end=end)
                 continue
             slices = [Slices(node.operation, "kernel", 2, "producer")]
             slices += [Slices(r.operation, "kernel", 1, "consumer") for r in readers]
@@ -152,7 +152,7 @@ def test_a_graph_kind_of_ones_own(kinds, end, listed):
         ("first", "ffn", 5),
         ("a", "channels", 6),
     ]
-    # That the second of a pair ends in a residual stream goes without saying.
+    # That the second of a pair ends in a residual stream is usual, and not listed.
     assert {s.name for s in found.skipped} == listed
 
 

@@ -1,7 +1,7 @@
 """How far to prune: targets such as half the weights or 8 ms.
 
 A target knows what a model costs with so many groups left in each structure, and how much it may
-cost. `tfprune.budgets.choosing` removes the groups that score lowest until that is met.
+cost. `tfprune.budgets.choosing` removes the groups with the lowest scores until that is met.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ def add_penalties(distiller: keras.Model, penalties, undo) -> None:
     Args:
         distiller: The distiller.
         penalties: Function of no argument that returns scalars.
-        undo: A `contextlib.ExitStack` that takes them off again.
+        undo: A `contextlib.ExitStack` that removes them.
     """
     compute = distiller.compute_loss
 

@@ -33,7 +33,7 @@ def guard(model: keras.Model, owner, undo) -> None:
     Args:
         model: The model.
         owner: The `FitOwner`.
-        undo: A `contextlib.ExitStack` that takes the guards off again.
+        undo: A `contextlib.ExitStack` that removes the guards.
     """
     for name in (*_SETTLE, *_WRITE):
         _replace(model, name, _guarded(model, name, owner), undo)

@@ -95,7 +95,7 @@ class FitOwner:
 
     @property
     def has_ends(self) -> bool:
-        """Whether it stands in a list of callbacks itself; else the callback must call it."""
+        """Whether a list of callbacks calls it; else the pruning callback must."""
         return self._listed is not None
 
     @property
@@ -190,7 +190,7 @@ class FitOwner:
             undo.close()
 
     def finish(self, logs=None) -> None:
-        """What is left to do when training has come to its end."""
+        """Ends pruning after the last step of training."""
         if not self.is_open:
             return
         try:
@@ -306,14 +306,14 @@ class FitOwner:
 
 
 def remove_gates_left_by_a_fit(model: keras.Model) -> None:
-    """Takes off the gates that an earlier fit has left on a model for `rebuild`."""
+    """Removes the gates that an earlier fit has left on a model for `rebuild`."""
     for held in containers(model):
         if held.left_by_fit:
             detach(model, gates=held)
 
 
 class _Begin(keras.callbacks.Callback):
-    """Stands first in the list of callbacks."""
+    """The first in the list of callbacks."""
 
     def __init__(self, owner: FitOwner):
         super().__init__()
@@ -324,7 +324,7 @@ class _Begin(keras.callbacks.Callback):
 
 
 class _End(keras.callbacks.Callback):
-    """Stands last in the list of callbacks."""
+    """The last in the list of callbacks."""
 
     def __init__(self, owner: FitOwner):
         super().__init__()

@@ -46,7 +46,7 @@ class PrunedGroups:
         """Puts the constraints on the weights.
 
         Args:
-            undo: A `contextlib.ExitStack` that takes them off again.
+            undo: A `contextlib.ExitStack` that removes them.
         """
         for structure in self._structures.values():
             for share in structure.slices:

@@ -1,4 +1,4 @@
-"""Gives a model gates, and takes them away."""
+"""Attaches gates to a model, and detaches them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tfprune.model_parts import add_part, parts_of, remove_part
 _ATTRIBUTE = "pruning_gates"
 
 
-class Pressure(NamedTuple):
+class PenaltyValues(NamedTuple):
     """The numbers that penalties on gates read and a callback changes during training.
 
     Args:
@@ -49,19 +49,22 @@ class Gates(keras.Layer):
     def __init__(self, gates: Sequence[Gate], name: str = _ATTRIBUTE):
         super().__init__(name=name, dtype="float32")
         self.gates = list(gates)
-        self._pressure = self.add_weight(
-            name="pressure", shape=(len(Pressure()),), initializer="zeros", trainable=False
+        self._penalty_values = self.add_weight(
+            name="penalty_values",
+            shape=(len(PenaltyValues()),),
+            initializer="zeros",
+            trainable=False,
         )
         self.built = True
 
     @property
-    def pressure(self) -> Pressure:
+    def penalty_values(self) -> PenaltyValues:
         """What penalties read, scalar tensors."""
-        return Pressure(*(self._pressure[i] for i in range(len(Pressure()))))
+        return PenaltyValues(*(self._penalty_values[i] for i in range(len(PenaltyValues()))))
 
-    def set_pressure(self, pressure: Pressure) -> None:
+    def set_penalty_values(self, values: PenaltyValues) -> None:
         """Sets what penalties read."""
-        self._pressure.assign(np.array(pressure, "float32"))
+        self._penalty_values.assign(np.array(values, "float32"))
 
     @property
     def subnetworks(self):
@@ -88,12 +91,12 @@ class Gates(keras.Layer):
             gate.apply()
 
     def remove(self) -> None:
-        """Takes each gate off; the weights are as training has left them."""
+        """Removes each gate; the weights are as training has left them."""
         for gate in self.attached:
             gate.remove()
 
     def fold(self) -> None:
-        """Multiplies each gate into the weights and takes it off."""
+        """Multiplies each gate into the weights and removes it."""
         for gate in self.attached:
             gate.fold()
 
@@ -127,7 +130,7 @@ def attach(model: keras.Model, gates: Sequence[Gate]) -> Gates:
     if taken:
         raise ValueError(
             f"The model has gates over {', '.join(map(repr, sorted(taken)))} already; "
-            "`tfprune.gates.detach` takes them off."
+            "`tfprune.gates.detach` removes them."
         )
     if len({id(gate.subnetworks) for gate in [*before, *gates]}) > 1:
         raise ValueError("All `gates` of a model must have the same `subnetworks`, or none.")
@@ -141,7 +144,7 @@ def attach(model: keras.Model, gates: Sequence[Gate]) -> Gates:
 
 
 def detach(model: keras.Model, fold: bool = False, gates: Gates | None = None) -> None:
-    """Takes gates off a model; one that has none is left alone.
+    """Removes gates from a model; one that has none is not changed.
 
     Args:
         model: The model.

@@ -1,4 +1,4 @@
-"""Lets a fit drive the gates that are in a model's layers already."""
+"""Finds the gates in a model's layers that a fit trains in place of new ones."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def permanent_gates(model: keras.Model) -> list[Gate]:
 
 
 def drive(model: keras.Model, gates: Sequence[Gate], undo: ExitStack) -> list[Gate]:
-    """Replaces gates that a model has in its layers already by those.
+    """Gives for each new gate the one that the model has in its layers already, if there is one.
 
-    A gate that is there is driven if it does for the same groups what the new one would. It
-    takes over the structure, and the learning rate through the scale of its scores; it keeps
-    its scores. A choice that an earlier fit has made is undone.
+    A gate of a layer is driven if it does the same for the same groups as the new one would. It
+    gets the structure of the new gate, and its learning rate through the scale of the scores; it
+    keeps its own scores. If an earlier fit has fixed it, it is trained again.
 
     Args:
         model: The model.

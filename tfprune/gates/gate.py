@@ -242,7 +242,7 @@ class Gate(keras.layers.Layer):
         return pairs
 
     def fold(self) -> None:
-        """Multiplies the gate into the weights and takes it off: the outputs stay.
+        """Multiplies the gate into the weights and removes it; the outputs stay the same.
 
         A group whose gate is closed loses all its weights, so that `rebuild` cuts it out.
         """

@@ -145,7 +145,9 @@ def remove(layer: keras.Layer, applied: Factor | Hook | None = None) -> None:
 def gated_attributes(layer: keras.Layer) -> tuple[str, ...]:
     """The attributes of a layer whose weights have factors."""
     overlay = vars(layer).get(_ATTRIBUTE)
-    return () if overlay is None else tuple(name for name, laid in overlay.factors.items() if laid)
+    if overlay is None:
+        return ()
+    return tuple(name for name, applied in overlay.factors.items() if applied)
 
 
 def factors(layer: keras.Layer, attribute: str = "kernel") -> list[Factor]:

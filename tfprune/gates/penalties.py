@@ -15,7 +15,7 @@ class SizePenalty:
     as in Li et al.
 
     Args:
-        gates: The gates, with their `pressure`.
+        gates: The gates, with their `penalty_values`.
         size: From the expected number of open groups of each structure to a size.
         kind: `"size"`: strength times size. `"l1"`: strength times the distance of the size from
             the limit. `"lagrangian"`: the distance times the multiplier, and half its square times
@@ -35,21 +35,21 @@ class SizePenalty:
 
     def __call__(self):
         """The penalty, a scalar."""
-        pressure = self.gates.pressure
+        values = self.gates.penalty_values
         size = self.expected_size()
         if self.kind == "size":
-            return pressure.strength * ops.sum(size)
-        gap = (size - pressure.limit) / ops.maximum(pressure.span, 1e-12)
+            return values.strength * ops.sum(size)
+        gap = (size - values.limit) / ops.maximum(values.span, 1e-12)
         if self.kind == "l1":
-            return pressure.strength * ops.sum(ops.abs(gap))
-        return ops.sum(pressure.multiplier * gap + 0.5 * pressure.strength * ops.square(gap))
+            return values.strength * ops.sum(ops.abs(gap))
+        return ops.sum(values.multiplier * gap + 0.5 * values.strength * ops.square(gap))
 
 
 class SizeGap:
     """`λ Σ |expected size - t|`, over subnetworks, with t the size of the present step.
 
     Args:
-        gates: The gates; λ is the strength of their `pressure`.
+        gates: The gates; λ is the strength of their `penalty_values`.
         size: What holds t.
         share: From the expected number of open groups of each structure to a share of the weights.
 
@@ -65,7 +65,7 @@ class SizeGap:
         """The penalty, a scalar."""
         counts = {g.structure.name: ops.sum(g.expected(), axis=-1) for g in self.gates}
         gap = self.share(counts) - ops.convert_to_tensor(self.size.size)
-        return self.gates.pressure.strength * ops.sum(ops.abs(gap))
+        return self.gates.penalty_values.strength * ops.sum(ops.abs(gap))
 
 
 class ScorePenalty:
@@ -97,7 +97,7 @@ class Diversity:
     Frobenius's.
 
     Args:
-        gates: The gates, which have `subnetworks`; λ is the diversity of their `pressure`.
+        gates: The gates, which have `subnetworks`; λ is the diversity of their `penalty_values`.
         prior: P, as `prior_over_pairs` gives it.
 
     Source: Li et al., 2022, section 4.2.1, equation 12.
@@ -117,7 +117,7 @@ class Diversity:
     def __call__(self):
         """The penalty, a scalar."""
         squares = ops.sum(ops.square(self.prior * self.in_common()))
-        return self.gates.pressure.diversity * ops.sqrt(squares + 1e-12)
+        return self.gates.penalty_values.diversity * ops.sqrt(squares + 1e-12)
 
 
 def prior_over_pairs(names: Sequence[str], families) -> np.ndarray:

@@ -7,15 +7,15 @@ from tfprune.structures.counting import CutVariable, LeftOver
 from tfprune.structures.finding import find_structures
 from tfprune.structures.graph import Graph
 from tfprune.structures.registry import register_graph_kind, register_layer_kind
-from tfprune.structures.structure import LeftWhole, Remainder, Skipped, Slices, Structure
+from tfprune.structures.structure import Remainder, Skipped, SkippedLayer, Slices, Structure
 
 __all__ = [
     "CutVariable",
     "Graph",
     "LeftOver",
-    "LeftWhole",
     "Remainder",
     "Skipped",
+    "SkippedLayer",
     "Slices",
     "Structure",
     "Structures",

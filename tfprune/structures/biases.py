@@ -32,7 +32,7 @@ def _left_when_empty(layer, describe):
     """What a layer of a registered kind returns when all its groups are gone: what it adds last."""
     try:
         ends = describe(layer, layer.name).remainders()
-    except ValueError:  # It is of another make, and left whole.
+    except ValueError:  # It cannot be pruned.
         return None
     mine = [end for end in ends if end.layer is layer and end.activation is None]
     bias = mine[0].bias if len(mine) == 1 else None

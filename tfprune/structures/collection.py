@@ -16,7 +16,7 @@ class Structures(Sequence):
 
     Args:
         found: The structures.
-        skipped: The layers left whole, each with its reason.
+        skipped: The layers that cannot be pruned, each with the reason.
 
     Example:
 

@@ -17,7 +17,7 @@ from tfprune.structures.elementwise import (
 )
 from tfprune.structures.graph import Graph, is_masked
 from tfprune.structures.registry import register_graph_kind
-from tfprune.structures.structure import LeftWhole, Remainder, Slices, Structure
+from tfprune.structures.structure import Remainder, SkippedLayer, Slices, Structure
 
 
 class FeedForwardUnits(Structure):
@@ -88,7 +88,7 @@ class MustStay(Exception):
     """The units cannot be removed; the message says why.
 
     Attributes:
-        end: As in `LeftWhole`.
+        end: As in `SkippedLayer`.
     """
 
     end = ""
@@ -223,7 +223,7 @@ def find_feed_forward(graph: Graph, name_of: Callable[[keras.Layer], str]):
         name_of: Gives a layer's path.
 
     Yields:
-        `FeedForwardUnits`, or `LeftWhole` for a dense layer whose units must stay.
+        `FeedForwardUnits`, or `SkippedLayer` for a dense layer whose units must stay.
     """
     regions: dict[int, Region | MustStay] = {}
     for node in graph.nodes:
@@ -243,7 +243,7 @@ def find_feed_forward(graph: Graph, name_of: Callable[[keras.Layer], str]):
         reason = _reason(calls, graph)
         if reason:
             ends = {getattr(call, "end", "") for call in calls}
-            yield LeftWhole(layer, reason, ends.pop() if len(ends) == 1 else "")
+            yield SkippedLayer(layer, reason, ends.pop() if len(ends) == 1 else "")
             continue
         producers = _layers(calls[0].producers)
         done.update(id(p) for p in producers)

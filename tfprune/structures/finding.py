@@ -8,15 +8,15 @@ from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers, o
 from tfprune.structures.collection import Structures
 from tfprune.structures.graph import Graph, Untraceable, graph_of, is_masked
 from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind
-from tfprune.structures.structure import LeftWhole, Skipped, Structure
+from tfprune.structures.structure import Skipped, SkippedLayer, Structure
 
 
 def find_structures(model: keras.Layer) -> Structures:
     """Finds everything that can be removed from a model while it stays dense.
 
     Looks into Functional, Sequential, nested and subclassed models and into layers made of
-    layers, such as KerasHub's `TransformerEncoder`. Nothing raises on an unknown layer: what must
-    be left whole is listed with the reason in `Structures.skipped`.
+    layers, such as KerasHub's `TransformerEncoder`. Nothing raises on an unknown layer: what
+    cannot be pruned is listed with the reason in `Structures.skipped`.
 
     Args:
         model: A built Keras model or layer.
@@ -90,11 +90,11 @@ class _Search:
                 if isinstance(result, Structure):
                     structures.setdefault(id(next(result.layers())), []).append(result)
                 else:
-                    self._note_left_whole(result, prefix)
+                    self._note_skipped(result, prefix)
         return structures
 
-    def _note_left_whole(self, result: LeftWhole, prefix: str) -> None:
-        # Inside a layer, that the last of a pair makes its output goes without saying.
+    def _note_skipped(self, result: SkippedLayer, prefix: str) -> None:
+        # That the last of a pair makes the output of a layer is usual, so it is not listed.
         usual = result.end == "residual" or (result.end == "output" and prefix)
         skipped = Skipped(f"{prefix}{result.layer.name}", result.reason)
         self.skipped.append((result.layer if usual else None, skipped))

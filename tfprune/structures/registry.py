@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 import keras
 
 from tfprune.structures.graph import Graph
-from tfprune.structures.structure import LeftWhole, Structure
+from tfprune.structures.structure import SkippedLayer, Structure
 
 Describe = Callable[[keras.Layer, str], Structure]
 """From a built layer and its name to its structure."""
 
-Find = Callable[[Graph, Callable[[keras.Layer], str]], Iterable[Structure | LeftWhole]]
+Find = Callable[[Graph, Callable[[keras.Layer], str]], Iterable[Structure | SkippedLayer]]
 """From a graph, and a function that gives a layer's path, to the structures in it."""
 
 _LAYER_KINDS: dict[type[keras.Layer], Describe] = {}
@@ -24,7 +24,7 @@ def register_layer_kind(layer_class: type[keras.Layer]) -> Callable[[Describe], 
     """Teaches `find_structures` a layer that holds its groups inside itself.
 
     The decorated function takes a built layer and its name and returns a `Structure`, or raises
-    `ValueError` with the reason why this one must be left whole. Subclasses of `layer_class` are
+    `ValueError` with the reason why this one cannot be pruned. Subclasses of `layer_class` are
     covered too, the nearest class first.
 
     Args:
@@ -93,7 +93,7 @@ def register_graph_kind(*layer_classes: type[keras.Layer]) -> Callable[[Find], F
 
     What one layer makes and others read, such as the units of a pair of dense layers, no layer can
     describe by itself. The decorated function takes a `Graph` and a function `name_of(layer)` that
-    gives a layer's path, and yields for each family of groups a `Structure`, or `LeftWhole` with
+    gives a layer's path, and yields for each family of groups a `Structure`, or `SkippedLayer` with
     the reason why it must stay. `tfprune/structures/feed_forward.py` is the example to follow.
 
     Args:
@@ -109,16 +109,16 @@ def register_graph_kind(*layer_classes: type[keras.Layer]) -> Callable[[Find], F
     Example:
 
     >>> import keras
-    >>> from tfprune.structures import LeftWhole, find_structures, register_graph_kind
+    >>> from tfprune.structures import SkippedLayer, find_structures, register_graph_kind
     >>> class Channels(keras.layers.Conv1D): ...
     >>> @register_graph_kind(Channels)
     ... def find_channels(graph, name_of):
     ...     for node in graph.nodes:
     ...         if isinstance(node.operation, Channels):
-    ...             yield LeftWhole(node.operation, f"{name_of(node.operation)} is only looked at")
+    ...             yield SkippedLayer(node.operation, f"{name_of(node.operation)} is an example")
     >>> model = keras.Sequential([keras.Input((4, 3)), Channels(2, 1, name="conv")])
     >>> find_structures(model).skipped
-    (Skipped(name='conv', reason='conv is only looked at'),)
+    (Skipped(name='conv', reason='conv is an example'),)
     """
     if not layer_classes:
         raise ValueError("`layer_classes` must name at least one layer class. Received: none")

@@ -142,7 +142,7 @@ class Structure:
         raise NotImplementedError
 
     def cannot_be_cut(self, calls: Sequence[Any]) -> str | None:
-        """Why the layer must be left whole because of how it is called, `None` if it need not.
+        """Why the layer cannot be pruned, given how it is called, or `None` if it can.
 
         Args:
             calls: The Keras nodes of its calls.
@@ -285,7 +285,7 @@ class Structure:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A layer that was left whole, and why.
+    """A layer that was skipped, and why.
 
     Args:
         name: The path of the layer.
@@ -297,15 +297,15 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class LeftWhole:
-    """A layer that a graph kind would take but for a reason.
+class SkippedLayer:
+    """A layer that a graph kind skips, and why.
 
     Args:
         layer: The layer.
         reason: As in `Skipped`.
         end: Where its groups end, if it is a place where those of the second layer of a pair
             usually do: `"residual"` if they are added to others, `"output"` if they leave the
-            graph. That goes without saying, so it is not listed where it is usual.
+            graph. Such layers are not listed where that is usual.
     """
 
     layer: keras.Layer

@@ -71,7 +71,7 @@ class SSRU(keras.Layer):
 
 
 def _later(x, distance, length):
-    """Moves a sequence to the right; zeros come in."""
+    """Moves a sequence to the right and fills with zeros."""
     return ops.pad(x, [[0, 0], [distance, 0], [0, 0]])[:, :length]
 
 

@@ -33,7 +33,7 @@ class Recipe:
 
     Args:
         text: Parallel text.
-        folder: Where checkpoints and results are written; what is there is not made again.
+        folder: Where checkpoints and results are written; what exists is not made again.
         shape: Arguments of `student`.
         vocabulary_size: Units of the vocabulary.
         max_words: Longer sentences are left out of training, in words.
