@@ -9,12 +9,11 @@ import numpy as np
 
 from tfprune.configurable import Configurable
 from tfprune.fit.owner import FitOwner
-from tfprune.fit.rehearsal import rehearse_rebuild
 from tfprune.fit.state import State
 from tfprune.keras_private.fits import synchronize
 from tfprune.keras_private.optimizers import step_counter
 from tfprune.schedules import Clock, Plateau, when
-from tfprune.structures import Structures, find_structures
+from tfprune.structures import Structures
 from tfprune.tables import table
 
 
@@ -112,9 +111,13 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
 
     # -- the owner calls -----------------------------------------------------------------------
 
-    def find(self) -> None:
-        """Finds the structures, and refuses what cannot work; nothing is attached yet."""
-        self.structures = find_structures(self.subject).select(self.patterns)
+    def choose_structures(self, found: Structures) -> None:
+        """Chooses its structures, and refuses what cannot work; nothing is attached yet.
+
+        Args:
+            found: All structures of `subject`.
+        """
+        self.structures = found.select(self.patterns)
         if not len(self.structures):
             reasons = "; ".join(f"{s.name}: {s.reason}" for s in self.structures.skipped[:5])
             raise ValueError(
@@ -127,7 +130,6 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
                     f"The weights of {structure.name!r} are not finite; pruning cannot start. "
                     "Load weights from before the training diverged."
                 )
-        rehearse_rebuild(self.subject, self.structures)
         params = self.params or {}
         self._clock = Clock(params.get("steps"), params.get("epochs") or 1)
         # A fraction of an unknown number of steps is an error before training starts.

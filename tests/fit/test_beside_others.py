@@ -1,5 +1,6 @@
 """Keras's own callbacks, before and after the pruning callbacks in the list."""
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -62,6 +63,22 @@ def test_a_checkpoint_is_the_model_as_it_computed_then(method, ours_first, weigh
         if ours_first or method not in ("hard concrete", "movement", "group lasso", "lottery"):
             # Before ours, a checkpoint is taken before the groups of this epoch are decided.
             assert_same([predicted], outputs(loaded, X), 1e-4)
+
+
+def weights_in(path):
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, x: found.update({name: getattr(x, "shape", None)}))
+    return {name: shape for name, shape in found.items() if "optimizer" not in name}
+
+
+@each_mostly_slow("lottery")
+def test_a_checkpoint_holds_the_weights_of_the_model_alone(method, tmp_path):
+    model = compiled()
+    model.save_weights(tmp_path / "plain.weights.h5")
+    saver = keras.callbacks.ModelCheckpoint(tmp_path / "1.weights.h5", save_weights_only=True)
+    fit(model, METHODS[method](), saver, epochs=1)
+    assert weights_in(tmp_path / "1.weights.h5") == weights_in(tmp_path / "plain.weights.h5")
 
 
 @each_mostly_slow("importance")

@@ -10,6 +10,7 @@ import keras
 from tfprune.fit.distillers import add_penalties, is_distiller
 from tfprune.fit.guards import guard
 from tfprune.fit.pruned_groups import PrunedGroups
+from tfprune.fit.rehearsal import rehearse_rebuild
 from tfprune.fit.state import State
 from tfprune.gates import Gate, Gates, attach, detach
 from tfprune.gates.attaching import containers
@@ -26,6 +27,7 @@ from tfprune.keras_private.fits import (
 )
 from tfprune.keras_private.optimizers import AddedVariables
 from tfprune.model_parts import add_part, remove_part
+from tfprune.structures import find_structures
 
 _ATTRIBUTE = "_tfprune_fit"
 
@@ -141,10 +143,12 @@ class FitOwner:
 
     def _attach(self):
         remove_gates_left_by_a_fit(self.subject)
+        found = find_structures(self.subject)
         for callback in self.callbacks:
-            callback.find()
+            callback.choose_structures(found)
         self._refuse_overlap()
         structures = [s for callback in self.callbacks for s in callback.structures]
+        rehearse_rebuild(self.subject, found, structures)
         self.pruned = PrunedGroups(structures)
         own = list(self.model.trainable_variables)
         for number, callback in enumerate(self.callbacks):

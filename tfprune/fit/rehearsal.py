@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from tfprune.gates import subnetworks_of
 from tfprune.rebuild.rebuilding import rebuilt_by
-from tfprune.structures import Structures, find_structures
+from tfprune.structures import Structure, Structures
 
 
-def rehearse_rebuild(model: keras.Model, structures: Structures) -> None:
-    """Rebuilds a model once without the last group of each structure, and drops the result.
+def rehearse_rebuild(
+    model: keras.Model, found: Structures, structures: Sequence[Structure]
+) -> None:
+    """Rebuilds a model once without the last group of some structures, and drops the result.
 
     Args:
         model: A built model.
-        structures: The structures that are to be pruned.
+        found: Its structures.
+        structures: Those of them that are to be pruned.
 
     Raises:
         ValueError: As `tfprune.rebuild`, if the model cannot be rebuilt.
@@ -29,7 +33,7 @@ def rehearse_rebuild(model: keras.Model, structures: Structures) -> None:
     }
     state = random.getstate()  # Keras draws the seeds of new layers from it.
     try:
-        rebuilt_by(model, find_structures(model), keep, others_stay=True)
+        rebuilt_by(model, found, keep, others_stay=True)
     except ValueError as error:
         raise ValueError(f"After this fit the model could not be rebuilt. {error}") from error
     finally:
