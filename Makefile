@@ -18,24 +18,26 @@ demo-fast: install
 # Each fit leaves some megabytes behind in TensorFlow, so the tests of fits have processes of their own.
 FITS := tests/callbacks tests/fit tests/wrappers
 
-# All but what is slow, on TensorFlow and on JAX.
+# All but what is slow, on TensorFlow and on JAX. Tests of whole fits take turns: half of them run
+# on one of the two, half on the other.
+FAST := not slow and not other_backend
 test: install
-	$(PYTEST) -m "not slow" $(FITS)
-	$(PYTEST) -m "not slow" $(addprefix --ignore ,$(FITS))
-	KERAS_BACKEND=jax $(PYTEST) -m "not slow and not tensorflow_only"
+	$(PYTEST) -m "$(FAST)" $(FITS)
+	$(PYTEST) -m "$(FAST)" $(addprefix --ignore ,$(FITS))
+	KERAS_BACKEND=jax $(PYTEST) -m "$(FAST) and not tensorflow_only"
 
-# What is slow and worth it, and the tests on random models with many of them.
+# What is slow and worth it, the other half of the tests of fits, and many random models.
+SLOW := hypothesis or (slow and not other_backend) or (other_backend and not slow)
 test-slow: install
-	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile many $(FITS)
-	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile many $(addprefix --ignore ,$(FITS))
-	KERAS_BACKEND=jax $(PYTEST) -m "(slow or hypothesis) and not tensorflow_only" \
-		--hypothesis-profile many
+	$(PYTEST) -m "$(SLOW)" --hypothesis-profile many $(FITS)
+	$(PYTEST) -m "$(SLOW)" --hypothesis-profile many $(addprefix --ignore ,$(FITS))
+	KERAS_BACKEND=jax $(PYTEST) -m "($(SLOW)) and not tensorflow_only" --hypothesis-profile many
 
 # Before a commit, in two minutes: format, lint, and the fast tests of what differs from main, on
 # both backends side by side; tests that have not begun after 80 seconds are skipped.
 check: lint
 	@tests=$$($(BIN)/python -m tests.changed) && if [ -n "$$tests" ]; then \
-		$(BIN)/python -m pytest -m "not slow" --within 80 -rfEs --dist each \
+		$(BIN)/python -m pytest -m "$(FAST)" --within 80 -rfEs --dist each \
 		--tx popen//env:KERAS_BACKEND=tensorflow --tx popen//env:KERAS_BACKEND=jax $$tests; fi
 
 lint: install

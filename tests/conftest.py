@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import time
+import zlib
 
 # Small models train in milliseconds and compile in seconds. What JAX compiled once is kept until
 # the run ends, for all tests and the processes that they start, and XLA spends no time on making
@@ -82,11 +83,9 @@ def pytest_collection_modifyitems(items):
 
 
 def deal_out(items, turn):
-    """Makes every other of the tests of a file that need one backend slow on this one."""
-    seen = {}
+    """Leaves each test that is marked `one_backend` to one of two backends, by its name."""
     for item in items:
-        is_mine = item.get_closest_marker("tensorflow_only") or item.get_closest_marker("slow")
-        if item.get_closest_marker("one_backend") and not is_mine:
-            number = seen[item.path] = seen.get(item.path, -1) + 1
-            if number % 2 != turn:
-                item.add_marker(pytest.mark.slow)
+        mine = zlib.crc32(item.nodeid.encode()) % 2 == turn
+        alone = item.get_closest_marker("tensorflow_only")
+        if item.get_closest_marker("one_backend") and not alone and not mine:
+            item.add_marker(pytest.mark.other_backend)
