@@ -242,7 +242,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
             self.on_step_outside()
 
     def _watch(self, step: int, logs: dict[str, Any]) -> None:
-        """Notes when a monitored metric has stopped gaining."""
+        """Keeps the step at which a monitored metric stopped improving."""
         for name in ("start", "stop"):
             moment = getattr(self, name)
             if not isinstance(moment, Plateau) or name in self._moments:

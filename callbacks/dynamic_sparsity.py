@@ -47,7 +47,7 @@ class DynamicSparsity(GatedPruning):
         train_gates: Trains α and β of the gates as well, which are then drawn in each step as hard
             concrete gates are.
         strength: With `train_gates`, λ of `λ |size - t|`, which keeps the gates to the size.
-        score_learning_rate: With `train_gates`, their learning rate, for Adam and its kin.
+        score_learning_rate: With `train_gates`, their learning rate, for Adam and its variants.
         subnetworks: As in `HardConcreteGates`: names, such as languages. Each is
             ranked by itself, on its own examples in `data`, and has a network of each size:
             `tfprune.rebuild(model, size=0.5, subnetwork="de")`. With one size alone this is

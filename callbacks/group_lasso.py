@@ -42,7 +42,7 @@ class GroupLasso(PruningCallback):
         groups: `"joint"`: a unit is one group with its column, bias and row. `"rowcol"`: rows and
             columns are groups by themselves, as in the paper.
         heads: `"head"`: all weights of a head are one group. `"rowcol"`: rows and columns are,
-            and a head goes when at least half of them are dead.
+            and a head is pruned when at least half of them are dead.
         check_every: Steps from one look at the norms to the next.
         verbose: 1 prints a table at the end.
 

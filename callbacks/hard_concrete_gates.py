@@ -34,7 +34,7 @@ class HardConcreteGates(GatedPruning):
         penalty: How a target is approached: `"lagrangian"` or `"l1"`, `λ |size - t|`.
         warm_up: Share of the time from `start` to `stop` in which the limit goes down to the
             target.
-        score_learning_rate: Learning rate of the gates, for Adam and its kin.
+        score_learning_rate: Learning rate of the gates, for Adam and its variants.
         initial: α to start with; the chance of being open is `σ(α + 1.6)`.
         start: When the penalty begins: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
@@ -42,7 +42,7 @@ class HardConcreteGates(GatedPruning):
         within: As in `ImportancePruning`.
         round_to: As in `ImportancePruning`.
         subnetworks: Names of subnetworks, such as languages: each gets gates of its own over the
-            shared weights and meets the target by itself. Each example in the data of `fit` then
+            shared weights and meets the target on its own. Each example in the data of `fit` then
             carries the number of its subnetwork, as in `tfprune.gates.Subnetworks`. The gates stay
             on the model, and `tfprune.rebuild(model, subnetwork="de")` cuts out the network of
             one; a file saved from the model holds the shared weights alone.
@@ -196,6 +196,6 @@ class HardConcreteGates(GatedPruning):
     def fix(self, keep):
         """Open gates stay as they are at inference, closed ones are zero."""
         for gate in self.gates:
-            # One that the target spares although it is shut opens a little, to be trained on.
+            # A kept group whose gate is closed could not be trained, so the gate opens a little.
             value = np.maximum(ops.convert_to_numpy(gate.free()), 0.01)
             gate.fix(np.where(keep[gate.structure.name], value, 0.0).astype("float32"))

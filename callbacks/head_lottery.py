@@ -35,7 +35,7 @@ class HeadLottery(Rounds, TargetedPruning):
         small.fit(data, epochs=20)
 
     Data in a new order for each round is what `fit` gives anyway when a dataset shuffles in each
-    epoch. A search that is killed goes on where `BackupAndRestore` has saved it last.
+    epoch. A search that is killed continues where `BackupAndRestore` has saved it last.
 
     Args:
         target: How far: `tfprune.Sparsity(0.75)` of the heads' weights, `Parameters`, `Flops` or
@@ -183,7 +183,7 @@ class HeadLottery(Rounds, TargetedPruning):
     # -- time --------------------------------------------------------------------------------------
 
     def _steps_done(self):
-        # The optimizer's own count goes back with each rewind; this one goes on.
+        # The optimizer's own count is rewound with the weights; this one is not.
         return super()._steps_done() + int(self._clocks()[3])
 
     def _clocks(self):
@@ -318,7 +318,7 @@ class HeadLottery(Rounds, TargetedPruning):
         ]
 
     def finish(self):
-        """Notes the rounds; says so if the search is not over."""
+        """Reads the rounds; prints a line if the search is not over."""
         if self._fit_start is not None:
             self._read_rounds()
             if self.verbose and not self._clocks()[4]:

@@ -30,8 +30,9 @@ class MovementPruning(GatedPruning):
 
     Args:
         method: `"struct"`: one score for each head and unit. `"hybrid"`: blocks of the attention
-            kernels, and units; a head goes with its blocks. `"hybrid_filled"`: likewise, and what
-            was masked inside the heads that stay is initialised anew when the masks come off.
+            kernels, and units; a head is removed with its blocks. `"hybrid_filled"`:
+            likewise, and what was masked inside the heads that stay is initialised anew when the
+            masks are removed.
             `"block"`: blocks of all kernels.
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops`, `Latency`; or a function of
             the step since `start` that gives a sparsity, such as a schedule of
@@ -43,7 +44,7 @@ class MovementPruning(GatedPruning):
         decoder_strength: See `strength`.
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
         block: Height and width of the blocks.
-        score_learning_rate: Learning rate of the scores, for Adam and its kin.
+        score_learning_rate: Learning rate of the scores, for Adam and its variants.
         start: When masking begins: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
         stop: When it ends, as `start`; what remains of the fit only trains.

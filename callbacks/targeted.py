@@ -117,7 +117,7 @@ class TargetedPruning(PruningCallback):
         return first, self._clock.steps(self._clock.epochs, "stop")
 
     def finish(self):
-        """Notes what was reached."""
+        """Keeps the cost that was reached."""
         if self.target is None:
             return
         reached = {column: self._cost(left) for column, left in self.groups_left().items()}

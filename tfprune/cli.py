@@ -45,7 +45,7 @@ def _native_notes_in_a_file():
     from tfprune.datasets.cache import cache_folder
 
     level = os.environ.get(LEVEL)
-    os.environ.setdefault(LEVEL, "0")  # Nobody is disturbed by what goes to a file.
+    os.environ.setdefault(LEVEL, "0")  # What goes to a file may be verbose.
     log = cache_folder() / "tensorflow.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)

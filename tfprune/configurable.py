@@ -32,7 +32,7 @@ class Configurable:
             keras.saving.register_keras_serializable("tfprune")(cls)
 
     def __new__(cls, *args, **kwargs):
-        """Notes the arguments before `__init__` sees them."""
+        """Keeps the arguments before `__init__` is called."""
         made = super().__new__(cls)
         try:
             given = signature(cls.__init__).bind(made, *args, **kwargs).arguments

@@ -27,7 +27,7 @@ _NEEDED = {
 def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, Any]:
     """Trains a translator, prunes it by group lasso, exports both, and compares them.
 
-    What is finished is not made again, so a second call goes on where the first was stopped.
+    What is finished is not made again, so a second call continues where the first was stopped.
 
     Args:
         folder: Where models, pictures and results are written.

@@ -1,4 +1,4 @@
-"""What happens around the imports of Keras and of TensorFlow, whoever imports them."""
+"""What happens when Keras and TensorFlow are imported, by us or by others."""
 
 from __future__ import annotations
 

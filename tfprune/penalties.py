@@ -144,7 +144,7 @@ def penalty(structure: Structure, groups: str = "joint") -> Any:
     Args:
         structure: A structure.
         groups: `"joint"`: a unit or head with all its weights is one group. `"rowcol"`: each row
-            and column is a group by itself, as in the paper.
+            and column is a group of its own, as in the paper.
 
     Returns:
         Scalar tensor.

@@ -50,7 +50,7 @@ class Target(Configurable):
 
 @dataclass(frozen=True)
 class Sparsity(Target):
-    """A share of the weights of the structures that are pruned goes.
+    """Removes a share of the weights of the structures that are pruned.
 
     Args:
         share: 0.5 or `"50%"` removes half of the weights in all groups of the structures that the

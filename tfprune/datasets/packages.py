@@ -12,7 +12,7 @@ def download(requirement: str, folder: Path, instead: str, source: bool = False)
 
     Args:
         requirement: Such as `"vaderSentiment==3.3.2"`.
-        folder: Where the file goes.
+        folder: The folder for the file.
         instead: What the user can do where nothing can be downloaded, a sentence.
         source: The source distribution instead of the wheel.
 

@@ -35,7 +35,7 @@ class Rounds:
     def keep(self, number: int | None = None) -> dict[str, np.ndarray]:
         """Which heads stay after a round, as `tfprune.rebuild(model, keep=…)` takes it.
 
-        A search goes through all sizes: with the checkpoint in a model of its own, the ticket of
+        A search passes through all sizes: with the checkpoint in a model of its own, the ticket of
         any round can be cut out of it.
 
         Args:

@@ -59,7 +59,7 @@ class State(OwnLosses):
         return {n: float(v) for n, v in zip(_MOMENTS, values, strict=True) if not np.isnan(v)}
 
     def keep_moment(self, name: str, value: float) -> None:
-        """Notes one of `moments`."""
+        """Keeps one of `moments`."""
         values = ops.convert_to_numpy(self._moments).copy()
         values[_MOMENTS.index(name)] = value
         self._moments.assign(values)

@@ -1,4 +1,4 @@
-"""Gates that open one after the other as the model is wanted larger."""
+"""Gates that open one after the other as a larger size is set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLOSED = math.log(-LOW / HIGH)
 
 
 def size_of(model: keras.Model) -> Size | None:
-    """What holds the wanted size of a model, or `None` for a model of one size."""
+    """The layer that holds the size of a model, or `None` for a model of one size."""
     sizes = (gate.wanted_size for gate in gates_of(model))
     return next((size for size in sizes if size is not None), None)
 
@@ -59,7 +59,7 @@ def at_size(model: keras.Model, size: float | None):
 
 
 class Size(keras.Layer):
-    """The wanted size of a model, which all its dynamic gates read.
+    """Holds the size that a model is to have, which all its dynamic gates read.
 
     Attributes:
         size: Variable that holds t, from 0 to 1.
@@ -76,7 +76,7 @@ class Size(keras.Layer):
 
 
 class DynamicGate(Gate):
-    """A gate that is open where the wanted size is large enough: `g = f(α + t β)`.
+    """A gate that is open if the size t is large enough: `g = f(α + t β)`.
 
     f is the stretched sigmoid of `HardConcrete`. A group of weight w that a ranking lets in at size
     `t̂` has `f(α + t̂ β) = 1` and `f(α + (t̂ − δ) β) = 0`, where `δ = w / Σw`. Since α and β become

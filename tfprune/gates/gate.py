@@ -34,7 +34,7 @@ class Gate(keras.layers.Layer):
         structure: The structure.
         shares: The slices of weights that the gate multiplies.
         shape: `(groups,)`, or `(names, groups)`.
-        wanted_size: What holds the wanted size of the model, for gates that follow one, or `None`.
+        wanted_size: What holds the size of the model, for gates that follow it, or `None`.
         permanent: Whether it is part of one of the model's layers, as in `tfprune.wrappers`, and
             stays applied when a fit is over.
 
@@ -146,7 +146,7 @@ class Gate(keras.layers.Layer):
         return values if self.subnetworks is None else self.subnetworks.pick(values)
 
     def fix(self, values: Any) -> None:
-        """Ends the choice: from now on the gate has these values, whatever the scores are.
+        """Fixes the gate: from now on it has these values and no longer follows the scores.
 
         Args:
             values: 0 or more, of the scores' shape.

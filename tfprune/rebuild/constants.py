@@ -62,7 +62,7 @@ def as_layer(constant: Constant, layers_only: bool = False):
     like, width = constant.like, len(constant.vector)
     if not layers_only and not (constant.masked and is_masked(like)):
         # One unit is enough to say where the positions are; its kernel is zero. A mask would be
-        # lost on the way, so with one the whole tensor goes through.
+        # lost on the way, so with one the whole tensor is passed.
         like = like[..., :1]
     layer = keras.layers.Dense(
         width, kernel_initializer="zeros", name=constant.name, dtype=constant.policy

@@ -36,7 +36,7 @@ class GraphRebuilder:
     """Rebuilds one model and the plain models nested in it.
 
     Args:
-        plan: What goes and what stays.
+        plan: What is removed and what stays.
     """
 
     def __init__(self, plan: Plan):

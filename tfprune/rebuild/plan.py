@@ -1,4 +1,4 @@
-"""What goes, what stays, and which constants move into which biases."""
+"""What is removed, what stays, and which constants move into which biases."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tfprune.structures.transparent import Transparent
 class Plan:
     """Everything a rebuild needs to know, worked out before anything is cut.
 
-    A group goes when its consumers no longer read it, or when what makes it is zero so that it
-    emits a constant, which then moves into the bias behind it. A group whose constant has no bias
-    to go to stays.
+    A group is removed when its consumers no longer read it, or when what makes it is zero so that
+    it emits a constant, which then moves into the bias behind it. A group whose constant has no
+    bias to move into stays.
 
     Args:
         structures: The structures of the model.
-        keep: Structure name to boolean array `(groups,)`. A group marked false goes as if all its
-            weights were zero; structures that are not named are judged by their weights.
+        keep: Structure name to boolean array `(groups,)`. A group marked false is removed as if
+            all its weights were zero; of structures that are not named, those are whose weights are.
         replacements: `id` of a layer to the class, the configuration and the weights of the layer
             that takes its place.
         layers: All layers of the model. Gates are folded into all of them, also where nothing can
