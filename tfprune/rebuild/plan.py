@@ -25,7 +25,7 @@ class Plan:
     Args:
         structures: The structures of the model.
         keep: Structure name to boolean array `(groups,)`. A group marked false is removed as if
-            all its weights were zero; of structures that are not named, those are whose weights are.
+            all its weights were zero; of other structures, groups are whose weights are zero.
         replacements: `id` of a layer to the class, the configuration and the weights of the layer
             that takes its place.
         layers: All layers of the model. Gates are folded into all of them, also where nothing can
