@@ -96,7 +96,7 @@ def test_gates_over_experts_are_folded(tmp_path):
 
 
 def test_experts_in_a_subclassed_model(tmp_path):
-    @keras.saving.register_keras_serializable("tests")
+    @keras.saving.register_keras_serializable("tests_registry")
     class Net(keras.Model):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
