@@ -17,6 +17,7 @@ from tfprune.keras_private.graphs import inputs_struct, is_functional
 from tfprune.structures.graph import arguments_from_build
 
 _QUANTIZE = (None, "dynamic_int8", "int8")
+_SAVED_MODEL = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
 
 
 def export(
@@ -32,7 +33,8 @@ def export(
 
     Args:
         model: A built Keras model, on the TensorFlow backend.
-        path: A name ending in `.tflite` gives a LiteRT file, any other a SavedModel folder.
+        path: A name ending in `.tflite` gives a LiteRT file, any other a SavedModel folder. A
+            folder that exists is replaced if it is empty or holds a SavedModel and nothing else.
         quantize: `None` (float); `"dynamic_int8"`: int8 weights, float in between, a quarter of
             the size; `"int8"`: int8 throughout, for accelerators that know nothing else. On many
             CPUs `"int8"` is slower than float for transformers.
@@ -66,13 +68,14 @@ def export(
             f"`quantize` must be one of {', '.join(map(repr, _QUANTIZE))}. "
             f"Received: quantize={quantize!r}"
         )
+    path = checked_target(path)
     if path.suffix != ".tflite" and quantize is not None:
         raise ValueError(
             "`quantize` applies to LiteRT files; end `path` in '.tflite'. "
             f"Received: path={str(path)!r}, quantize={quantize!r}"
         )
     if path.suffix != ".tflite":
-        with whole(path, folder=True) as fresh:
+        with whole(path, folder=True, may_replace=is_saved_model) as fresh:
             model.export(str(fresh), format="tf_saved_model", verbose=False)
         return path
     model = with_inputs(model)
@@ -81,6 +84,28 @@ def export(
         _convert(model, fresh, quantize, examples)
         _check(model, fresh, exact=quantize is None, example=examples and examples[0])
     return path
+
+
+def checked_target(path: Path) -> Path:
+    """A path to which models are exported.
+
+    Raises:
+        ValueError: If its ending is that of a file, but not `.tflite`.
+    """
+    if path.suffix.lower() in (".tflite", ".keras", ".h5", ".hdf5", ".pb", ".onnx", ".zip"):
+        if path.suffix == ".tflite":
+            return path
+        raise ValueError(
+            "`path` must end in '.tflite' for a LiteRT file, or be a folder for a SavedModel; "
+            f"`model.save` writes Keras files. Received: path={str(path)!r}"
+        )
+    return path
+
+
+def is_saved_model(folder: Path) -> bool:
+    """Whether a folder holds a SavedModel and nothing else."""
+    content = {entry.name for entry in folder.iterdir()}
+    return "saved_model.pb" in content and content <= _SAVED_MODEL
 
 
 def _convert(model, path, quantize, examples):

@@ -5,47 +5,73 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def whole(path: str | os.PathLike, folder: bool = False) -> Iterator[Path]:
+def whole(
+    path: str | os.PathLike,
+    folder: bool = False,
+    may_replace: Callable[[Path], bool] = lambda folder: False,
+) -> Iterator[Path]:
     """A place to write to that takes its final name only if nothing went wrong.
 
     Args:
-        path: The final name; missing parent folders are made.
+        path: The final name; missing parent folders are made. A file of that name is replaced, and
+            so is an empty folder.
         folder: Whether a folder is written.
+        may_replace: Whether a folder that is not empty may be replaced, with all that is in it.
 
     Yields:
         A path in the same folder.
 
     Raises:
-        ValueError: If `path` cannot be written or is taken by the other kind.
+        ValueError: If `path` cannot be written, is a folder where a file is written or the other
+            way round, or is a folder that must not be replaced.
     """
     path = Path(path)
-    if folder and path.is_file():
-        raise ValueError(
-            f"`path` must be a folder or free. Received: path={str(path)!r}, which is a file."
-        )
+    if folder and path.exists():
+        _check_folder(path, may_replace)
     if not folder and path.is_dir():
         raise ValueError(
-            f"`path` must be a file or free. Received: path={str(path)!r}, which is a folder."
+            f"`path` must be a file or new. Received: path={str(path)!r}, which is a folder."
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target: a rename within one folder cannot be seen half done.
-        workshop = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        # Next to the target: within one file system a rename cannot be seen half done.
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     except OSError as error:
         raise ValueError(
             f"`path` must be writable. Received: path={str(path)!r}: {error}"
         ) from error
+    fresh, old = temporary / path.name, temporary / "old"
     try:
-        fresh = workshop / path.name
         yield fresh
         if folder and path.exists():
-            os.replace(path, workshop / "old")
-        os.replace(fresh, path)
+            os.replace(path, old)
+        try:
+            os.replace(fresh, path)
+        except BaseException:
+            if old.exists():
+                os.replace(old, path)
+            raise
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_folder(path: Path, may_replace: Callable[[Path], bool]) -> None:
+    received = f"Received: path={str(path)!r}"
+    if not path.is_dir():
+        raise ValueError(f"`path` must be a folder or new. {received}, which is a file.")
+    real = path.resolve()
+    if real in (Path.cwd(), *Path.cwd().parents):
+        raise ValueError(f"`path` must not hold the working folder. {received}, which does.")
+    content = sorted(entry.name for entry in path.iterdir())
+    if content and not may_replace(path):
+        shown = ", ".join(content[:3]) + (", …" if len(content) > 3 else "")
+        raise ValueError(
+            "`path` must be new, an empty folder or one of the same kind, which is replaced. "
+            f"{received}, which holds {shown}."
+        )

@@ -65,7 +65,7 @@ class _Search:
         try:
             graph = graph_of(layer, call)
         except Untraceable as reason:
-            self._leave_whole(layer, prefix, str(reason))
+            self._skip_all(layer, prefix, str(reason))
             return
         in_graph = self._in_graph(graph, prefix, layer.name)
         for node in graph.nodes:
@@ -120,7 +120,7 @@ class _Search:
         structure.masked = any(is_masked(node.input_tensors[0]) for node in calls)
         self.found.append(structure)
 
-    def _leave_whole(self, layer: keras.Layer, prefix: str, reason: str) -> None:
+    def _skip_all(self, layer: keras.Layer, prefix: str, reason: str) -> None:
         removable = [x for x in inner_layers(layer) if is_in_graph_kind(x) or describe_of(x)]
         if removable:
             self._skip(layer, prefix.rstrip("/") or layer.name, reason)

@@ -27,7 +27,7 @@ def export_translator(
         translator: The translator; Keras must run on TensorFlow.
         path: A name ending in `.tflite` gives a LiteRT file whose signature `translate` maps ids
             `(1, length)` to ids, with its vocabulary beside it. Any other name gives a SavedModel
-            that maps text to text.
+            that maps text to text; a folder that exists is replaced as by `tfprune.export`.
         quantize: `None` or `"dynamic_int8"`; LiteRT only.
 
     Returns:
@@ -36,10 +36,15 @@ def export_translator(
     Raises:
         ValueError: If an argument is out of place.
     """
-    from tfprune.export import convert_saved_model, require_tensorflow
+    from tfprune.export import (
+        checked_target,
+        convert_saved_model,
+        is_saved_model,
+        require_tensorflow,
+    )
 
     require_tensorflow()
-    path = Path(path)
+    path = checked_target(Path(path))
     if quantize not in (None, "dynamic_int8"):
         raise ValueError(
             f"`quantize` must be None or 'dynamic_int8' for translators. Received: {quantize!r}"
@@ -47,7 +52,7 @@ def export_translator(
     if path.suffix != ".tflite":
         if quantize:
             raise ValueError(f"`quantize` applies to .tflite files. Received: path={str(path)!r}")
-        with whole(path, folder=True) as fresh:
+        with whole(path, folder=True, may_replace=is_saved_model) as fresh:
             _save_text_model(translator, fresh)
         return path
     with tempfile.TemporaryDirectory() as folder:
