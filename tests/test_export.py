@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -162,3 +164,77 @@ def test_other_backends_are_told_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow"):
         tfprune.export(transformer(), tmp_path / "m.tflite")
+
+
+def augmenting(sequential):
+    parts = [keras.layers.RandomFlip(), keras.layers.Flatten(), keras.layers.Dropout(0.5)]
+    if sequential:
+        return keras.Sequential([keras.Input((4, 4, 3)), *parts])
+    x = inputs = keras.Input((4, 4, 3))
+    for layer in parts:
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.parametrize("sequential", [True, False])
+def test_augmentation_is_off_in_a_saved_model(tmp_path, sequential):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(
+        str(tfprune.export(augmenting(sequential), tmp_path / "saved_model"))
+    )
+    x = noise(8, 4, 4, 3)
+    np.testing.assert_array_equal(loaded.serve(x), x.reshape(8, -1))
+
+
+@pytest.mark.parametrize("name", ["m.TFLITE", "m.keras", "m.h5"])
+def test_a_path_that_looks_like_another_kind_of_file_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=r"`path` must end in '.tflite'"):
+        tfprune.export(randomize(transformer()), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_other_files_is_refused_and_untouched(tmp_path):
+    (tmp_path / "notes.txt").write_text("years of work")
+    with pytest.raises(ValueError, match=r"which holds notes\.txt"):
+        tfprune.export(randomize(transformer()), tmp_path)
+    folder = tfprune.export(randomize(transformer()), tmp_path / "saved")
+    (folder / "notes.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="which holds"):
+        tfprune.export(randomize(transformer()), folder)
+    assert (tmp_path / "notes.txt").exists() and (folder / "notes.txt").exists()
+
+
+class Wrong:
+    """Runs a LiteRT file and changes one output, at certain inputs."""
+
+    def __init__(self, output, above):
+        self.output, self.above = output, above
+
+    def __call__(self, path, names):
+        runner = Runner(path, names)
+
+        def run(arrays):
+            values = runner.run(arrays)
+            if arrays[0].max() > self.above:
+                values[self.output] = values[self.output] + 1.0
+            return values
+
+        return SimpleNamespace(run=run)
+
+
+@pytest.mark.parametrize("output", [0, 1])
+@pytest.mark.parametrize("above", [-1, 1])  # Always; for tokens other than 0 and 1 alone.
+def test_every_output_is_checked_on_tokens_of_the_whole_vocabulary(
+    tmp_path, monkeypatch, output, above
+):
+    ids = keras.Input((6,), dtype="int32")
+    segments = keras.Input((6,), dtype="int32")
+    x = keras.layers.Embedding(50, 4)(ids) + keras.layers.Embedding(2, 4)(segments)
+    outs = [keras.layers.Dense(3)(x), keras.layers.Dense(3)(x)]
+    model = randomize(keras.Model([ids, segments], outs))
+    assert tfprune.export(model, tmp_path / "right.tflite").exists()
+    monkeypatch.setattr("tfprune.litert.Runner", Wrong(output, above))
+    with pytest.raises(ValueError, match="differs from Keras by"):
+        tfprune.export(model, tmp_path / "wrong.tflite")
+    assert not (tmp_path / "wrong.tflite").exists()
