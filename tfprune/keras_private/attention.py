@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import keras
@@ -70,3 +71,19 @@ def output_shape_of(layer: keras.layers.MultiHeadAttention) -> tuple[int, ...] |
     Assumes: it is kept as `_output_shape`.
     """
     return layer._output_shape
+
+
+def cached_attention_classes() -> tuple[type[keras.layers.MultiHeadAttention], ...]:
+    """KerasHub's subclasses of `MultiHeadAttention` with a cache, as far as they are imported.
+
+    Assumes: without a cache, as in training, their `call` computes what Keras's does, from the same
+    projections. Those of other models, such as Moonshine and XLNet, add something of their own.
+    """
+    places = {
+        "keras_hub.src.layers.modeling.cached_multi_head_attention": "CachedMultiHeadAttention",
+        "keras_hub.src.models.whisper.whisper_cached_multi_head_attention": (
+            "WhisperCachedMultiHeadAttention"
+        ),
+    }
+    found = (getattr(sys.modules.get(module), name, None) for module, name in places.items())
+    return tuple(layer_class for layer_class in found if layer_class is not None)

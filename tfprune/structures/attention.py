@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from tfprune.keras_private.attention import output_shape_of, projections
+from tfprune.keras_private.attention import cached_attention_classes, output_shape_of, projections
 from tfprune.structures.registry import register_layer_kind
 from tfprune.structures.structure import Remainder, Slices, Structure
 
@@ -91,7 +91,7 @@ class AttentionHeads(Structure):
         yield self.layer
 
 
-@register_layer_kind(keras.layers.MultiHeadAttention)
+@register_layer_kind(keras.layers.MultiHeadAttention, same=cached_attention_classes)
 def describe_multi_head_attention(layer, name):
     """Heads of `keras.layers.MultiHeadAttention`, and of KerasHub's `CachedMultiHeadAttention`."""
     if len(projections(layer).query.kernel.shape) != 3:

@@ -16,6 +16,7 @@ from tfprune.structures.elementwise import (
     is_elementwise_function,
 )
 from tfprune.structures.graph import Graph, is_masked
+from tfprune.structures.overriding import reason_of
 from tfprune.structures.registry import register_graph_kind
 from tfprune.structures.structure import Remainder, SkippedLayer, Slices, Structure
 
@@ -301,8 +302,10 @@ def cannot_consume(layer) -> str | None:
         return "it is quantized"
     if getattr(layer, "lora_enabled", False):
         return "it has LoRA weights; merge them first"
-    if type(layer) is keras.layers.Dense or not isinstance(layer, keras.layers.EinsumDense):
-        return None
+    is_einsum = isinstance(layer, keras.layers.EinsumDense)
+    reason = reason_of(layer, keras.layers.EinsumDense if is_einsum else keras.layers.Dense)
+    if reason is not None or not is_einsum:
+        return reason
     inputs, rest = layer.equation.replace(" ", "").split(",")
     kernel, outputs = rest.split("->")
     plain = (

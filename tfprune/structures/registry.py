@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 
 from tfprune.structures.graph import Graph
+from tfprune.structures.overriding import reason_of
 from tfprune.structures.structure import SkippedLayer, Structure
 
 Describe = Callable[[keras.Layer, str], Structure]
@@ -20,15 +21,20 @@ _LAYER_KINDS: dict[type[keras.Layer], Describe] = {}
 _GRAPH_KINDS: dict[str, tuple[Find, tuple[type[keras.Layer], ...]]] = {}
 
 
-def register_layer_kind(layer_class: type[keras.Layer]) -> Callable[[Describe], Describe]:
+def register_layer_kind(
+    layer_class: type[keras.Layer],
+    same: Callable[[], Sequence[type[keras.Layer]]] = tuple,
+) -> Callable[[Describe], Describe]:
     """Teaches `find_structures` a layer that holds its groups inside itself.
 
     The decorated function takes a built layer and its name and returns a `Structure`, or raises
     `ValueError` with the reason why this one cannot be pruned. Subclasses of `layer_class` are
-    covered too, the nearest class first.
+    covered too, unless they override something that it computes.
 
     Args:
         layer_class: The layer class.
+        same: Function of no argument: subclasses which override something, and whose groups can be
+            removed all the same.
 
     Returns:
         A decorator that returns the function as it is.
@@ -82,7 +88,7 @@ def register_layer_kind(layer_class: type[keras.Layer]) -> Callable[[Describe], 
     _check("layer_class", layer_class)
 
     def register(describe: Describe) -> Describe:
-        _LAYER_KINDS[layer_class] = describe
+        _LAYER_KINDS[layer_class] = describe, same
         return describe
 
     return register
@@ -140,11 +146,25 @@ def _check(argument: str, layer_class) -> None:
 
 
 def describe_of(layer: keras.Layer) -> Describe | None:
-    """The registered description of a layer's class or of the nearest of its base classes."""
+    """The registered description of a layer's class or of the nearest of its base classes.
+
+    Where the class overrides something that the registered class computes, the description raises
+    a `ValueError` that says so.
+    """
     for cls in type(layer).__mro__:
-        if cls in _LAYER_KINDS:
-            return _LAYER_KINDS[cls]
+        if cls not in _LAYER_KINDS:
+            continue
+        describe, same = _LAYER_KINDS[cls]
+        reason = None if type(layer) in same() else reason_of(layer, cls)
+        return describe if reason is None else _refusing(reason)
     return None
+
+
+def _refusing(reason: str) -> Describe:
+    def refuse(layer, name):
+        raise ValueError(reason)
+
+    return refuse
 
 
 def graph_kinds() -> tuple[Find, ...]:
