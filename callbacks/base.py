@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
@@ -142,6 +143,12 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         """The last look at the weights."""
         if self._fit_start is not None:
             self._check(self._steps_done() - self._fit_start)
+            if isinstance(self.start, Plateau) and "start" not in self._moments:
+                warnings.warn(
+                    f"{type(self).__name__}: {self.start.monitor!r} did not stop improving, so "
+                    "that `start` was not reached before the end of the fit.",
+                    stacklevel=2,
+                )
         self.finish()
 
     def report(self) -> None:

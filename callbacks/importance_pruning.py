@@ -127,12 +127,11 @@ class ImportancePruning(TargetedPruning):
         super().finish()
 
     def _due(self, step) -> float:
-        """Progress towards the target at this step, 0 to 1."""
+        """Progress towards the target at this step, 0 to 1; for `None` that of the last round."""
         first, last = self.span() if self.needs_span else (0, 0)
-        step = last if step is None else step
         if self.schedule:
-            return self.schedule(max(step - first, 0))
-        if self.rounds == 1:
+            return self.schedule(max((last if step is None else step) - first, 0))
+        if self.rounds == 1 or step is None:
             return 1.0
         passed = min((step - first) / max(last - first, 1), 1.0)
         number = 1 + int(passed * (self.rounds - 1) + 1e-9)

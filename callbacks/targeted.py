@@ -109,12 +109,17 @@ class TargetedPruning(PruningCallback):
         return self.schedule is not None
 
     def span(self) -> tuple[int, int]:
-        """The steps of this fit at which pruning starts and stops."""
-        first = self._moments["start"] if isinstance(self.start, Plateau) else None
-        first = self.start.at(self._clock, "start") if first is None else int(first)
-        if self.stop is not None:
-            return first, self.stop.at(self._clock, "stop")
-        return first, self._clock.steps(self._clock.epochs, "stop")
+        """The steps of this fit at which pruning starts and stops.
+
+        If `start` waits for a plateau that has not come, pruning starts where it stops.
+        """
+        if self.stop is None:
+            last = self._clock.steps(self._clock.epochs, "stop")
+        else:
+            last = self.stop.at(self._clock, "stop")
+        if isinstance(self.start, Plateau):
+            return int(self._moments.get("start", last)), last
+        return self.start.at(self._clock, "start"), last
 
     def finish(self):
         """Keeps the cost that was reached."""

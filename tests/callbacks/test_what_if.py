@@ -181,6 +181,20 @@ def test_a_fit_too_short_for_the_schedule_still_meets_the_target(method):
     assert pruning.reached == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.parametrize("method, rounds", [*((name, 1) for name in METHODS), ("importance", 3)])
+def test_a_plateau_that_never_comes_is_said(method, rounds):
+    model = compiled()
+    more = {"rounds": rounds} if method == "importance" else {}
+    never = Plateau("loss", min_delta=-100.0)
+    pruning = METHODS[method](target=tfprune.Sparsity(0.5), start=never, stop=0.8, **more)
+    with pytest.warns(UserWarning, match="'loss' did not stop improving"):
+        fit(model, pruning, epochs=2)
+    # Scores that were never trained choose nothing.
+    expected = 1.0 if method in ("struct", "hybrid") else 0.5
+    assert pruning.reached == pytest.approx(expected, abs=0.03)
+    assert_same(outputs(model, X), outputs(tfprune.rebuild(model), X))
+
+
 @pytest.mark.slow
 @each
 def test_killed_and_resumed_is_not_killed(method, tmp_path):
