@@ -1,4 +1,4 @@
-"""The order in which groups are removed."""
+"""The order in which groups are removed, lowest scores first."""
 
 from __future__ import annotations
 
