@@ -58,7 +58,7 @@ class Bucketed(keras.utils.PyDataset):
         return len(self._batches)
 
     def on_epoch_end(self):
-        """Arranges the next epoch."""
+        """Makes the batches of the next epoch."""
         self.epoch += 1
         if self.shuffle:
             self.arrange()

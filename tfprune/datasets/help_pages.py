@@ -102,8 +102,8 @@ def is_translated(source: str, target: str) -> bool:
 def dealt_out(pages: Iterable[str], held_out: Mapping[int, str], parts: int):
     """Says in which split each page is, by a hash of its name: held-out pages first.
 
-    So what occurs twice stays in the split that was asked first, and what training repeats does not
-    thin out the others.
+    Whoever takes a text that occurs on several pages once, from the first of them, takes it for a
+    held-out split if one of the pages is held out.
 
     Args:
         pages: Their names.
