@@ -23,9 +23,8 @@ from tfprune.penalties import checked_strength
 class DynamicSparsity(GatedPruning):
     """Trains a model of every size at once: in each step a random one.
 
-    At `start` the groups are ranked by importance, and each gets the smallest size
-    that contains it. From then on each step draws one of the sizes and trains the weights that
-    are in it.
+    At `start` the groups are ranked by importance, and each gets the smallest size that
+    contains it. From then on each step draws one of the sizes and trains the weights in it.
     Afterwards `tfprune.rebuild(model, size=0.5)` cuts any size out of the model, and
     `tfprune.sizes(model, data)` shows what each is worth. The gates stay on the model for that,
     open at the largest size; a file saved from it holds that size alone.

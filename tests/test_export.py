@@ -238,3 +238,24 @@ def test_every_output_is_checked_on_tokens_of_the_whole_vocabulary(
     with pytest.raises(ValueError, match="differs from Keras by"):
         tfprune.export(model, tmp_path / "wrong.tflite")
     assert not (tmp_path / "wrong.tflite").exists()
+
+
+def test_a_model_in_half_precision_is_checked_by_its_own_policy(tmp_path, monkeypatch):
+    def small():
+        inputs = keras.Input((4,))  # LiteRT has no matrix products in half precision.
+        return randomize(keras.Model(inputs, keras.layers.Dense(3, dtype="float32")(inputs)))
+
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = small()
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+    class Rounded(Runner):
+        def run(self, arrays):
+            return [value + 0.003 for value in super().run(arrays)]
+
+    monkeypatch.setattr("tfprune.litert.Runner", Rounded)
+    assert tfprune.export(model, tmp_path / "half.tflite").exists()
+    with pytest.raises(ValueError, match="differs from Keras by"):
+        tfprune.export(small(), tmp_path / "full.tflite")
