@@ -8,11 +8,13 @@ from tfprune.keras_private.graphs import (
     calls_of,
     forgetting_calls,
     functional_inside,
+    input_like,
     inputs_struct,
     is_functional,
-    is_functional_itself,
+    is_nothing_but_its_graph,
     keep_calls,
     mask_of,
+    masks_at_calls,
     node_of,
     nodes_of,
     operation_classes,
@@ -39,8 +41,7 @@ def test_the_functional_api_makes_functional_models():
     x = keras.Input((4,))
     own = Own(x, layers.Dense(2)(x))
     assert is_functional(functional()) and is_functional(own)
-    assert is_functional_itself(functional())
-    assert not is_functional_itself(own)
+    assert is_nothing_but_its_graph(functional()) and is_nothing_but_its_graph(own)
     assert not is_functional(sequential())
     assert not is_functional(layers.Dense(2))
 
@@ -53,6 +54,37 @@ def test_a_functional_model_runs_its_graph_unless_it_has_a_call_of_its_own():
     x = keras.Input((4,))
     assert runs_its_graph(functional())
     assert not runs_its_graph(Doubled(x, layers.Dense(2)(x)))
+    assert not is_nothing_but_its_graph(Doubled(x, layers.Dense(2)(x)))
+
+
+def test_a_class_with_arguments_of_its_own_is_more_than_its_graph():
+    class Sized(keras.Model):
+        def __init__(self, units):
+            x = keras.Input((4,))
+            super().__init__(x, layers.Dense(units)(x))
+
+    assert is_functional(Sized(2)) and not is_nothing_but_its_graph(Sized(2))
+
+
+def test_a_new_input_is_like_the_old_one():
+    old = keras.Input((4,), batch_size=3, dtype="int32", name="ids", optional=True)
+    new = input_like(old)
+    assert (new.shape, new.dtype, new.name) == ((3, 4), "int32", "ids")
+    assert operation_of(new).optional and not operation_of(input_like(keras.Input((2,)))).optional
+
+
+def test_attention_takes_the_masks_off_its_inputs_when_the_model_runs():
+    ids = keras.Input((5,), dtype="int32")
+    embedded = layers.Embedding(9, 4, mask_zero=True, name="embedding")(ids)
+    attention, add = layers.MultiHeadAttention(2, 2), layers.Add()
+    model = keras.Model(ids, add([embedded, attention(embedded, embedded)]))
+    calls = len(calls_of(add))
+    seen = masks_at_calls(model)
+    assert seen[id(attention)] == [(True, True)]
+    assert seen[id(add)] == [(False, True)]
+    assert len(calls_of(add)) == calls
+    nested = masks_at_calls(keras.Model(ids, model(ids)))
+    assert nested[id(add)] == [(False, True)]
 
 
 def test_a_sequential_model_runs_a_functional_one():

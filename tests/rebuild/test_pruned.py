@@ -36,7 +36,7 @@ def check(model, x, tmp_path, dead):
     return small
 
 
-def bert(layers):
+def bert(layers, dropout=0.0):
     keras_hub = pytest.importorskip("keras_hub")
     return keras_hub.models.BertBackbone(
         vocabulary_size=20,
@@ -45,6 +45,7 @@ def bert(layers):
         hidden_dim=8,
         intermediate_dim=12,
         max_sequence_length=6,
+        dropout=dropout,
     )
 
 
@@ -52,6 +53,16 @@ def bert(layers):
 def test_bert(tmp_path, share):
     draw = np.random.default_rng(1)
     check(randomize(bert(2)), IDS, tmp_path, lambda s: draw.random(s.groups) < share)
+
+
+def test_a_sentence_of_padding_alone():
+    # With dropout its attention weights are all zero, and no value bias comes through.
+    model = randomize(bert(1, dropout=0.1))
+    kill(model, lambda s: np.arange(s.groups) % 2 == 0, producers_only=True)
+    padding = IDS | {"padding_mask": np.zeros((1, 4), int)}
+    small = rebuild(model)
+    for given in (IDS, padding):
+        assert_same(outputs(model, given), outputs(small, given))
 
 
 def test_bert_classifier(tmp_path):

@@ -287,3 +287,52 @@ def test_a_gate_in_a_chain_is_folded_once(second):
     assert_same(expected, outputs(small, x))
     assert {s.name: s.groups for s in find_structures(small)} == {"dense_0": 4, "dense_1": 3}
     assert small.count_params() == 6 * 4 + 4 + 4 * 3 + 3 + 3 * 3 + 3
+
+
+class OwnStep(keras.Model):
+    """Made from inputs and outputs, as is usual for a `train_step` of one's own."""
+
+    def train_step(self, *args, **kwargs):
+        return super().train_step(*args, **kwargs)
+
+
+def test_a_subclass_made_from_inputs_and_outputs(tmp_path):
+    inputs = keras.Input((6,))
+    hidden = layers.Dense(16, "relu", name="hidden")(inputs)
+    model = randomize(OwnStep(inputs, layers.Dense(3)(hidden)))
+    kill(model, {"hidden": np.arange(16) < 11})
+    given = noise(4, 6)
+    small = rebuild(model)
+    assert type(small) is OwnStep
+    assert find_structures(small)["hidden"].groups == 5
+    assert_same(outputs(model, given), outputs(small, given))
+    small.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras", custom_objects={"OwnStep": OwnStep})
+    assert_same(outputs(small, given), outputs(loaded, given))
+    kill(small, {"hidden": np.arange(5) < 2})
+    again = rebuild(small)
+    assert find_structures(again)["hidden"].groups == 3
+    assert_same(outputs(small, given), outputs(again, given))
+
+
+class AddIfGiven(layers.Layer):
+    def call(self, x, other=None):
+        return x if other is None else x + other
+
+
+def test_an_optional_input_stays_optional():
+    x, other = keras.Input((4,)), keras.Input((4,), optional=True, name="other")
+    hidden = layers.Dense(5, "relu", name="hidden")(AddIfGiven()(x, other))
+    model = randomize(keras.Model([x, other], layers.Dense(2)(hidden)))
+    kill(model, {"hidden": np.arange(5) < 2})
+    for given in ([noise(3, 4), None], [noise(3, 4), noise(3, 4, seed=2)]):
+        assert_same(outputs(model, given), outputs(rebuild(model), given))
+
+
+@pytest.mark.tensorflow_only
+def test_a_sparse_input_stays_sparse():
+    inputs = keras.Input((4,), sparse=True)
+    hidden = layers.Dense(5, "relu", name="hidden")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(hidden))
+    kill(model, {"hidden": np.arange(5) < 2})
+    assert rebuild(model).inputs[0].sparse

@@ -73,6 +73,14 @@ def output_shape_of(layer: keras.layers.MultiHeadAttention) -> tuple[int, ...] |
     return layer._output_shape
 
 
+def dropout_of(layer: keras.Layer) -> float:
+    """The share of attention weights that an attention layer drops when it trains.
+
+    Assumes: `MultiHeadAttention` keeps it as `_dropout`, `GroupQueryAttention` as `dropout`.
+    """
+    return getattr(layer, "_dropout", None) or getattr(layer, "dropout", None) or 0.0
+
+
 def cached_attention_classes() -> tuple[type[keras.layers.MultiHeadAttention], ...]:
     """KerasHub's subclasses of `MultiHeadAttention` with a cache, as far as they are imported.
 

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+from keras import tree
+from keras.src import backend
 from keras.src.activations import activations
-from keras.src.models.functional import Functional
+from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.ops import core, math, nn, numpy
 
 
@@ -20,12 +22,16 @@ def is_functional(model: Any) -> bool:
     return isinstance(model, Functional)
 
 
-def is_functional_itself(model: Any) -> bool:
-    """Whether a model is a plain `Functional`, of no class of its own.
+def is_nothing_but_its_graph(model: Any) -> bool:
+    """Whether a model was made from inputs and outputs, and computes what lies between.
 
-    Assumes as `is_functional` does.
+    A subclass of `keras.Model` may be made so too, to have a `train_step` of its own.
+
+    Assumes as `is_functional` and `runs_its_graph` do, and that `functional_like_constructor` says
+    whether a class takes `inputs` and `outputs` as `Functional` does.
     """
-    return type(model) is Functional
+    made_so = is_functional(model) and functional_like_constructor(type(model))
+    return made_so and runs_its_graph(model)
 
 
 def runs_its_graph(model: Functional) -> bool:
@@ -59,6 +65,22 @@ def inputs_struct(model: keras.Model) -> Any:
     Assumes: a Functional model keeps it as `_inputs_struct`.
     """
     return getattr(model, "_inputs_struct", None)
+
+
+def input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """A new `keras.Input` with all that another one was made with.
+
+    Assumes: the layer that made it keeps whether the input is `optional`, and a symbolic tensor
+    has `sparse` and `ragged`, of which not both may be true.
+    """
+    return keras.Input(
+        batch_shape=tensor.shape,
+        dtype=tensor.dtype,
+        name=tensor.name,
+        sparse=tensor.sparse or None,
+        ragged=getattr(tensor, "ragged", False) or None,
+        optional=getattr(operation_of(tensor), "optional", False),
+    )
 
 
 def outputs_struct(model: Functional) -> Any:
@@ -124,9 +146,53 @@ def keep_calls(layer: keras.Layer) -> dict[str, Any]:
 def mask_of(tensor: Any) -> Any:
     """The Keras mask that a tensor carries, or `None`.
 
-    Assumes: it lies on the tensor as `_keras_mask`.
+    Assumes: `get_keras_mask` knows where each backend keeps it.
     """
-    return getattr(tensor, "_keras_mask", None)
+    return backend.get_keras_mask(tensor)
+
+
+def masks_at_calls(model: Functional) -> dict[int, list[tuple[bool, ...]]]:
+    """Which arguments of the layers of a model carry a Keras mask when the model runs.
+
+    Layers take masks off their inputs (`MultiHeadAttention`), so it depends on the order of calls.
+
+    Assumes: `_run_through_graph` calls `operation_fn(operation)` in the order in which the model
+    runs, and `compute_output_spec` runs a function on tensors of the backend.
+
+    Args:
+        model: A Functional model. Those in it are looked into.
+
+    Returns:
+        `id` of a layer to its calls, sorted: for each tensor that is given whether it has a mask.
+    """
+    seen: dict[int, list[tuple[bool, ...]]] = {}
+
+    def run(functional, inputs):
+        def noted(operation):
+            def call(*args, **kwargs):
+                given = [t for t in tree.flatten((args, kwargs)) if hasattr(t, "shape")]
+                masks = tuple(mask_of(t) is not None for t in given)
+                seen.setdefault(id(operation), []).append(masks)
+                inner = operation
+                if isinstance(operation, keras.Sequential):
+                    inner = functional_inside(operation)
+                if is_functional(inner) and runs_its_graph(inner):
+                    return run(inner, args[0])
+                return operation(*args, **kwargs)
+
+            return call
+
+        return functional._run_through_graph(inputs, operation_fn=noted)
+
+    def whole(*inputs):
+        seen.clear()  # On JAX it is run once more where sizes are unknown.
+        return run(model, inputs)
+
+    with forgetting_calls(model._flatten_layers()):
+        fresh = [keras.KerasTensor(t.shape, dtype=t.dtype) for t in model.inputs]
+        # Symbolic calls would not do: an attention layer then leaves its inputs alone.
+        backend.compute_output_spec(whole, *fresh)
+    return {key: sorted(calls) for key, calls in seen.items()}
 
 
 def operation_classes(names: Iterable[str]) -> tuple[type, ...]:

@@ -52,11 +52,15 @@ def through(operation, constant: Constant) -> Constant | None:
     return replace(constant, vector=value)
 
 
-def as_layer(constant: Constant, layers_only: bool = False):
+def as_layer(
+    constant: Constant, made: dict[str, list[keras.layers.Dense]], layers_only: bool = False
+):
     """A tensor that holds the constant at every position, made by a layer with a trainable bias.
 
     Args:
         constant: The constant.
+        made: The layers made so far, by the name of the layer that became constant; a new one is
+            added. What was called in several places becomes one layer again, if it can.
         layers_only: Whether nothing but layers may be called, as in a Sequential model.
     """
     like, width = constant.like, len(constant.vector)
@@ -64,9 +68,18 @@ def as_layer(constant: Constant, layers_only: bool = False):
         # One unit is enough to say where the positions are; its kernel is zero. A mask would be
         # lost on the way, so with one the whole tensor is passed.
         like = like[..., :1]
+    others = made.setdefault(constant.name, [])
+    for layer in others:
+        if layer.kernel.shape[0] == like.shape[-1] and np.array_equal(layer.bias, constant.vector):
+            return layer(like)
+    suffix = f"_constant_{len(others)}" if others else ""
     layer = keras.layers.Dense(
-        width, kernel_initializer="zeros", name=constant.name, dtype=constant.policy
+        width,
+        kernel_initializer="zeros",
+        name=f"{constant.name}{suffix}",
+        dtype=constant.policy,
     )
     output = layer(like)
     layer.bias.assign(constant.vector)
+    others.append(layer)
     return output

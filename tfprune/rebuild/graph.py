@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +14,14 @@ from keras import tree
 from tfprune.keras_private.graphs import (
     calls_of,
     functional_inside,
+    input_like,
     inputs_struct,
-    is_functional_itself,
+    is_nothing_but_its_graph,
     node_of,
     operation_of,
     outputs_struct,
 )
+from tfprune.keras_private.layers import inner_layers
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.constants import Constant, Unread, as_layer, through
 from tfprune.rebuild.plan import Plan
@@ -28,8 +32,27 @@ from tfprune.structures.graph import Graph, graph_of, is_masked
 
 
 def is_plain(model) -> bool:
-    """Whether a model is a Functional or Sequential model with nothing of its own."""
-    return type(model) is keras.Sequential or is_functional_itself(model)
+    """Whether a model is Sequential, or was made from inputs and outputs, whatever its class."""
+    return type(model) is keras.Sequential or is_nothing_but_its_graph(model)
+
+
+def model_between(inputs, outputs, model):
+    """A model of the class, the name and the trainable flag of another one."""
+    made = type(model)(inputs, outputs, name=model.name)
+    if not model.trainable:  # Setting it to true would undo the flags of single layers.
+        made.trainable = False
+    return made
+
+
+def nodes_of_plain(model, seen: set[int] | None = None) -> Iterator[Any]:
+    """The nodes of a plain model and of the plain models in it, each model once."""
+    seen = set() if seen is None else seen
+    if not is_plain(model) or id(model) in seen:
+        return
+    seen.add(id(model))
+    for node in graph_of(model).nodes:
+        yield node
+        yield from nodes_of_plain(node.operation, seen)
 
 
 class GraphRebuilder:
@@ -42,10 +65,23 @@ class GraphRebuilder:
     def __init__(self, plan: Plan):
         self.plan = plan
         self.copies: dict[int, Any] = {}
+        self.constants: dict[str, list[keras.layers.Dense]] = {}  # as `as_layer` takes them
+        self.uses: Counter[int] = Counter()  # calls of each layer, in the old models
 
     def rebuild(self, model):
         """The smaller copy of a Functional or Sequential model."""
+        if not self.uses:
+            self._count_uses(model)
         return _OneModel(model, self).run()
+
+    def _count_uses(self, model) -> None:
+        """Counts the calls of layers before any copy is called."""
+        for node in nodes_of_plain(model):
+            operation = node.operation
+            self.uses[id(operation)] += 1
+            if isinstance(operation, keras.Layer) and not is_plain(operation):
+                # Inside, a layer may be called any number of times.
+                self.uses.update(2 * [id(x) for x in inner_layers(operation)])
 
     def copy(self, operation):
         """The copy of a layer or operation, smaller where the plan says so; one for each."""
@@ -91,13 +127,6 @@ def give_weights(old, new, plan: Plan) -> None:
     give_assets(old, new)
 
 
-def as_trainable(model, rebuilt):
-    """`rebuilt`, as trainable as `model`."""
-    if not model.trainable:  # Setting it to true would undo the flags of single layers.
-        rebuilt.trainable = False
-    return rebuilt
-
-
 class _OneModel:
     def __init__(self, model, rebuilder: GraphRebuilder):
         self.model = model
@@ -113,7 +142,7 @@ class _OneModel:
 
     def run(self):
         inputs = tree.map_structure(
-            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name),
+            input_like,
             inputs_struct(self.functional),
         )
         for old, new in zip(
@@ -126,7 +155,7 @@ class _OneModel:
         outputs = tree.map_structure(self._tensor, outputs_struct(self.functional))
         if isinstance(self.model, keras.Sequential):
             return self._sequential(outputs)
-        return as_trainable(self.model, keras.Model(inputs, outputs, name=self.model.name))
+        return model_between(inputs, outputs, self.model)
 
     def _sequential(self, outputs):
         layers = []
@@ -135,9 +164,10 @@ class _OneModel:
             layers.append(operation_of(tensor))
             tensor = node_of(tensor).input_tensors[0]
         source = self.functional.inputs[0]
-        first = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
-        rebuilt = keras.Sequential([first, *reversed(layers)], name=self.model.name)
-        return as_trainable(self.model, rebuilt)
+        rebuilt = keras.Sequential([input_like(source), *reversed(layers)], name=self.model.name)
+        if not self.model.trainable:
+            rebuilt.trainable = False
+        return rebuilt
 
     # -- one call ----------------------------------------------------------------------------
 
@@ -206,7 +236,9 @@ class _OneModel:
     def _tensor(self, old):
         value = self.values[id(old)]
         if isinstance(value, Constant):
-            value = as_layer(value, layers_only=isinstance(self.model, keras.Sequential))
+            value = as_layer(
+                value, self.rebuilder.constants, isinstance(self.model, keras.Sequential)
+            )
             self._set(old, value)
         return value
 
@@ -220,11 +252,13 @@ class _OneModel:
         if node is None:
             return False
         layer = node.operation
+        old = self._node_of(x)
+        # Its copy may have been called once so far, and be called again.
+        uses = len(calls_of(layer)) if old is None else self.rebuilder.uses[id(old.operation)]
         bias = output_bias(layer) if isinstance(layer, keras.Layer) else None
-        if bias is not None and len(calls_of(layer)) == 1 and bias.shape == vector.shape:
+        if bias is not None and uses == 1 and bias.shape == vector.shape:
             bias.assign_add(vector)
             return True
-        old = self._node_of(x)
         if old is None or id(old) in self.dropped:
             return False
         if is_identity(layer):
@@ -271,4 +305,4 @@ def _like(value):
     return value.like if isinstance(value, (Constant, Unread)) else value
 
 
-__all__ = ["GraphRebuilder", "give_weights", "is_plain"]
+__all__ = ["GraphRebuilder", "give_weights", "is_plain", "model_between", "nodes_of_plain"]

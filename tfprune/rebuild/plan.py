@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -30,6 +30,7 @@ class Plan:
             that takes its place.
         layers: All layers of the model. Gates are folded into all of them, also where nothing can
             be cut.
+        never_empty: Names of structures of which one group always stays, if only as zeros.
 
     Attributes:
         left: Structure name to the numbers of the groups that stay.
@@ -45,8 +46,10 @@ class Plan:
         keep: Mapping[str, Any] | None = None,
         replacements: Mapping[int, tuple[type, dict, list]] | None = None,
         layers: Iterable[keras.Layer] = (),
+        never_empty: Collection[str] = (),
     ):
         self.structures = structures
+        self._never_empty = set(never_empty)
         self.replacements = dict(replacements or {})
         self.left: dict[str, np.ndarray] = {}
         self.configs: dict[int, dict[str, Any]] = {}
@@ -121,8 +124,12 @@ class Plan:
         stays = self._alive(structure) if keep is None else keep
         if keep is None:
             self._fold(structure, stays)
-        if np.count_nonzero(stays) < structure.least:
-            stays = np.arange(structure.groups) < structure.least
+        least = max(structure.least, structure.name in self._never_empty)
+        if np.count_nonzero(stays) < least:
+            chosen = np.arange(structure.groups) < least
+            # What they emit has been folded already, or is not wanted.
+            self._silence(structure, chosen & ~stays)
+            stays = chosen
         left = np.flatnonzero(stays)
         self.left[structure.name] = left
         if len(left) == structure.groups:
@@ -176,6 +183,14 @@ class Plan:
                 self._values[id(bias)] = (before + constant.reshape(before.shape)).astype(
                     before.dtype
                 )
+
+    def _silence(self, structure: Structure, groups: np.ndarray) -> None:
+        """Zeroes what reads the groups that are marked true."""
+        for share in structure.consumers:
+            at = structure.positions(np.flatnonzero(groups), share)
+            value = np.array(self.read(share.variable))
+            value[(slice(None),) * share.axis + (at,)] = 0
+            self._values[id(share.variable)] = value
 
     def _note_remainders(self, structure: Structure) -> None:
         if len(self.left[structure.name]):

@@ -10,9 +10,15 @@ import numpy as np
 from tfprune.gates.chosen_subnetwork import at_subnetwork, subnetworks_of
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.subnetworks import input_names
-from tfprune.keras_private.graphs import inputs_struct, nodes_of, outputs_struct
+from tfprune.keras_private.graphs import (
+    functional_inside,
+    inputs_struct,
+    masks_at_calls,
+    nodes_of,
+    outputs_struct,
+)
 from tfprune.keras_private.layers import layer_and_inner_layers
-from tfprune.rebuild.graph import GraphRebuilder, as_trainable, is_plain
+from tfprune.rebuild.graph import GraphRebuilder, is_plain, model_between, nodes_of_plain
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import pruned_copy
 from tfprune.structures import Structures, find_structures
@@ -94,10 +100,41 @@ def rebuilt_by(
     """
     if others_stay:
         keep = {s.name: np.ones(s.groups, bool) for s in structures} | dict(keep or {})
-    plan = Plan(structures, keep, replacements, layer_and_inner_layers(model))
-    if is_plain(model):
-        return GraphRebuilder(plan).rebuild(model)
-    return pruned_copy(model, plan)
+    layers = layer_and_inner_layers(model)
+    # What is hidden in a layer's `call` keeps its place, and with it what it does to masks.
+    hidden = [s.name for s in structures if s.masked and not _is_called_in_graph(model, s)]
+    plan = Plan(structures, keep, replacements, layers, hidden)
+    if not is_plain(model):
+        return pruned_copy(model, plan)
+    rebuilder = GraphRebuilder(plan)
+    small = rebuilder.rebuild(model)
+    if plan.constants and not _same_masks(model, small, rebuilder):
+        plan = Plan(structures, keep, replacements, layers, [s.name for s in structures])
+        small = GraphRebuilder(plan).rebuild(model)
+    return small
+
+
+def _is_called_in_graph(model, structure) -> bool:
+    """Whether the layers of a structure are called by a plain model, not in a layer's `call`."""
+    called = {id(node.operation) for node in nodes_of_plain(model)}
+    return all(id(layer) in called for layer in structure.layers())
+
+
+def _same_masks(model, small, rebuilder) -> bool:
+    """Whether every layer that is left sees masks where its original did.
+
+    An attention layer takes the masks off its inputs, so where one has become a constant a tensor
+    may keep a mask that it had lost.
+    """
+    before, after = (masks_at_calls(_functional(m)) for m in (model, small))
+    if not any(any(masks) for calls in before.values() for masks in calls):
+        return True
+    pairs = ((old, id(new)) for old, new in rebuilder.copies.items())
+    return all(after[new] == before.get(old) for old, new in pairs if new in after)
+
+
+def _functional(model):
+    return functional_inside(model) if isinstance(model, keras.Sequential) else model
 
 
 def _without(model: keras.Model, name: str) -> keras.Model:
@@ -114,7 +151,7 @@ def _without(model: keras.Model, name: str) -> keras.Model:
     else:
         inputs = [x for x in inputs if x is not unread[0]]
         inputs = inputs[0] if len(inputs) == 1 else inputs
-    return as_trainable(model, keras.Model(inputs, outputs_struct(model), name=model.name))
+    return model_between(inputs, outputs_struct(model), model)
 
 
 def _refuse_nan(structures) -> None:

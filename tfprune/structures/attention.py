@@ -5,7 +5,12 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from tfprune.keras_private.attention import cached_attention_classes, output_shape_of, projections
+from tfprune.keras_private.attention import (
+    cached_attention_classes,
+    dropout_of,
+    output_shape_of,
+    projections,
+)
 from tfprune.structures.registry import register_layer_kind
 from tfprune.structures.structure import Remainder, Slices, Structure
 
@@ -16,7 +21,8 @@ class AttentionHeads(Structure):
     A group is what must leave together: one key and value head with all the query heads that
     share it. Attention weights sum to one, so a head whose value kernel is zero emits its value
     bias whatever it attends to. But a padded position of a sequence with a Keras mask attends to
-    nothing: there all weights are zero, and a value bias does not come through.
+    nothing: there all weights are zero, and a value bias does not come through. With dropout Keras
+    does the same wherever a mask leaves nothing to attend to, an explicit one too.
     """
 
     kind = "heads"
@@ -53,9 +59,9 @@ class AttentionHeads(Structure):
         return np.repeat(bias, heads // len(bias), axis=0)
 
     def is_constant(self, emitted):
-        """All groups, or under a mask those without a value bias."""
+        """All groups, or where a mask may leave nothing to attend to those without a value bias."""
         constant = super().is_constant(emitted)
-        if self.masked:
+        if self.masked or dropout_of(self.layer):
             constant &= self.throughout(emitted == 0)
         return constant
 

@@ -124,10 +124,10 @@ class Region:
 
     @property
     def looks_at_masks(self) -> bool:
-        """Whether a product counts masked factors as one, as Keras's `Multiply` layer does."""
+        """Whether masked positions get another value, as in Keras's layer `Multiply`."""
+        looking = (keras.layers.Multiply, keras.layers.Maximum, keras.layers.Minimum)
         return any(
-            isinstance(node.operation, keras.layers.Multiply)
-            and any(is_masked(t) for t in node.input_tensors)
+            isinstance(node.operation, looking) and any(is_masked(t) for t in node.input_tensors)
             for node in self.operations
         )
 

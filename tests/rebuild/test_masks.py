@@ -1,0 +1,73 @@
+"""Rebuilding where Keras's masks decide what a layer computes."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.models import assert_same, kill, noise, outputs, randomize
+from tfprune.rebuild import rebuild
+from tfprune.structures import find_structures
+
+# Keras on JAX keeps the masks of eager arrays by their `id`, which may be taken by another array.
+pytestmark = pytest.mark.tensorflow_only
+
+IDS = np.array([[3, 0, 5, 0, 0], [1, 2, 0, 4, 6]])
+
+
+def test_an_attention_layer_that_is_gone_took_a_mask_off_its_input():
+    # With the first attention the residual has no mask, so the second one sees every position.
+    ids = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(9, 8, mask_zero=True)(ids)
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 4, name="first")(x, x)])
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 4, name="second")(x, x)])
+    model = randomize(keras.Model(ids, x))
+    kill(model, {"first": np.ones(2, bool), "second": np.array([True, False])})
+    small = rebuild(model)
+    assert find_structures(small)["second"].groups == 1
+    assert_same(outputs(model, IDS), outputs(small, IDS))
+
+
+def test_without_other_readers_of_the_mask_an_attention_layer_goes():
+    ids = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(9, 8, mask_zero=True)(ids)
+    y = layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    model = randomize(keras.Model(ids, layers.Dense(3)(y)))
+    kill(model, {"attention": np.ones(2, bool)})
+    small = rebuild(model)
+    assert not any(isinstance(x, layers.MultiHeadAttention) for x in small.layers)
+    assert_same(outputs(model, IDS), outputs(small, IDS))
+
+
+def test_groups_that_must_not_go_are_zero():
+    # As above, but the heads are named, and their weights are not zero.
+    ids = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(9, 8, mask_zero=True)(ids)
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 4, name="first")(x, x)])
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 4, name="second")(x, x)])
+    model = randomize(keras.Model(ids, x))
+    small = rebuild(model, keep={"first": np.zeros(2, bool)})
+    kill(model, {"first": np.ones(2, bool)})
+    assert_same(outputs(model, IDS), outputs(small, IDS))
+
+
+@pytest.mark.parametrize("merge", [layers.Multiply, layers.Maximum, layers.Minimum])
+def test_merges_that_look_at_masks(merge):
+    ids = keras.Input((5,), dtype="int32")
+    gate = layers.Dense(6, "relu", name="gate")(layers.Embedding(9, 4, mask_zero=True)(ids))
+    merged = merge()([gate, layers.Dense(6)(layers.Embedding(9, 4)(ids))])
+    model = randomize(keras.Model(ids, layers.Dense(3)(merged)))
+    kill(model, {"gate": np.arange(6) < 3}, producers_only=True)
+    assert_same(outputs(model, IDS), outputs(rebuild(model), IDS))
+
+
+@pytest.mark.parametrize("attention", [layers.MultiHeadAttention, layers.GroupQueryAttention])
+def test_a_row_that_may_attend_to_nothing(attention):
+    # With dropout Keras's softmax makes it zero: the value bias of a head does not come through.
+    x, mask = keras.Input((4, 6)), keras.Input((4, 4), dtype="bool")
+    sizes = (2, 3) if attention is layers.MultiHeadAttention else (3, 4, 2)
+    y = attention(*sizes, dropout=0.1, name="heads")(x, x, attention_mask=mask)
+    model = randomize(keras.Model([x, mask], y))
+    kill(model, {"heads": np.array([True, False])}, producers_only=True)
+    given = [noise(2, 4, 6), np.zeros((2, 4, 4), bool)]
+    assert_same(outputs(model, given), outputs(rebuild(model), given))
