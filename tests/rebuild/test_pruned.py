@@ -148,3 +148,28 @@ def test_a_class_that_cannot_be_copied_says_what_to_do():
     model(noise(1, 3))
     with pytest.raises(ValueError, match=r"Write `get_config\(\)`"):
         rebuild(model)
+
+
+class ByName(keras.Model):
+    """Gives its layers what they take by name, the query of the attention last."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = layers.MultiHeadAttention(2, 3)
+        self.first, self.second = layers.Dense(5, "relu"), layers.Dense(4)
+
+    def call(self, inputs):
+        x = self.attention(value=inputs[:, :2], query=inputs)
+        return inputs + self.second(inputs=self.first(inputs=x))
+
+
+def test_emptied_layers_that_are_called_by_name(tmp_path):
+    model = ByName()
+    model(noise(2, 3, 4))
+    with keras.saving.custom_object_scope({"ByName": ByName}):
+        check(randomize(model), noise(2, 3, 4), tmp_path, lambda s: np.ones(s.groups, bool))
+    x = keras.Input((3, 4))
+    y = layers.MultiHeadAttention(2, 3, name="attention")(value=x[:, :2], query=x)
+    model = randomize(keras.Model(x, layers.Dense(2)(y)))
+    kill(model, lambda s: np.ones(s.groups, bool))
+    assert_same(outputs(model, noise(2, 3, 4)), outputs(rebuild(model), noise(2, 3, 4)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from tfprune.structures.elementwise import is_add, is_elementwise, is_identity
 from tfprune.structures.graph import is_masked
@@ -37,6 +38,18 @@ class Unread:
     """The output of a layer that nothing reads any more; `like` has the same positions."""
 
     like: Any
+
+
+def first_parameter(layer: keras.Layer) -> str:
+    """The name of the first argument of `call`, whose positions are those of the output."""
+    return next(iter(signature(layer.call).parameters))
+
+
+def first_given(node) -> Any:
+    """The symbolic tensor that a call gives as the first argument, by its place or by its name."""
+    args, kwargs = node.arguments.args, node.arguments.kwargs
+    first = args[0] if args else kwargs.get(first_parameter(node.operation))
+    return next(iter(tree.flatten(first)), None) if first is not None else node.input_tensors[0]
 
 
 def through(operation, constant: Constant) -> Constant | None:

@@ -15,6 +15,7 @@ from keras import ops, tree
 from tfprune.keras_private.graphs import keep_calls
 from tfprune.keras_private.layers import own_variables
 from tfprune.model_parts import own_children
+from tfprune.rebuild.constants import first_parameter
 from tfprune.rebuild.plan import Plan
 from tfprune.structures.transparent import Transparent, plain_layer
 
@@ -50,7 +51,7 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
     Returns:
         One entry for each layer that changes: `"index"` among the layers inside, `"class"`,
         `"name"`, and `"become"`: `"smaller"` (with `"config"` and `"input_width"`), `"constant"`
-        (with `"shape"`), `"other"` (with `"layer"`) or `"nothing"`.
+        (with `"shape"` and `"argument"`), `"other"` (with `"layer"`) or `"nothing"`.
     """
     cuts: Cuts = []
     for index, found in enumerate(layers_inside(layer, apart)):
@@ -61,7 +62,8 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             "name": inner.name,  # Where a class gives none, Keras would number the copy's anew.
         }
         if id(inner) in plan.constants:
-            cut |= {"become": "constant", "shape": list(plan.constants[id(inner)].shape)}
+            shape = list(plan.constants[id(inner)].shape)
+            cut |= {"become": "constant", "shape": shape, "argument": first_parameter(inner)}
         elif id(inner) in plan.replacements:
             other, config, _ = plan.replacements[id(inner)]
             made = keras.saving.serialize_keras_object(other.from_config(config))
@@ -110,7 +112,7 @@ def _replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
     layer = plain_layer(layer)
     common = {"name": cut["name"], "dtype": layer.dtype_policy}
     if cut["become"] == "constant":
-        constant = ConstantOutput(cut["shape"], **common)
+        constant = ConstantOutput(cut["shape"], cut.get("argument", "query"), **common)
         constant.build()
         return constant
     if cut["become"] == "other":
@@ -175,20 +177,22 @@ class ConstantOutput(keras.Layer):
 
     Args:
         shape: The shape of one position of the output.
+        argument: The name of the first input, if it is given by name.
     """
 
-    def __init__(self, shape, **kwargs):
+    def __init__(self, shape, argument="query", **kwargs):
         super().__init__(**kwargs)
         self.shape = tuple(shape)
+        self.argument = argument
         self.supports_masking = True
 
     def build(self, *_, **__):
         """Makes the bias."""
         self.bias = self.add_weight(name="bias", shape=self.shape, initializer="zeros")
 
-    def call(self, query, *args, **kwargs):
+    def call(self, query=None, *args, **kwargs):
         """The bias at every position of `query`."""
-        query = tree.flatten(query)[0]
+        query = tree.flatten(kwargs[self.argument] if query is None else query)[0]
         positions = ops.shape(query)[:-1]
         output = ops.broadcast_to(
             ops.cast(self.bias, self.compute_dtype), (*positions, *self.shape)
@@ -199,7 +203,8 @@ class ConstantOutput(keras.Layer):
 
     def get_config(self):
         """The configuration."""
-        return {**super().get_config(), "shape": list(self.shape)}
+        own = {"shape": list(self.shape), "argument": self.argument}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable("tfprune")

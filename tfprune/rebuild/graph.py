@@ -23,7 +23,7 @@ from tfprune.keras_private.graphs import (
 )
 from tfprune.keras_private.layers import inner_layers
 from tfprune.rebuild.assets import give_assets
-from tfprune.rebuild.constants import Constant, Unread, as_layer, through
+from tfprune.rebuild.constants import Constant, Unread, as_layer, first_given, through
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import is_composite, pruned_copy
 from tfprune.structures.biases import output_bias
@@ -177,9 +177,8 @@ class _OneModel:
         if id(operation) in self.plan.constants:
             vector = self.plan.constants[id(operation)]
             masked = is_masked(node.outputs[0])
-            constant = Constant(
-                vector, _like(given[0]), operation.name, masked, operation.dtype_policy
-            )
+            like = _like(self.values[id(first_given(node))])
+            constant = Constant(vector, like, operation.name, masked, operation.dtype_policy)
             self._set(node.outputs[0], constant)
             return
         if id(operation) in self.plan.gone or any(isinstance(x, Unread) for x in given):
