@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Neighbours stay together as long as both have work: files share what they train.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo demo-fast test test-slow check lint install
+.PHONY: demo demo-fast test test-slow fuzz check lint install
 
 demo: install
 	$(BIN)/tfprune demo
@@ -32,6 +32,13 @@ test-slow: install
 	$(PYTEST) -m "$(SLOW)" --hypothesis-profile many $(FITS)
 	$(PYTEST) -m "$(SLOW)" --hypothesis-profile many $(addprefix --ignore ,$(FITS))
 	KERAS_BACKEND=jax $(PYTEST) -m "($(SLOW)) and not tensorflow_only" --hypothesis-profile many
+
+# N random models and masks on each backend, drawn anew each time: rebuilt equals masked?
+N ?= 1000
+FUZZ := tests/rebuild/test_exactness.py -k equals_masked --hypothesis-profile fuzz --hypothesis-show-statistics
+fuzz: install
+	N=$(N) $(BIN)/python -m pytest $(FUZZ)
+	N=$(N) KERAS_BACKEND=jax $(BIN)/python -m pytest $(FUZZ)
 
 # Before a commit, in two minutes: format, lint, and the fast tests of what differs from main, on
 # both backends side by side; tests that have not begun after 80 seconds are skipped.

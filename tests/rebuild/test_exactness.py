@@ -37,7 +37,10 @@ def models(draw):
     else:
         inputs = keras.Input((5, width))
         x = inputs
+    shared = layers.Dense(width)
     for _ in range(draw(st.integers(1, 3))):
+        if draw(st.booleans()):
+            x = shared(x)  # It may be called in front of several sublayers.
         kind = draw(st.sampled_from(["attention", "grouped", "ffn", "gated", "einsum", "tied"]))
         bias, residual = draw(st.booleans()), draw(st.booleans())
         norm = draw(st.sampled_from(["before", "after", "none"]))
@@ -50,7 +53,8 @@ def models(draw):
             y = layers.GroupQueryAttention(2, 4, 2, use_bias=bias)(y, y)
         elif kind == "gated":
             gate = layers.Dense(6, draw(ACTIVATIONS), use_bias=bias)(y)
-            y = layers.Multiply()([gate, layers.Dense(6, use_bias=bias)(y)])
+            merge = draw(st.sampled_from([layers.Multiply, layers.Maximum, layers.Minimum]))
+            y = merge()([gate, layers.Dense(6, use_bias=bias)(y)])
             y = layers.Dense(width)(y)
         elif kind == "einsum":
             y = layers.EinsumDense("abc,cd->abd", (None, 6), bias_axes="d" if bias else None)(y)
