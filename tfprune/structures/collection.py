@@ -116,9 +116,19 @@ class Structures(Sequence):
         if rows:
             parts = [table(["layer", "kind", "groups", "weights"], rows, "Structures", 2)]
         if self.skipped:
-            rows = [(s.name, s.reason) for s in self.skipped]
+            names: dict[str, list[str]] = {}
+            for s in self.skipped:
+                names.setdefault(s.reason, []).append(s.name)
+            rows = [(_in_brief(group), reason) for reason, group in names.items()]
             parts.append(table(["layer", "reason"], rows, "Skipped", 2))
         return "\n".join(parts)
+
+
+def _in_brief(names: Sequence[str]) -> str:
+    """Names in one cell of a table: the first two, and how many there are."""
+    if len(names) <= 2:
+        return ", ".join(names)
+    return f"{names[0]}, {names[1]}, … ({len(names)} layers)"
 
 
 def _matches(pattern: str, structure: Structure) -> bool:

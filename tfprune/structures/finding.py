@@ -55,15 +55,24 @@ class _Search:
         self.found: list[Structure] = []
         self.skipped: list[tuple[keras.Layer | None, Skipped]] = []
         self.seen: set[int] = set()
+        self.noted: set[int] = set()
         self.places: dict[int, set[str]] = {}  # layer of a graph kind -> graphs that call it
         self.owners: dict[int, set[int]] = {}  # variable -> layers that hold it
 
-    def look_into(self, layer: keras.Layer, prefix: str, call) -> None:
-        """Searches the graph inside a layer, then the layers in it."""
+    def look_into(self, layer: keras.Layer, prefix: str, call, opaque: bool = False) -> None:
+        """Searches the graph inside a layer, then the layers in it.
+
+        Args:
+            layer: The layer.
+            prefix: What comes before the names of the layers in it.
+            call: The node that calls it, if it is known.
+            opaque: Whether it is called by a layer whose graph is unknown.
+        """
         self.seen.add(id(layer))
         self._note_owners(layer)
+        self._note_whole(layer, prefix.rstrip("/") or layer.name)
         try:
-            graph = graph_of(layer, call)
+            graph = graph_of(layer, call, masked=opaque)
         except Untraceable as reason:
             self._skip_all(layer, prefix, str(reason))
             return
@@ -76,8 +85,14 @@ class _Search:
             if describe_of(inner):
                 self.seen.add(id(inner))
                 self._describe(inner, graph, prefix)
-            elif inner_layers(inner) and not is_in_graph_kind(inner):
-                self.look_into(inner, f"{prefix}{inner.name}/", node)
+            elif is_in_graph_kind(inner):
+                continue
+            elif inner_layers(inner) and not isinstance(inner, keras.layers.RNN):
+                # One call under a mask is enough for the layers inside to be masked.
+                call = max(graph.calls(inner), key=_is_masked_call)
+                self.look_into(inner, f"{prefix}{inner.name}/", call)
+            else:
+                self._note_whole(inner, f"{prefix}{inner.name}", layer_and_inner_layers(inner))
 
     def _in_graph(self, graph: Graph, prefix: str, where: str) -> dict[int, list[Structure]]:
         """The structures between the layers of a graph, by the `id` of their first layer."""
@@ -121,10 +136,26 @@ class _Search:
         self.found.append(structure)
 
     def _skip_all(self, layer: keras.Layer, prefix: str, reason: str) -> None:
-        removable = [x for x in inner_layers(layer) if is_in_graph_kind(x) or describe_of(x)]
-        if removable:
+        """Lists a layer whose graph is unknown, and searches the composite layers in it.
+
+        What happens between the layers of an unknown graph is unknown, but not what happens inside
+        each of them.
+        """
+        if any(_has_matrix(x) for x in layer_and_inner_layers(layer)):
             self._skip(layer, prefix.rstrip("/") or layer.name, reason)
+        for inner in inner_layers(layer, recursive=False):
+            if id(inner) in self.seen or isinstance(inner, keras.layers.RNN):
+                continue
+            if inner_layers(inner) and not is_in_graph_kind(inner) and not describe_of(inner):
+                self.look_into(inner, f"{prefix}{inner.name}/", None, opaque=True)
         self.seen.update(id(x) for x in layer_and_inner_layers(layer))
+
+    def _note_whole(self, layer, name, parts=None):
+        """Lists a layer with matrices of its own, of a class that no kind is registered for."""
+        if id(layer) not in self.noted and any(_has_matrix(x) for x in parts or [layer]):
+            self.noted.add(id(layer))
+            reason = f"no kind of structure is registered for {type(layer).__name__}"
+            self._skip(layer, name, reason)
 
     def _skip(self, layer, name, reason):
         self.skipped.append((layer, Skipped(name, reason)))
@@ -162,6 +193,17 @@ class _Search:
             if len(self.owners.get(id(share.variable), ())) > 1:
                 return f"{share.layer.name} shares its {share.attribute} with another layer"
         return None
+
+
+def _has_matrix(layer) -> bool:
+    """Whether a layer holds a kernel itself; a vocabulary is not for `find_structures`."""
+    if isinstance(layer, keras.layers.Embedding):
+        return False
+    return any(len(variable.shape) > 1 for variable in own_variables(layer))
+
+
+def _is_masked_call(node) -> bool:
+    return any(is_masked(tensor) for tensor in node.input_tensors)
 
 
 def _unique(structures):

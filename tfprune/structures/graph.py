@@ -25,6 +25,7 @@ from tfprune.keras_private.graphs import (
     runs_its_graph,
 )
 from tfprune.keras_private.layers import build_shapes, layer_and_inner_layers
+from tfprune.keras_private.tracing import give_mask, missing_outputs
 from tfprune.structures.transparent import seen_through
 
 
@@ -71,12 +72,14 @@ class Untraceable(Exception):
     """The layer could not be called on symbolic tensors; the message says why."""
 
 
-def graph_of(layer: keras.Layer, call=None) -> Graph:
+def graph_of(layer: keras.Layer, call=None, masked: bool = False) -> Graph:
     """The graph inside a layer or model.
 
     Args:
         layer: A built layer or model that has layers inside.
         call: The node of the outer graph that calls it, whose arguments show what it is given.
+        masked: Without a call: whether its inputs may carry Keras masks. With one, those of the
+            call do if they do there.
 
     Returns:
         A `Graph`.
@@ -85,15 +88,18 @@ def graph_of(layer: keras.Layer, call=None) -> Graph:
         Untraceable: If the layer cannot be called on symbolic tensors.
     """
     functional = _functional(layer)
-    if functional is not None:
+    masked = masked if call is None else any(is_masked(t) for t in call.input_tensors)
+    # The graph that a Functional model has of itself was made on inputs without masks.
+    if functional is not None and not masked:
         return Graph(_in_running_order(nodes_of(functional)), list(functional.outputs))
-    args, kwargs = _symbolic_arguments(layer, call)
+    args, kwargs = _symbolic_arguments(layer, call, masked)
     try:
         return trace(layer, args, kwargs)
     except Untraceable as reason:
         # Layers that build tensors from the sizes of others need sizes, not `None`.
         try:
-            return trace(layer, _with_sizes(args), _with_sizes(kwargs))
+            args, kwargs = _with_sizes((args, kwargs))
+            return trace(layer, args, kwargs)
         except Untraceable:
             raise reason from None
 
@@ -163,7 +169,7 @@ def _without_traces(layer):
     for x in narrow:
         x.__dict__["compute_output_spec"] = _without_unknown_arguments(x.compute_output_spec)
     try:
-        with forgetting_calls(layers):
+        with forgetting_calls(layers), missing_outputs():
             yield
     finally:
         for x in narrow:
@@ -191,16 +197,36 @@ def _without_unknown_arguments(compute_output_spec):
     return call
 
 
-def _symbolic_arguments(layer, call):
-    if call is not None:
-        fresh = {
-            id(t): keras.KerasTensor(t.shape, dtype=t.dtype, name=t.name)
-            for t in call.input_tensors
-        }
-        args, kwargs = call.arguments.args, call.arguments.kwargs
-        replace = lambda x: fresh.get(id(x), x)  # noqa: E731
-        return tree.map_structure(replace, args), tree.map_structure(replace, kwargs)
-    return arguments_from_build(layer)
+def _symbolic_arguments(layer, call, masked):
+    if call is None:
+        args, kwargs = arguments_from_build(layer)
+        if masked:
+            for tensor in tree.flatten((args, kwargs)):
+                give_mask(tensor, keras.KerasTensor(tensor.shape[:-1], dtype="bool"))
+        return args, kwargs
+    given = call.arguments.args, call.arguments.kwargs
+    args, kwargs = _copied(given, lambda shape: shape)
+    known = inspect.signature(layer.call).parameters
+    if not any(p.kind == p.VAR_KEYWORD for p in known.values()):
+        # Keras takes some, such as `training`, that it does not hand to a `call` without them.
+        kwargs = {name: value for name, value in kwargs.items() if name in known}
+    return args, kwargs
+
+
+def _copied(arguments, shape_of):
+    """Arguments with fresh symbolic tensors, of which equal ones stay one, and their masks."""
+    fresh: dict[int, Any] = {}
+
+    def copy(x):
+        if not isinstance(x, keras.KerasTensor):
+            return x
+        if id(x) not in fresh:
+            fresh[id(x)] = keras.KerasTensor(shape_of(x.shape), dtype=x.dtype, name=x.name)
+            if is_masked(x):
+                give_mask(fresh[id(x)], copy(mask_of(x)))
+        return fresh[id(x)]
+
+    return tree.map_structure(copy, arguments)
 
 
 def is_masked(tensor) -> bool:
@@ -209,12 +235,8 @@ def is_masked(tensor) -> bool:
 
 
 def _with_sizes(arguments, size=2):
-    def fill(x):
-        if not isinstance(x, keras.KerasTensor):
-            return x
-        return keras.KerasTensor([size if d is None else d for d in x.shape], dtype=x.dtype)
-
-    return tree.map_structure(fill, arguments)
+    """Arguments with a size wherever it is unknown; known sizes stay."""
+    return _copied(arguments, lambda shape: [size if d is None else d for d in shape])
 
 
 def arguments_from_build(layer):

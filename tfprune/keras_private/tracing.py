@@ -1,0 +1,44 @@
+"""What symbolic calls of layers need beyond what Keras allows: masks, and outputs that are `None`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+from keras import tree
+from keras.src import backend
+from keras.src.ops.node import Node
+
+
+def give_mask(tensor: keras.KerasTensor, mask: keras.KerasTensor) -> None:
+    """Lets a symbolic tensor carry a Keras mask.
+
+    Assumes: `set_keras_mask` does so, on symbolic tensors as on others.
+
+    Args:
+        tensor: The tensor.
+        mask: Boolean, of the tensor's shape without the last axis.
+    """
+    backend.set_keras_mask(tensor, mask)
+
+
+@contextmanager
+def missing_outputs() -> Iterator[None]:
+    """Lets layers return `None` among symbolic tensors meanwhile.
+
+    Many layers of KerasHub return a cache or attention scores that are `None` unless asked for.
+
+    Assumes: only `Node.__init__` refuses them; it takes `outputs` by name or as its last argument.
+    """
+    plain = Node.__init__
+
+    def init(self, operation, call_args=None, call_kwargs=None, outputs=None):
+        outputs = [t for t in tree.flatten(outputs) if t is not None]
+        plain(self, operation, call_args=call_args, call_kwargs=call_kwargs, outputs=outputs)
+
+    Node.__init__ = init
+    try:
+        yield
+    finally:
+        Node.__init__ = plain
