@@ -33,7 +33,24 @@ MODELS = {
         TEXT,
         {"ffn"},
     ),
-    "T5": ({**SIZES, "num_heads": 2}, PAIR, set()),
+    "T5": ({**SIZES, "num_heads": 2}, PAIR, {"ffn"}),
+    "GPTNeoX": (
+        {**SIZES, "num_heads": 2, "rotary_percentage": 0.5, "max_sequence_length": 8},
+        TEXT,
+        {"ffn"},
+    ),
+    "DeiT": (
+        {
+            "image_shape": (16, 16, 3),
+            "patch_size": 8,
+            "num_layers": 2,
+            "num_heads": 2,
+            "hidden_dim": 8,
+            "intermediate_dim": 12,
+        },
+        np.ones((1, 16, 16, 3), "float32"),
+        {"heads"},
+    ),
     "ViT": (
         {
             "image_shape": (16, 16, 3),

@@ -323,5 +323,6 @@ def _function_name(function) -> str:
 
 
 def describe(operation) -> str:
-    """An operation in words: its name and class."""
-    return f"{operation.name} ({type(operation).__name__})"
+    """An operation in words: its class, and the name of a layer; others have only a number."""
+    kind = type(operation).__name__
+    return f"{operation.name} ({kind})" if isinstance(operation, keras.Layer) else kind

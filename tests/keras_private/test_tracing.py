@@ -1,0 +1,26 @@
+import keras
+import pytest
+
+from tfprune.keras_private.graphs import mask_of
+from tfprune.keras_private.tracing import give_mask, missing_outputs
+
+
+class WithCache(keras.layers.Layer):
+    def call(self, x):
+        return x + 1, None
+
+
+def test_missing_outputs_are_allowed_meanwhile_alone():
+    layer, x = WithCache(), keras.Input((2,))
+    with missing_outputs():
+        y, cache = layer(x)
+    assert cache is None and tuple(y.shape) == (None, 2)
+    assert [len(node.outputs) for node in layer._inbound_nodes] == [1]
+    with pytest.raises(ValueError, match="must be tensors"):
+        layer(x)
+
+
+def test_a_mask_is_carried():
+    x, mask = keras.KerasTensor((None, 3, 4)), keras.KerasTensor((None, 3), dtype="bool")
+    give_mask(x, mask)
+    assert mask_of(x) is mask
