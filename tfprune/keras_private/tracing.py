@@ -1,4 +1,4 @@
-"""What symbolic calls of layers need beyond what Keras allows: masks, and outputs that are `None`."""
+"""What symbolic calls of layers need beyond what Keras allows: masks, and missing outputs."""
 
 from __future__ import annotations
 
