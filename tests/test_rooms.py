@@ -10,6 +10,7 @@ PACKAGES = {"tfprune": ROOT / "tfprune", "tfprune.callbacks": ROOT / "callbacks"
 
 # Helpers without a room that any other may use.
 HELPERS = {
+    "arguments",
     "batches",
     "configurable",
     "extras",

@@ -1,0 +1,165 @@
+"""Checks of arguments: one wording for all messages, and NumPy's numbers count as numbers."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+
+def integer(name: str, value: Any, least: int = 1, optional: bool = False) -> int | None:
+    """A whole number.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given; an integer of NumPy is one too, `True` is not.
+        least: The smallest that is allowed.
+        optional: Whether `None` is allowed.
+
+    Returns:
+        The number as an `int`, or `None`.
+
+    Raises:
+        ValueError: If it is none, or too small.
+
+    Example:
+
+    >>> import numpy as np
+    >>> integer("rounds", np.int64(3))
+    3
+    """
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        want = {0: "an integer, 0 or more", 1: "a positive integer"}.get(
+            least, f"an integer of at least {least}"
+        )
+        raise _error(name, value, want + ", or None" * optional)
+    return int(value)
+
+
+def number(
+    name: str,
+    value: Any,
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    optional: bool = False,
+) -> float | None:
+    """A finite number in a range.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given; a number of NumPy is one too, `True` is not.
+        least: The smallest that is allowed.
+        most: The largest that is allowed.
+        above: What it must be larger than.
+        below: What it must be smaller than.
+        optional: Whether `None` is allowed.
+
+    Returns:
+        The number as it was given, as a `float` unless it is an `int`; or `None`.
+
+    Raises:
+        ValueError: If it is none, or out of the range.
+
+    Example:
+
+    >>> number("strength", 0.5, least=0)
+    0.5
+    """
+    if value is None and optional:
+        return None
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not (least <= value <= most and above < value < below):
+        limits = [
+            f"{words} {limit:g}"
+            for words, limit in (
+                ("at least", least),
+                ("at most", most),
+                ("above", above),
+                ("below", below),
+            )
+            if math.isfinite(limit)
+        ]
+        want = ", ".join(["a finite number", " and ".join(limits)][: 1 + bool(limits)])
+        raise _error(name, value, want + ", or None" * optional)
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def one_of(name: str, value: Any, allowed: Iterable) -> Any:
+    """One of a few values.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given.
+        allowed: The values.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    allowed = tuple(allowed)
+    if not any(type(value) is type(each) and value == each for each in allowed):
+        raise _error(name, value, f"one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+def built_model(name: str, value: Any) -> Any:
+    """A Keras model that has its weights.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If it is no model of Keras 3, or is not built.
+    """
+    import keras
+
+    if not isinstance(value, keras.Model):
+        kind = type(value)
+        if any(c.__module__.split(".")[0] == "tf_keras" for c in kind.__mro__):
+            raise ValueError(
+                f"`{name}` must be a model of Keras 3. Received: a {kind.__name__} of tf_keras "
+                "(Keras 2). Make it with `keras` 3, or load its weights into one that is."
+            )
+        raise _error(name, value, "a Keras model")
+    if not value.built:
+        raise ValueError(
+            f"`{name}` must be built, so that its weights exist: give it an `Input`, or call it "
+            f"once on data. Received: {name}={value.name!r}, which is not built."
+        )
+    return value
+
+
+def path_given(name: str, value: Any) -> Any:
+    """A path: text or an object with `__fspath__`.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: If it is no path, or an empty one.
+    """
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise _error(name, value, "a path (str or os.PathLike)")
+    return value
+
+
+def _error(name, value, want) -> ValueError:
+    text = repr(value)
+    text = text if len(text) <= 200 else f"{text[:200]}…"
+    return ValueError(f"`{name}` must be {want}. Received: {name}={text}")
