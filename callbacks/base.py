@@ -12,7 +12,6 @@ from tfprune.configurable import Configurable
 from tfprune.fit.owner import FitOwner
 from tfprune.fit.state import State
 from tfprune.keras_private.fits import synchronize
-from tfprune.keras_private.optimizers import step_counter
 from tfprune.schedules import Clock, Plateau, when
 from tfprune.structures import Structures
 from tfprune.tables import table
@@ -100,7 +99,12 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
                 "or clip gradients; groups are left as they are."
             )
         before = self.pruned(structure)
-        # Weights that were restored by another callback bring pruned groups back.
+        # A moving average that is swapped in has a little of each step in it, which is no matter.
+        usual = np.median(norms[~before]) if np.any(~before) else 0.0
+        if np.any(norms[before] > 0.1 * usual):
+            self._warn_of_restored_weights()
+        if np.any(groups & ~before):
+            self.owner.model_changed()
         if np.any(groups & ~before) or np.any(norms[before | groups]):
             self.owner.pruned.prune(structure, groups, self.model.optimizer)
 
@@ -109,6 +113,35 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         for structure in self.structures:
             norms = structure.norms()
             self.prune(structure, norms == 0, norms)
+
+    def warn_if_cut_short(self, what: str) -> None:
+        """Warns that something is done after the last step that should have been done before.
+
+        Args:
+            what: What is done, a clause.
+        """
+        clock, steps = self.owner.clock, None
+        if self._clock.steps_per_epoch:
+            steps = self._clock.steps(self._clock.epochs, "stop")
+        if steps is None or clock.steps < steps:
+            of = "" if steps is None else f" of {steps}"
+            warnings.warn(
+                f"{type(self).__name__}: the fit ended after {clock.steps}{of} steps, before "
+                f"pruning was over; {what}, without training after it. Another callback, such as "
+                "EarlyStopping, may have ended it: give it a `start_from_epoch` after pruning, or "
+                "let pruning begin and end earlier.",
+                stacklevel=2,
+            )
+
+    def _warn_of_restored_weights(self):
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{type(self).__name__}: something set weights from before pruning, such as a "
+                "callback that restores the best epoch. The groups that were pruned are taken out "
+                "of these weights again, without training after it.",
+                stacklevel=2,
+            )
 
     # -- the owner calls -----------------------------------------------------------------------
 
@@ -141,8 +174,8 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
 
     def conclude(self) -> None:
         """The last look at the weights."""
-        if self._fit_start is not None:
-            self._check(self._steps_done() - self._fit_start)
+        if self.owner.clock.has_begun:
+            self._check(self.owner.clock.steps)
             if isinstance(self.start, Plateau) and "start" not in self._moments:
                 warnings.warn(
                     f"{type(self).__name__}: {self.start.monitor!r} did not stop improving, so "
@@ -176,33 +209,42 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Begins anew."""
-        self._fit_start: int | None = None
         self._last_step = None
+        self._has_warned = False
+        self._first_step_is_done = False
         self.history = []
         if not self.owner.has_ends:
             self.owner.begin()
 
     def on_epoch_begin(self, epoch, logs=None):
         """Finds its place in time, also in a fit that was resumed."""
-        done = self._steps_done()
-        if self._fit_start is None:
+        synchronize(self)
+        self.owner.clock.begin_epoch(epoch, self._clock.steps_per_epoch)
+        if self._last_step is None:
             self._moments = self.state.moments()
-            per_epoch = self._clock.steps_per_epoch or 0
-            self._fit_start = done - epoch * per_epoch
-            self._last_step = done - self._fit_start
+            self._last_step = self.owner.clock.steps
             self._check(self._last_step)
-        self._epoch_start = done - self._fit_start
 
     def on_train_batch_end(self, batch, logs=None):
         """Looks at the weights every `check_every` steps."""
-        step = self._epoch_start + batch + 1
+        clock = self.owner.clock
+        clock.end_step(batch)
+        if not self._first_step_is_done:
+            self._first_step_is_done = True
+            self._warn_if_penalty_is_ignored()
+        if self.owner.is_backed_up_amid_epochs:
+            synchronize(self)
+            clock.save()
+        step = clock.steps
         due = step - self._last_step >= self.check_every
         if due or self._phase(step) != self._phase(self._last_step):
             self._check(step)
 
     def on_epoch_end(self, epoch, logs=None):
         """Looks at the weights, and writes into the logs how many groups are left."""
-        step = self._steps_done() - self._fit_start
+        synchronize(self)
+        self.owner.clock.save()
+        step = self.owner.clock.steps
         phase = self._phase(step)
         self._watch(step, logs or {})
         if step != self._last_step or self._phase(step) != phase:
@@ -222,9 +264,15 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         if not self.owner.has_ends:
             self.owner.finish()
 
-    def _steps_done(self) -> int:
-        synchronize(self)
-        return int(keras.ops.convert_to_numpy(step_counter(self.model.optimizer)))
+    def _warn_if_penalty_is_ignored(self):
+        if self.state.is_ignored:
+            kind = type(self.model).__name__
+            warnings.warn(
+                f"{type(self).__name__}: its penalty has no effect, since the first step did not "
+                f"read `model.losses`. In `train_step` of {kind}, compute the loss with "
+                "`self.compute_loss(x, y, y_pred)`, or add `sum(self.losses)` to it.",
+                stacklevel=2,
+            )
 
     # -- time ----------------------------------------------------------------------------------
 

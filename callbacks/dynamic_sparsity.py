@@ -160,6 +160,7 @@ class DynamicSparsity(GatedPruning):
 
     def rank(self) -> None:
         """Scores the groups, and says at which size each of them is added."""
+        self.owner.model_changed()
         if self.subnetworks is None:
             ranked = self._ranked(self.data)
         else:
@@ -199,7 +200,7 @@ class DynamicSparsity(GatedPruning):
     def on_train_batch_begin(self, batch, logs=None):
         """Sets the size for this step."""
         if self.decided_once:
-            self._set_size(self.drawn(self._epoch_start + batch))
+            self._set_size(self.drawn(self.owner.clock.epoch_start + batch))
 
     def on_test_begin(self, logs=None):
         """Validates the largest size."""
@@ -237,7 +238,8 @@ class DynamicSparsity(GatedPruning):
 
     def finish(self):
         """Opens the gates for the largest size."""
-        if self._fit_start is not None and not self.decided:
+        if self.owner.clock.has_begun and not self.decided:
+            self.warn_if_cut_short("the sizes are made now")
             self.rank()
         self._set_size(self.sizes[0])
 

@@ -64,6 +64,7 @@ class GatedPruning(TargetedPruning):
     def decide(self) -> None:
         """Ends pruning: groups that are not selected are pruned, the others keep training."""
         keep = self.select()
+        self.owner.model_changed()
         self.fix(keep)
         for name, stays in keep.items():
             structure = self.structures[name]
@@ -93,6 +94,7 @@ class GatedPruning(TargetedPruning):
 
     def finish(self):
         """Decides, if the fit ends before pruning was to stop."""
-        if self._fit_start is not None and not self.decided:
+        if self.owner.clock.has_begun and not self.decided:
+            self.warn_if_cut_short("the choice of groups is made now")
             self.decide()
         super().finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,10 @@ from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.fit.rewinding import Checkpoint
 from tfprune.fit.rounds import Rounds
+from tfprune.keras_private.fits import synchronize
 from tfprune.schedules import Epoch, Plateau, when
 
-_CLOCK = ("taken", "round", "began", "offset", "over")
+_CLOCK = ("taken", "round", "began", "over")
 
 
 class HeadLottery(Rounds, TargetedPruning):
@@ -150,9 +152,7 @@ class HeadLottery(Rounds, TargetedPruning):
 
     def prepared(self):
         """Makes room for the checkpoint: a copy of the weights and of the optimizer."""
-        own = {id(v) for v in self.state.variables}
-        weights = [v for v in self.subject.weights if id(v) not in own]
-        self._variables = [*weights, *self.model.optimizer.variables]
+        self._variables = self.owner.trained_variables()
         heads = sum(s.groups for s in self.structures)
         self._checkpoint = Checkpoint(self._variables, heads, rounds=heads)
         self.owner.attach_part(self._checkpoint)
@@ -182,10 +182,6 @@ class HeadLottery(Rounds, TargetedPruning):
 
     # -- time --------------------------------------------------------------------------------------
 
-    def _steps_done(self):
-        # The optimizer's own count is rewound with the weights; this one is not.
-        return super()._steps_done() + int(self._clocks()[3])
-
     def _clocks(self):
         return ops.convert_to_numpy(self._checkpoint.clock)
 
@@ -208,14 +204,15 @@ class HeadLottery(Rounds, TargetedPruning):
                     f"{', '.join(logs or {})}"
                 )
             self._metric = float(logs[self.monitor])
-        step = self._steps_done() - self._fit_start
+        synchronize(self)
+        step = self.owner.clock.steps
         if self._phase(step) == (True, False):
             self.hold()
             self._turn(step, at_epoch_end=True)
         super().on_epoch_end(epoch, logs)
 
     def _turn(self, step, at_epoch_end):
-        taken, number, began, _, over = self._clocks()
+        taken, number, began, over = self._clocks()
         if not taken:
             self._checkpoint.save(self._variables)
             self._set_clock(taken=1, began=step)
@@ -293,14 +290,13 @@ class HeadLottery(Rounds, TargetedPruning):
         return {s.name: part for s, part in zip(self.structures, parts, strict=True)}
 
     def _rewind(self):
-        before = super()._steps_done()
-        taken_back = self._clocks()[3]
+        self.owner.model_changed()
         self._checkpoint.restore(self._variables)
-        self._set_clock(offset=taken_back + before - super()._steps_done())
         for s in self.structures:
             gone = self._parts(ops.convert_to_numpy(self._checkpoint.left_in))[s.name] > 0
             self.owner.pruned.restore(s, gone)
-            self.prune(s, gone)
+        # What other callbacks have pruned since the checkpoint stays pruned too.
+        self.owner.pruned.prune_again(self.model.optimizer)
 
     def _read_rounds(self):
         parts = self._parts(ops.convert_to_numpy(self._checkpoint.left_in))
@@ -318,9 +314,14 @@ class HeadLottery(Rounds, TargetedPruning):
         ]
 
     def finish(self):
-        """Reads the rounds; prints a line if the search is not over."""
-        if self._fit_start is not None:
+        """Reads the rounds; warns if the search is not over."""
+        if self.owner.clock.has_begun:
             self._read_rounds()
-            if self.verbose and not self._clocks()[4]:
-                print("HeadLottery: the fit ended before the search was over.")
+            if not self._clocks()[3]:
+                warnings.warn(
+                    f"HeadLottery: the fit ended before the search was over, in round "
+                    f"{len(self.rounds) + 1}; the heads of the rounds before it are gone. A fit "
+                    "of more `epochs` goes further, or more `heads_per_round`.",
+                    stacklevel=2,
+                )
         super().finish()

@@ -122,7 +122,8 @@ class ImportancePruning(TargetedPruning):
 
     def finish(self):
         """Makes up for a round that the last steps did not reach."""
-        if self._fit_start is not None and self._done < self._due(None):
+        if self.owner.clock.has_begun and self._done < self._due(None):
+            self.warn_if_cut_short("what was still to be removed is removed now")
             self.remove(self._scores(), self._due(None))
         super().finish()
 

@@ -38,13 +38,3 @@ def test_nested_optimizers_are_found():
 def test_the_highest_learning_rate(rate, highest):
     optimizer = keras.optimizers.SGD(rate)
     assert optimizers.highest_learning_rate(optimizer) == pytest.approx(highest)
-
-
-def test_batches_are_counted_where_gradients_are_accumulated():
-    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
-    weights = variables()
-    optimizer.build(weights)
-    for _ in range(3):
-        optimizer.apply([keras.ops.ones(v.shape) for v in weights], weights)
-    assert int(optimizers.step_counter(optimizer)) == 3
-    assert int(optimizer.iterations) == 1

@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 
 import keras
 
+from tfprune.fit.best_epochs import BestEpochs
+from tfprune.fit.clock import FitClock
 from tfprune.fit.distillers import add_penalties, is_distiller
 from tfprune.fit.guards import guard
 from tfprune.fit.pruned_groups import PrunedGroups
@@ -16,6 +18,7 @@ from tfprune.gates import Gate, Gates, attach, detach
 from tfprune.gates.attaching import containers
 from tfprune.gates.driving import drive
 from tfprune.keras_private.fits import (
+    backs_up_amid_epochs,
     backup_paths,
     callback_list,
     fit_frame,
@@ -27,6 +30,7 @@ from tfprune.keras_private.fits import (
 )
 from tfprune.keras_private.optimizers import AddedVariables
 from tfprune.model_parts import add_part, remove_part
+from tfprune.rebuild.grown_again import note_pruned
 from tfprune.structures import find_structures
 
 _ATTRIBUTE = "_tfprune_fit"
@@ -51,6 +55,9 @@ class FitOwner:
         subject: The model that is pruned: `model`, or the student of a distiller.
         callbacks: The pruning callbacks.
         pruned: `PrunedGroups` over the structures of all callbacks.
+        best_epochs: What Keras's callbacks keep of the best epoch.
+        clock: The steps of the fit, one count for all callbacks.
+        is_backed_up_amid_epochs: Whether a backup is made after some number of batches.
     """
 
     def __init__(self, model: keras.Model):
@@ -58,6 +65,8 @@ class FitOwner:
         self.subject = model.student if is_distiller(model) else model
         self.callbacks: list = []
         self.pruned: PrunedGroups | None = None
+        self.clock: FitClock | None = None
+        self.is_backed_up_amid_epochs = False
         self._listed: keras.callbacks.CallbackList | None = None
         self._states: dict[int, State] = {}
         self._parts: list[keras.Layer] = []  # All that the model tracks for the fit, gates too.
@@ -68,6 +77,7 @@ class FitOwner:
         self._suspended = False
         self._is_finished = False
         self._backups: set[str] = set()
+        self.best_epochs = BestEpochs([])
 
     # -- who takes part --------------------------------------------------------------------------
 
@@ -119,6 +129,10 @@ class FitOwner:
             self._frame = fit_frame(self.model)
             if self._listed is not None:
                 self._backups = backup_paths(self._listed.callbacks)
+                self.is_backed_up_amid_epochs = any(
+                    backs_up_amid_epochs(c) for c in self._listed.callbacks
+                )
+                self.best_epochs = BestEpochs(self._listed.callbacks)
                 self._put_backups_last()
             vars(self.subject)[_ATTRIBUTE] = self
             self._undo.callback(vars(self.subject).pop, _ATTRIBUTE, None)
@@ -151,6 +165,9 @@ class FitOwner:
         rehearse_rebuild(self.subject, found, structures)
         self.pruned = PrunedGroups(structures)
         own = list(self.model.trainable_variables)
+        self._own_weights = list(self.subject.weights)
+        self.clock = FitClock()
+        self.attach_part(self.clock)
         for number, callback in enumerate(self.callbacks):
             state = State(len(callback.structures), f"pruning_{number}")
             self.attach_part(state)
@@ -169,7 +186,7 @@ class FitOwner:
         if is_distiller(self.model):
             add_penalties(
                 self.model,
-                lambda: [loss for state in self._states.values() for loss in state.own_losses()],
+                lambda: [loss for state in self._states.values() for loss in state.losses_read()],
                 self._undo,
             )
         for callback in self.callbacks:
@@ -192,6 +209,8 @@ class FitOwner:
         undo, self._undo, self._frame = self._undo, None, None
         if undo is not None:
             undo.close()
+            if self.pruned is not None:
+                note_pruned(self.subject, self.pruned.last_seen())
 
     def finish(self, logs=None) -> None:
         """Ends pruning after the last step of training."""
@@ -200,11 +219,22 @@ class FitOwner:
         try:
             for callback in self.callbacks:
                 callback.conclude()
+            self.best_epochs.warn_of_old_files()
             self._is_finished = True
         finally:
             self.end()
         for callback in self.callbacks:
             callback.report()
+
+    def model_changed(self) -> None:
+        """What is trained is another model from here on: it has fewer groups, or other gates."""
+        self.best_epochs.model_changed(self.clock.steps == self.clock.epoch_start)
+
+    def trained_variables(self) -> list[keras.Variable]:
+        """What training changes: weights and the optimizer's variables, but nothing attached."""
+        added = {id(v) for v in self._optimizer.variables}
+        ours = [v for v in self.model.optimizer.variables if id(v) not in added]
+        return [*self._own_weights, *ours]
 
     # -- what callbacks attach -------------------------------------------------------------------
 
@@ -326,6 +356,12 @@ class _Begin(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.owner.begin()
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self.owner.best_epochs.begin_epoch()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.owner.best_epochs.end_steps()
+
 
 class _End(keras.callbacks.Callback):
     """The last in the list of callbacks."""
@@ -333,6 +369,9 @@ class _End(keras.callbacks.Callback):
     def __init__(self, owner: FitOwner):
         super().__init__()
         self.owner = owner
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.owner.best_epochs.end_epoch()
 
     def on_train_end(self, logs=None):
         self.owner.finish(logs)

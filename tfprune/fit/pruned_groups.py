@@ -41,6 +41,7 @@ class PrunedGroups:
             for s in structures
         ]
         self._mask_of = dict(zip(self._structures, self.masks, strict=True))
+        self._last_seen: dict[str, np.ndarray] = {}
 
     def constrain(self, undo) -> None:
         """Puts the constraints on the weights.
@@ -58,7 +59,16 @@ class PrunedGroups:
 
     def of(self, structure: Structure) -> np.ndarray:
         """Which groups of a structure are pruned, a boolean array `(groups,)`."""
-        return ops.convert_to_numpy(self._mask_of[structure.name]) == 0
+        pruned = ops.convert_to_numpy(self._mask_of[structure.name]) == 0
+        self._last_seen[structure.name] = pruned
+        return pruned
+
+    def last_seen(self) -> dict[str, np.ndarray]:
+        """Structure name to which groups were pruned when that was last looked at.
+
+        After an exception the variables may be gone, as they are on JAX.
+        """
+        return dict(self._last_seen)
 
     def prune(self, structure: Structure, groups: np.ndarray, optimizer) -> None:
         """Sets the weights of further groups to zero, and what the optimizer keeps of them.
@@ -68,8 +78,20 @@ class PrunedGroups:
             groups: Boolean array `(groups,)`, true for the groups to prune.
             optimizer: The optimizer that trains the model.
         """
-        alive = (~(self.of(structure) | groups)).astype("float32")
+        pruned = self.of(structure) | groups
+        alive = (~pruned).astype("float32")
+        self._last_seen[structure.name] = pruned
         self._mask_of[structure.name].assign(alive)
+        self._silence(structure, alive, optimizer)
+
+    def prune_again(self, optimizer) -> None:
+        """Sets to zero what is pruned, where weights were set back to what they were before."""
+        for structure in self._structures.values():
+            alive = ops.convert_to_numpy(self._mask_of[structure.name])
+            if not alive.all():
+                self._silence(structure, alive, optimizer)
+
+    def _silence(self, structure, alive, optimizer):
         structure.scale(alive)
         for share in structure.slices:
             for slot in slots(optimizer, share.variable):
@@ -78,6 +100,7 @@ class PrunedGroups:
 
     def restore(self, structure: Structure, pruned: np.ndarray) -> None:
         """Says which groups are pruned, without touching any weight: others may grow again."""
+        self._last_seen[structure.name] = np.asarray(pruned)
         self._mask_of[structure.name].assign((~np.asarray(pruned)).astype("float32"))
 
 

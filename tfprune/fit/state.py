@@ -41,6 +41,11 @@ class State(OwnLosses):
         """Adds a function of no argument to the loss."""
         self.penalties.append(penalty)
 
+    @property
+    def is_ignored(self) -> bool:
+        """Whether there are penalties, and a step was made that did not read them."""
+        return any(True for _ in self.penalties) and not self.was_read
+
     def own_losses(self):
         """The penalties, computed now."""
         return [penalty() for penalty in self.penalties]

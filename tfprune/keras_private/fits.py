@@ -62,9 +62,49 @@ def backup_paths(callbacks) -> set[str]:
     return {str(callback._weights_path) for callback in callbacks if is_backup(callback)}
 
 
+def backs_up_amid_epochs(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback saves a fit after some number of batches.
+
+    Assumes: `BackupAndRestore` keeps its `save_freq`, which is `"epoch"` or a number.
+    """
+    return is_backup(callback) and callback.save_freq != "epoch"
+
+
 def is_backup(callback: keras.callbacks.Callback) -> bool:
     """Whether a callback saves a fit so that it can be resumed."""
     return isinstance(callback, keras.callbacks.BackupAndRestore)
+
+
+def keeps_best(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback keeps the weights of the best epoch, in memory or in a file."""
+    if isinstance(callback, keras.callbacks.EarlyStopping):
+        return callback.restore_best_weights
+    return isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.save_best_only
+
+
+def best_so_far(callback: keras.callbacks.Callback):
+    """The metric of the best epoch that a callback has seen, or `None`.
+
+    Assumes: `EarlyStopping` and `ModelCheckpoint` keep it as `best`.
+    """
+    return callback.best
+
+
+def forget_best(callback: keras.callbacks.Callback, best=None) -> None:
+    """Lets a callback that keeps the best epoch look for it anew.
+
+    Assumes as `best_so_far` does; that for `None` the next epoch is the best; and that
+    `EarlyStopping` keeps `best_weights`, `None` if there are none to restore, and counts the epochs
+    since the best one in `wait`.
+
+    Args:
+        callback: An `EarlyStopping` or `ModelCheckpoint`.
+        best: The metric that an epoch must be better than.
+    """
+    callback.best = best
+    if isinstance(callback, keras.callbacks.EarlyStopping):
+        callback.best_weights = None
+        callback.wait = 0
 
 
 def remake_train_function(model: keras.Model) -> None:
@@ -111,14 +151,24 @@ class OwnLosses(keras.Layer):
 
     Assumes: `model.losses` gathers what `_get_own_losses()` of each layer inside gives, whether or
     not the layer has weights that are trained.
+
+    Attributes:
+        was_read: Whether the losses have been asked for, as they are when a step is compiled.
     """
+
+    was_read = False
 
     def own_losses(self) -> list:
         """What is added to the loss, scalar tensors, computed now."""
         raise NotImplementedError
 
-    def _get_own_losses(self):
+    def losses_read(self) -> list:
+        """`own_losses`, and notes that they were asked for."""
+        vars(self)["was_read"] = True
         return self.own_losses()
+
+    def _get_own_losses(self):
+        return self.losses_read()
 
     def call(self, inputs):
         """Passes its input on; it is never called."""

@@ -28,15 +28,6 @@ def innermost(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimiz
     return optimizer
 
 
-def step_counter(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
-    """The variable that counts batches.
-
-    Assumes: it is `_iterations` of the innermost optimizer. The public `iterations` counts updates,
-    which are fewer than batches where gradients are accumulated.
-    """
-    return innermost(optimizer)._iterations
-
-
 def trained_by(optimizer: keras.optimizers.Optimizer, variable) -> keras.optimizers.Optimizer:
     """The innermost of the nested optimizers that trains a variable.
 
@@ -152,6 +143,11 @@ class AddedVariables:
         holder = innermost(optimizer)
         next(p for p in self._parts if p.optimizer is holder).extra += list(kept)
         self.apply()
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables that the optimizer has in addition: slots of what was added, and `kept`."""
+        return [v for part in self._parts for v in part.extra]
 
     def apply(self) -> None:
         """Lets the optimizer train the added variables."""

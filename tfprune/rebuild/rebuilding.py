@@ -19,6 +19,7 @@ from tfprune.keras_private.graphs import (
 )
 from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.rebuild.graph import GraphRebuilder, is_plain, model_between, nodes_of_plain
+from tfprune.rebuild.grown_again import warn_if_grown
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import pruned_copy
 from tfprune.structures import Structures, find_structures
@@ -76,6 +77,7 @@ def rebuild(
     """
     structures = find_structures(model)
     _refuse_nan(structures)
+    warn_if_grown(model, structures, keep)
     with at_size(model, size), at_subnetwork(model, subnetwork):
         small = rebuilt_by(model, structures, keep)
     return small if subnetwork is None else _without(small, subnetworks_of(model).entry)
