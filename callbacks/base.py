@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from dataclasses import astuple
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfprune.configurable import Configurable
+from tfprune.arguments import integer, keras_model, one_of
+from tfprune.configurable import Configurable, made_with
 from tfprune.fit.owner import FitOwner
 from tfprune.fit.state import State
 from tfprune.keras_private.fits import synchronize
 from tfprune.schedules import Clock, Plateau, when
 from tfprune.structures import Structures
+from tfprune.structures.collection import checked_patterns
 from tfprune.tables import table
 
 
@@ -43,17 +47,28 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
 
     def __init__(self, structures=None, start=0, stop=None, check_every=20, verbose=1):
         super().__init__()
-        if not isinstance(check_every, int) or check_every < 1:
-            raise ValueError(
-                f"`check_every` must be a positive integer. Received: check_every={check_every!r}"
-            )
-        self.patterns = structures
+        self.patterns = checked_patterns(structures)
         self.start = when(start, "start")
         self.stop = None if stop is None else when(stop, "stop")
-        self.check_every = check_every
-        self.verbose = verbose
+        alike = type(self.start) is type(self.stop) and not isinstance(self.start, Plateau)
+        if alike and astuple(self.stop) <= astuple(self.start):
+            raise _stops_too_early(start, stop)
+        self.check_every = integer("check_every", check_every)
+        self.verbose = one_of("verbose", verbose, (0, 1, False, True))
         self.structures: Structures | None = None
         self.history: list[dict[str, int]] = []
+
+    def __deepcopy__(self, memo):
+        """A fresh callback with the same arguments and the same data, as a tuner makes them.
+
+        What belongs to a fit that is over is not copied. Data may be a dataset, which cannot be.
+        """
+        given = {
+            name: value if name in self._data_arguments else copy.deepcopy(value, memo)
+            for name, value in self._arguments.items()
+        }
+        again = memo[id(self)] = made_with(type(self), given)
+        return again
 
     # -- for subclasses -----------------------------------------------------------------------
 
@@ -167,10 +182,13 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         params = self.params or {}
         self._clock = Clock(params.get("steps"), params.get("epochs") or 1)
         # A fraction of an unknown number of steps is an error before training starts.
-        for name in ("start", "stop"):
-            moment = getattr(self, name)
-            if moment is not None and not isinstance(moment, Plateau):
-                moment.at(self._clock, name)
+        steps = [
+            moment.at(self._clock, name)
+            for name in ("start", "stop")
+            if (moment := getattr(self, name)) and not isinstance(moment, Plateau)
+        ]
+        if len(steps) == 2 and steps[1] < steps[0]:
+            raise _stops_too_early(self.start, self.stop)
 
     def conclude(self) -> None:
         """The last look at the weights."""
@@ -193,6 +211,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
 
     def set_model(self, model):
         """Joins the other pruning callbacks of the fit; nothing is attached yet."""
+        keras_model("model", model)
         super().set_model(model)
         self.owner = FitOwner.join(self, model)
         self.subject = self.owner.subject
@@ -201,11 +220,14 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
     def _check_model(self, model):
         if not self.subject.built:
             raise ValueError(
-                f"The model must be built before `fit` for {type(self).__name__}, so that its "
+                f"`model` must be built before `fit` for {type(self).__name__}, so that its "
                 "structures can be found: give it an `Input`, or call it once on data."
             )
         if not model.compiled:
-            raise ValueError(f"The model must be compiled before {type(self).__name__} is used.")
+            raise ValueError(
+                f"`model` must be compiled before {type(self).__name__} is used: call "
+                "`model.compile(optimizer, loss)`."
+            )
 
     def on_train_begin(self, logs=None):
         """Begins anew."""
@@ -338,3 +360,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         ]
         heads = ["layer", "kind", *columns, "of"]
         print(table(heads, rows, f"{type(self).__name__}: {title}", text_columns=2))
+
+
+def _stops_too_early(start, stop):
+    return ValueError(f"`stop` must come after `start`. Received: start={start!r}, stop={stop!r}")

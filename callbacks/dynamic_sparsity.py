@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from tfprune import criteria
+from tfprune.arguments import integer, number
 from tfprune.budgets.opening_sizes import binned, opening_sizes
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.by_subnetwork import examples_by_subnetwork, subnetworks_and_prior
@@ -106,16 +107,10 @@ class DynamicSparsity(GatedPruning):
         verbose: int = 1,
     ):
         super().__init__(structures, None, start, None, within, per_cost, round_to, 20, verbose)
-        sizes = sorted({float(t) for t in sizes}, reverse=True)
-        if not sizes or not 0 < sizes[-1] <= sizes[0] <= 1:
-            raise ValueError(f"`sizes` must hold numbers in (0, 1]. Received: sizes={sizes!r}")
+        sizes = _checked_sizes(sizes)
         if criterion is None:
             criterion = "magnitude" if data is None else "gradient_importance"
         self.criterion = criteria.get(criterion, data)
-        if not score_learning_rate > 0:
-            raise ValueError(
-                f"`score_learning_rate` must be positive. Received: {score_learning_rate!r}"
-            )
         self.subnetworks, self._prior = subnetworks_and_prior(
             subnetworks, subnetwork_entry, diversity, families
         )
@@ -133,9 +128,9 @@ class DynamicSparsity(GatedPruning):
         self.sandwich = sandwich
         self.train_gates = train_gates
         self.strength = checked_strength(strength)
-        self.score_learning_rate = score_learning_rate
-        self.batches = batches
-        self.seed = seed
+        self.score_learning_rate = number("score_learning_rate", score_learning_rate, above=0)
+        self.batches = integer("batches", batches, optional=True)
+        self.seed = integer("seed", seed, least=0)
 
     # -- gates -------------------------------------------------------------------------------------
 
@@ -153,6 +148,8 @@ class DynamicSparsity(GatedPruning):
     def prepare(self):
         """Applies the gates; with `train_gates` puts the penalty on their size into the loss."""
         super().prepare()
+        self.criterion.check_structures(self.subject, self.structures)
+        self.criterion.try_data(self.model, self.subject, self.data, self.batches)
         if self.train_gates:
             self.state.add_penalty(SizeGap(self.gates, self._size, self._cost))
         if self.diversity:
@@ -252,3 +249,17 @@ class DynamicSparsity(GatedPruning):
             whose = f" of {name}" if name else ""
             columns = {size: by_name[name] for size, by_name in counts.items()}
             self._print_table(f"groups in each size{whose}", columns)
+
+
+def _checked_sizes(sizes) -> list[float]:
+    """The sizes, each once, the largest first."""
+    try:
+        checked = {float(number("sizes", size, above=0, most=1)) for size in sizes}
+    except (TypeError, ValueError):
+        checked = set()
+    if not checked:
+        raise ValueError(
+            "`sizes` must be a list of numbers above 0 and at most 1, such as [1.0, 0.5]. "
+            f"Received: sizes={sizes!r}"
+        )
+    return sorted(checked, reverse=True)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfprune import penalties
+from tfprune.arguments import number, one_of
 from tfprune.callbacks.base import PruningCallback
 from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.keras_private.optimizers import trained_by
@@ -87,26 +88,19 @@ class GroupLasso(PruningCallback):
         verbose: int = 1,
     ):
         super().__init__(structures, start, stop, check_every, verbose)
-        _one_of("step", step, ("gradient", "proximal"))
-        _one_of("groups", groups, ("joint", "rowcol"))
-        _one_of("heads", heads, ("head", "rowcol"))
+        one_of("step", step, ("gradient", "proximal"))
+        one_of("groups", groups, ("joint", "rowcol"))
+        one_of("heads", heads, ("head", "rowcol"))
         if step == "proximal" and "rowcol" in (groups, heads):
             raise ValueError(
                 "`step='proximal'` works on joint groups. Received: "
                 f"groups={groups!r}, heads={heads!r}"
             )
-        for name, value in (("threshold", threshold), ("relative_threshold", relative_threshold)):
-            if not 0 <= value < 1:
-                raise ValueError(f"`{name}` must lie in [0, 1). Received: {name}={value!r}")
-        if words_per_batch is not None and not words_per_batch > 0:
-            raise ValueError(
-                f"`words_per_batch` must be positive. Received: words_per_batch={words_per_batch!r}"
-            )
         self.strength = checked_strengths(strength)
-        self.words_per_batch = words_per_batch
+        self.words_per_batch = number("words_per_batch", words_per_batch, above=0, optional=True)
         self.step = step
-        self.threshold = threshold
-        self.relative_threshold = relative_threshold
+        self.threshold = number("threshold", threshold, least=0, below=1)
+        self.relative_threshold = number("relative_threshold", relative_threshold, least=0, below=1)
         self.groups = groups
         self.heads = heads
 
@@ -173,10 +167,3 @@ class GroupLasso(PruningCallback):
         """No penalty; what is pruned stays at zero."""
         self.state.strengths.assign(np.zeros(len(self.structures), "float32"))
         self.hold()
-
-
-def _one_of(name, value, allowed):
-    if value not in allowed:
-        raise ValueError(
-            f"`{name}` must be one of {', '.join(map(repr, allowed))}. Received: {name}={value!r}"
-        )

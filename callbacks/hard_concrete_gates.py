@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from keras import ops
 
+from tfprune.arguments import integer, number, one_of
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.by_subnetwork import subnetworks_and_prior
@@ -106,26 +107,19 @@ class HardConcreteGates(GatedPruning):
         super().__init__(
             structures, target, start, stop, within, False, round_to, check_every, verbose
         )
-        if penalty not in ("lagrangian", "l1"):
-            raise ValueError(f"`penalty` must be 'lagrangian' or 'l1'. Received: {penalty!r}")
+        one_of("penalty", penalty, ("lagrangian", "l1"))
         if target is None and strength is None:
             raise ValueError("`target` or `strength` must be given.")
-        if not 0 <= warm_up <= 1:
-            raise ValueError(f"`warm_up` must lie in [0, 1]. Received: warm_up={warm_up!r}")
-        if not score_learning_rate > 0:
-            raise ValueError(
-                f"`score_learning_rate` must be positive. Received: {score_learning_rate!r}"
-            )
         self.subnetworks, self._prior = subnetworks_and_prior(
             subnetworks, subnetwork_entry, diversity, families
         )
         self.diversity = diversity
         self.strength = checked_strength(8.0 if strength is None else strength)
         self.penalty = penalty
-        self.warm_up = warm_up
-        self.score_learning_rate = score_learning_rate
-        self.initial = initial
-        self.seed = seed
+        self.warm_up = number("warm_up", warm_up, least=0, most=1)
+        self.score_learning_rate = number("score_learning_rate", score_learning_rate, above=0)
+        self.initial = number("initial", initial)
+        self.seed = integer("seed", seed, least=0, optional=True)
 
     def make_gates(self):
         """One gate for each structure."""

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from tfprune import criteria
+from tfprune.arguments import integer, number
 from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
@@ -112,17 +113,10 @@ class HeadLottery(Rounds, TargetedPruning):
             )
         if within == "kind":
             raise ValueError("`within` must be 'model' or 'layer'. Received: within='kind'")
-        if heads_per_round is not None and (
-            not isinstance(heads_per_round, int) or heads_per_round < 1
-        ):
-            raise ValueError(
-                "`heads_per_round` must be a positive integer, or None. Received: "
-                f"heads_per_round={heads_per_round!r}"
-            )
         self.criterion = criteria.get(criterion, data)
         if floor is not None and monitor is None:
             raise ValueError("`monitor` must name the metric that `floor` is for. Received: None")
-        self.heads_per_round = heads_per_round
+        self.heads_per_round = integer("heads_per_round", heads_per_round, optional=True)
         self.data = data
         self.round_length = when(round_length, "round_length")
         if isinstance(self.round_length, Plateau):
@@ -130,9 +124,9 @@ class HeadLottery(Rounds, TargetedPruning):
                 "`round_length` must be a duration that is known beforehand. Received: "
                 f"round_length={round_length!r}"
             )
-        self.batches = batches
+        self.batches = integer("batches", batches, optional=True)
         self.monitor = monitor
-        self.floor = floor
+        self.floor = number("floor", floor, optional=True)
         self.stop_training = stop_training
         self.scores = None
         self.rounds: list[dict] = []
@@ -143,6 +137,7 @@ class HeadLottery(Rounds, TargetedPruning):
         """Makes room for the checkpoint."""
         super().prepare()
         self.criterion.check_structures(self.subject, self.structures)
+        self.criterion.try_data(self.model, self.subject, self.data, self.batches)
         if self.heads_per_round is None:
             self._number = max(len(self.structures) // 2, 1)
         else:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfprune import criteria
+from tfprune.arguments import integer
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.schedules import cubic
@@ -81,19 +82,20 @@ class ImportancePruning(TargetedPruning):
         if target is None:
             raise ValueError("`target` must be given, such as tfprune.Sparsity(0.5).")
         self.criterion = criteria.get(criterion, data)
-        if not isinstance(rounds, int) or rounds < 1 or (rounds > 1 and stop is None):
+        self.rounds = integer("rounds", rounds)
+        if self.rounds > 1 and stop is None:
             raise ValueError(
-                "`rounds` must be a positive integer, and `stop` given for more than one. "
-                f"Received: rounds={rounds!r}, stop={stop!r}"
+                "`stop` must be given for more than one of `rounds`: when the last one is. "
+                f"Received: rounds={rounds!r}, stop=None"
             )
         self.data = data
-        self.rounds = rounds
-        self.batches = batches
+        self.batches = integer("batches", batches, optional=True)
 
     def prepare(self):
         """Refuses structures that the criterion cannot score."""
         super().prepare()
         self.criterion.check_structures(self.subject, self.structures)
+        self.criterion.try_data(self.model, self.subject, self.data, self.batches)
 
     @property
     def needs_span(self):

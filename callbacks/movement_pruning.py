@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from keras import ops
 
 from tfprune import criteria
+from tfprune.arguments import integer, number, one_of
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.gates import BlockScores, MovementScores
 from tfprune.gates.gate import kernels_of
 from tfprune.gates.penalties import ScorePenalty
-from tfprune.schedules import cubic
+from tfprune.schedules import cubic, scheduled
 
 METHODS = ("struct", "hybrid", "hybrid_filled", "block")
 # Under a strength, a group is closed when σ(S) is below this.
@@ -39,8 +40,8 @@ class MovementPruning(GatedPruning):
             tensorflow_model_optimization.
         strength: Instead of a target: λ of the penalty `λ Σ σ(S)`; what is below σ(S) = 0.1 is
             masked. A dictionary from patterns to strengths, as in `GroupLasso`, sets λ by part. A
-            single number counts `1/32` for whole heads and `decoder_strength` times for
-            structures of a decoder, as in the paper.
+            single number, or a function of the step since `start`, counts `1/32` for whole heads
+            and `decoder_strength` times for structures of a decoder, as in the paper.
         decoder_strength: See `strength`.
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
         block: Height and width of the blocks.
@@ -78,7 +79,7 @@ class MovementPruning(GatedPruning):
         self,
         method: str = "struct",
         target: Target | None = None,
-        strength: float | Mapping[str, float] | None = None,
+        strength: float | Mapping[str, float] | Callable | None = None,
         decoder_strength: float = 2.0,
         structures=None,
         block: tuple[int, int] = (32, 32),
@@ -93,24 +94,16 @@ class MovementPruning(GatedPruning):
         super().__init__(
             structures, target, start, stop, within, False, round_to, check_every, verbose
         )
-        if method not in METHODS:
-            raise ValueError(
-                f"`method` must be one of {', '.join(map(repr, METHODS))}. Received: {method!r}"
-            )
         if (target is None) == (strength is None):
             raise ValueError(
                 "Either `target` or `strength` must be given. Received: "
                 f"target={target!r}, strength={strength!r}"
             )
-        if not score_learning_rate > 0:
-            raise ValueError(
-                f"`score_learning_rate` must be positive. Received: {score_learning_rate!r}"
-            )
-        self.method = method
+        self.method = one_of("method", method, METHODS)
         self.strength = None if strength is None else checked_strengths(strength)
-        self.decoder_strength = decoder_strength
-        self.block = block
-        self.score_learning_rate = score_learning_rate
+        self.decoder_strength = number("decoder_strength", decoder_strength, least=0)
+        self.block = _checked_block(block)
+        self.score_learning_rate = number("score_learning_rate", score_learning_rate, above=0)
 
     # -- gates -----------------------------------------------------------------------------------
 
@@ -136,16 +129,21 @@ class MovementPruning(GatedPruning):
         super().prepare()
         if self.strength is None:
             return
-        self._strengths = strength_of_each(self.strength, self.structures)
-        if not isinstance(self.strength, Mapping):
-            for i, s in enumerate(self.structures):
-                self._strengths[i] *= self.decoder_strength if "decoder" in s.name else 1.0
-                whole_heads = s.kind == "heads" and not self._in_blocks(s)
-                self._strengths[i] /= 32 if whole_heads else 1
+        each = strength_of_each(self.strength, self.structures)
+        # Structure by structure, a function of the step since `start` and a factor.
+        self._strengths = [
+            (scheduled(strength), 1.0 if isinstance(self.strength, Mapping) else self._factor(s))
+            for s, strength in zip(self.structures, each, strict=True)
+        ]
         names = [s.name for s in self.structures]
         for gate in self.gates:
             place = names.index(gate.structure.name)
             self.state.add_penalty(ScorePenalty(gate, self.state.strengths, place))
+
+    def _factor(self, structure):
+        whole_heads = structure.kind == "heads" and not self._in_blocks(structure)
+        of_decoder = self.decoder_strength if "decoder" in structure.name else 1.0
+        return of_decoder / (32 if whole_heads else 1)
 
     # -- during the fit --------------------------------------------------------------------------
 
@@ -158,7 +156,9 @@ class MovementPruning(GatedPruning):
         """Masks what scores lowest, as much of it as the schedule says."""
         self.hold()
         if self.strength is not None:
-            self.state.strengths.assign(np.asarray(self._strengths, "float32"))
+            since_start = self.state.since_start(step)
+            strengths = [schedule(since_start) * factor for schedule, factor in self._strengths]
+            self.state.strengths.assign(np.asarray(strengths, "float32"))
             for gate in self.gates:
                 gate.threshold.assign(math.log(CLOSED_BELOW / (1 - CLOSED_BELOW)))
             return
@@ -227,3 +227,15 @@ class MovementPruning(GatedPruning):
             (share,) = gate.shares
             share.variable.assign(gate.masked_kernel(fill=self.method == "hybrid_filled"))
             gate.fix(np.ones(gate.scores.shape, "float32"))
+
+
+def _checked_block(block) -> tuple[int, int]:
+    """Height and width."""
+    try:
+        height, width = (integer("block", size) for size in block)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`block` must be two positive integers, height and width, such as (32, 32). "
+            f"Received: block={block!r}"
+        ) from None
+    return height, width

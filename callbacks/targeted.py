@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tfprune.arguments import one_of
 from tfprune.budgets.choosing import choose
 from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Sparsity, Target
@@ -51,8 +52,12 @@ class TargetedPruning(PruningCallback):
                 "`target` must be a target such as tfprune.Sparsity(0.5), or a function of the "
                 f"step that gives a sparsity. Received: target={target!r}"
             )
-        if within not in ("model", "kind", "layer"):
-            raise ValueError(f"`within` must be 'model', 'kind' or 'layer'. Received: {within!r}")
+        one_of("within", within, ("model", "kind", "layer"))
+        if round_to is not None and not isinstance(round_to, Mapping):
+            raise ValueError(
+                "`round_to` must be a dictionary from kinds to whole numbers, such as "
+                f"{{'ffn': 8}}. Received: round_to={round_to!r}"
+            )
         self.target = target if isinstance(target, Target) else None
         self.schedule = None if target is None or self.target else scheduled(target)
         self.within = within

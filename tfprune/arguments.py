@@ -110,8 +110,8 @@ def one_of(name: str, value: Any, allowed: Iterable) -> Any:
     return value
 
 
-def built_model(name: str, value: Any) -> Any:
-    """A Keras model that has its weights.
+def keras_model(name: str, value: Any) -> Any:
+    """A model of Keras 3.
 
     Args:
         name: The argument's name, for the message.
@@ -121,7 +121,7 @@ def built_model(name: str, value: Any) -> Any:
         The model.
 
     Raises:
-        ValueError: If it is no model of Keras 3, or is not built.
+        ValueError: If it is none; of one of Keras 2 that is said.
     """
     import keras
 
@@ -133,7 +133,23 @@ def built_model(name: str, value: Any) -> Any:
                 "(Keras 2). Make it with `keras` 3, or load its weights into one that is."
             )
         raise _error(name, value, "a Keras model")
-    if not value.built:
+    return value
+
+
+def built_model(name: str, value: Any) -> Any:
+    """A model of Keras 3 that has its weights.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If it is no such model, or is not built.
+    """
+    if not keras_model(name, value).built:
         raise ValueError(
             f"`{name}` must be built, so that its weights exist: give it an `Input`, or call it "
             f"once on data. Received: {name}={value.name!r}, which is not built."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import combinations
+from itertools import combinations, count
 from typing import Any
 
 import keras
@@ -48,5 +48,7 @@ def each_batch(data: Iterable | keras.utils.PyDataset) -> Iterator[Any]:
         data: An iterable of batches, such as a `tf.data.Dataset`, or a `PyDataset`.
     """
     if isinstance(data, keras.utils.PyDataset):
-        return (data[i] for i in range(len(data)))
+        # One that does not tell its length has no end.
+        numbers = count() if data.num_batches is None else range(data.num_batches)
+        return (data[i] for i in numbers)
     return iter(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -63,4 +64,20 @@ class Configurable:
             **more: Arguments that are not part of it, such as `data`, or that are to differ.
         """
         given = {n: keras.saving.deserialize_keras_object(v) for n, v in config.items()}
-        return cls(**{**given, **more})
+        return made_with(cls, {**given, **more})
+
+
+def made_with(cls: type, given: Mapping[str, Any]) -> Any:
+    """An object made with the arguments that another one was made with.
+
+    Args:
+        cls: Its class.
+        given: Argument name to value; those of `*args` and `**kwargs` are in one entry each.
+    """
+    args, kwargs = [], dict(given)
+    for parameter in signature(cls.__init__).parameters.values():
+        if parameter.kind == parameter.VAR_KEYWORD:
+            kwargs |= kwargs.pop(parameter.name, {})
+        elif parameter.kind == parameter.VAR_POSITIONAL:
+            args += kwargs.pop(parameter.name, ())
+    return cls(*args, **kwargs)

@@ -6,11 +6,12 @@ or the moment at which a metric stops gaining.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
+from tfprune.arguments import integer, number
 from tfprune.configurable import Configurable
 
 
@@ -42,6 +43,9 @@ class Step(Configurable):
 
     number: int
 
+    def __post_init__(self):
+        object.__setattr__(self, "number", integer("number", self.number, least=0))
+
     def at(self, clock: Clock, name: str) -> int:
         """The step."""
         return self.number
@@ -53,6 +57,9 @@ class Fraction(Configurable):
 
     share: float
 
+    def __post_init__(self):
+        object.__setattr__(self, "share", number("share", self.share, least=0, most=1))
+
     def at(self, clock: Clock, name: str) -> int:
         """The step."""
         return clock.steps(self.share * clock.epochs, name)
@@ -63,6 +70,9 @@ class Epoch(Configurable):
     """At the start of an epoch, counted from 0; 1.5 is halfway through the second epoch."""
 
     number: float
+
+    def __post_init__(self):
+        object.__setattr__(self, "number", number("number", self.number, least=0))
 
     def at(self, clock: Clock, name: str) -> int:
         """The step."""
@@ -90,6 +100,11 @@ class Plateau(Configurable):
     def __post_init__(self):
         if self.mode not in ("", "max", "min"):
             raise ValueError(f"`mode` must be 'max' or 'min'. Received: mode={self.mode!r}")
+        if not isinstance(self.monitor, str) or not self.monitor:
+            raise ValueError(
+                f"`monitor` must be a name in the epoch logs. Received: monitor={self.monitor!r}"
+            )
+        object.__setattr__(self, "min_delta", number("min_delta", self.min_delta))
 
     def gain(self, before: float, now: float) -> float:
         """How much better `now` is than `before`."""
@@ -118,10 +133,10 @@ def when(value: Any, name: str) -> When:
     """
     if isinstance(value, (Step, Fraction, Epoch, Plateau)):
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return Step(value)
-    if isinstance(value, float) and math.isfinite(value) and 0 <= value <= 1:
-        return Fraction(value)
+    if isinstance(value, Integral) and not isinstance(value, bool) and value >= 0:
+        return Step(int(value))
+    if isinstance(value, Real) and not isinstance(value, Integral) and 0 <= value <= 1:
+        return Fraction(float(value))
     raise ValueError(
         f"`{name}` must be a number of steps (int), a fraction of training (float, 0 to 1), or an "
         f"`Epoch`, `Step`, `Fraction` or `Plateau` of tfprune.schedules. Received: {name}={value!r}"
@@ -152,16 +167,50 @@ def scheduled(schedule: Any) -> Callable[[int], float]:
     """
     if not callable(schedule):
         return lambda step: float(schedule)
+    return _Scheduled(schedule)
 
-    def value(step: int) -> float:
-        for earlier in range(step, -1, -1):
-            result = schedule(earlier)
-            if not isinstance(result, tuple):
-                return float(result)
-            # False means "leave it as it is", so the last step that acted counts.
-            act, amount = result
-            if bool(act):
-                return float(amount)
-        return 0.0
 
-    return value
+class _Scheduled:
+    """A function of the step; of a schedule that does not act at each step, the last that acted.
+
+    Looks go forward in time, and each goes on from the one before, so that no step is asked for
+    twice. The schedules of tensorflow_model_optimization say how often they act.
+    """
+
+    def __init__(self, schedule):
+        self._schedule = schedule
+        self._seen, self._value = -1, 0.0
+
+    def __call__(self, step: int) -> float:
+        last = self._last_that_acts(step)
+        if last is not None:
+            return 0.0 if last < 0 else _amount(self._schedule(last))[1]
+        if step < self._seen:
+            self._seen, self._value = -1, 0.0
+        for earlier in range(step, self._seen, -1):
+            acts, amount = _amount(self._schedule(earlier))
+            if acts:
+                self._value = amount
+                break
+        self._seen = max(step, self._seen)
+        return self._value
+
+    def _last_that_acts(self, step):
+        """The step at or before this one at which the schedule acts; -1 if there is none.
+
+        `None` where the schedule does not tell.
+        """
+        names = ("begin_step", "end_step", "frequency")
+        begin, end, frequency = (getattr(self._schedule, name, None) for name in names)
+        if None in (begin, end, frequency):
+            return None
+        step = step if end < 0 else min(step, end)
+        return -1 if step < begin else step - (step - begin) % frequency
+
+
+def _amount(result) -> tuple[bool, float]:
+    """Whether a schedule acts, and the value; one that gives a number alone always acts."""
+    if not isinstance(result, tuple):
+        return True, float(result)
+    acts, amount = result
+    return bool(acts), float(amount)

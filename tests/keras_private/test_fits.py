@@ -1,5 +1,9 @@
 """What tfprune assumes about a fit that is running."""
 
+import contextlib
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import keras
@@ -18,6 +22,12 @@ def compiled():
     return model
 
 
+def elsewhere(function):
+    """What a function returns in another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
 class Ask(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
@@ -30,10 +40,14 @@ class Ask(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.lists.append(fits.callback_list())
         self.frames.append(fits.fit_frame(self.model))
-        assert fits.is_running(self.frames[0])
+        self.thread = threading.get_ident()
+        assert self.is_running() and elsewhere(self.is_running)
+
+    def is_running(self):
+        return fits.is_running(self.frames[0], self.thread)
 
     def on_epoch_end(self, epoch, logs=None):
-        assert fits.is_running(self.frames[0])
+        assert self.is_running() and elsewhere(self.is_running)
         if epoch == 1:
             raise KeyboardInterrupt
 
@@ -41,12 +55,27 @@ class Ask(keras.callbacks.Callback):
 def test_the_list_of_callbacks_and_the_frame_of_fit_are_found():
     ask = Ask()
     model = compiled()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as died:
         model.fit(X, X[:, :2], epochs=3, verbose=0, callbacks=[ask])
+    assert not ask.is_running()
+    # A debugger may want to see what the failed fit was about.
+    frames = [frame for frame, _ in traceback.walk_tb(died.value.__traceback__)]
+    assert any(f is ask.frames[0] and "epoch_iterator" in f.f_locals for f in frames)
     assert ask.lists[0] is ask.lists[1] and ask in ask.lists[0].callbacks
     assert ask.frames[0].f_locals["self"] is model
-    assert not fits.is_running(ask.frames[0])
+    assert not elsewhere(ask.is_running)
     assert fits.callback_list() is None and fits.fit_frame(model) is None
+
+
+def test_a_fit_that_failed_in_a_thread_that_has_ended_is_not_running():
+    ask, model = Ask(), compiled()
+
+    def train():
+        with contextlib.suppress(KeyboardInterrupt):
+            model.fit(X, X[:, :2], epochs=3, verbose=0, callbacks=[ask])
+
+    elsewhere(train)
+    assert not ask.is_running()
 
 
 def test_a_backup_restores_from_the_path_that_it_gives_to_save_weights(tmp_path):

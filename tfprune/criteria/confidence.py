@@ -12,6 +12,7 @@ import numpy as np
 from tfprune.batches import each_batch
 from tfprune.criteria.attention_probe import AttentionProbe
 from tfprune.criteria.criterion import Criterion, register_criterion
+from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check
 from tfprune.structures import Structure
 
 
@@ -84,6 +85,7 @@ def attention_confidence(
     >>> attention_confidence(model, np.ones((3, 5, 8)))["attention"]
     array([0.2, 0.2])
     """
+    check(x, steps)
     probe = AttentionProbe(model)
     totals, positions, looks_ahead = {}, {}, {}
     batches = 0
@@ -125,8 +127,13 @@ class AttentionConfidence(Criterion):
     needs_data = "what attention is computed on, as a dataset or arrays"
     kinds = ("heads",)
 
+    def try_batch(self, model, subject, x, y, weights):
+        """Runs the model."""
+        subject(as_tensors(x), training=False)
+
     def scores(self, model, subject, structures, data=None, batches=None):
         """The confidence of the heads of `subject`; of a tuple `(x, y)` only x is used."""
+        data = as_the_layers_take_it(model, data, batches, 32)
         x = data[0] if isinstance(data, tuple) else data
         return attention_confidence(subject, x, steps=batches)
 

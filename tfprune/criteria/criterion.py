@@ -9,10 +9,14 @@ import keras
 import numpy as np
 
 from tfprune.configurable import Configurable
+from tfprune.criteria import data as given
 from tfprune.structures import Structure, Structures
 
 Scores = Callable[[Structure], np.ndarray] | Mapping[str, np.ndarray]
 """A function of a structure, or structure name to array; one score `(groups,)` for each group."""
+
+_TRIED = 8
+"""Examples of arrays that are tried."""
 
 _CRITERIA: dict[str, type[Criterion]] = {}
 
@@ -84,6 +88,43 @@ class Criterion(Configurable):
                 f"`data` must be given for criterion={self.name!r}: {self.needs_data}. Received: "
                 "data=None"
             )
+
+    def try_data(
+        self, model: keras.Model, subject: keras.Model, data: Any, batches: int | None = None
+    ) -> None:
+        """Raises `ValueError` if the criterion cannot use the data, before training begins.
+
+        By default nothing is tried. A criterion that runs the model overrides `try_batch`.
+
+        Args:
+            model: As in `scores`.
+            subject: As in `scores`.
+            data: As in `scores`.
+            batches: As in `scores`.
+        """
+        if self.needs_data is None or type(self).try_batch is Criterion.try_batch:
+            return
+        given.check(data, batches)
+        try:
+            ready = given.as_the_layers_take_it(model, data, 1, _TRIED)
+            self.try_batch(model, subject, *given.first_batch(ready, _TRIED, not self.needs_labels))
+        except Exception as error:  # Whatever the model raises is the reason we report.
+            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ValueError(
+                f"`data` must be what `fit` takes; criterion={self.name!r} needs {self.needs_data}."
+                f" Its first batch cannot be used: {first_line}"
+            ) from error
+
+    def try_batch(self, model: keras.Model, subject: keras.Model, x: Any, y: Any, weights: Any):
+        """Computes on one batch what `scores` needs; whatever it raises is what is wrong.
+
+        Args:
+            model: As in `scores`.
+            subject: As in `scores`.
+            x: Inputs of the model's layers.
+            y: Targets, or `None`.
+            weights: Sample weights, or `None`.
+        """
 
     def check_structures(self, subject: keras.Model, structures: Structures) -> None:
         """Raises `ValueError` if the criterion cannot score one of the structures.

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.criteria.criterion import Criterion, register_criterion
+from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check
 from tfprune.gates.overlay import apply_factor, hook_input, remove
 from tfprune.keras_private.compiling import compile_arguments
 from tfprune.structures import Structure, Structures, find_structures
@@ -78,6 +79,8 @@ def gradient_importance(
             "`model` must be built and compiled: importance is the gradient of its loss."
         )
     structures = find_structures(model) if structures is None else structures
+    check(data, steps)
+    data = as_the_layers_take_it(model, data, steps, batch_size)
     probe = _Probe(model, structures, per)
     with probe.attached(), _metrics_kept(model):
         probe.compile_as_the_model()
@@ -85,6 +88,8 @@ def gradient_importance(
         probe.fit(**given, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
     batches = ops.convert_to_numpy(probe.optimizer.iterations)
     examples = ops.convert_to_numpy(probe.examples)
+    if not batches:
+        raise ValueError("`data` must hold at least one batch. Received: none")
     scores = {}
     for structure, total in zip(structures, probe.optimizer.totals, strict=True):
         count = examples if per == "example" and structure.read_as_input else batches
@@ -110,9 +115,22 @@ class GradientImportance(Criterion):
     def __init__(self, per: str = "example"):
         self.per = _checked_per(per)
 
+    def try_batch(self, model, subject, x, y, weights):
+        """Computes the loss."""
+        if y is None and not has_own_loss(model):
+            raise ValueError("it has no targets y")
+        x, y = as_tensors(x), as_tensors(y)
+        with _metrics_kept(model):
+            model.compute_loss(x, y, model(x, training=False), weights, training=False)
+
     def scores(self, model, subject, structures, data=None, batches=None):
         """The importance for the loss of `model`, which may be a distiller around `subject`."""
         return gradient_importance(model, data, structures, self.per, steps=batches)
+
+
+def has_own_loss(model: keras.Model) -> bool:
+    """Whether a model computes its loss in a way of its own."""
+    return type(model).compute_loss is not keras.Model.compute_loss
 
 
 def _checked_per(per):
@@ -133,6 +151,8 @@ def _metrics_kept(model):
 
 
 def _as_fit_takes_it(data, batch_size):
+    if isinstance(data, list) and data and isinstance(data[0], tuple):  # Batches.
+        return {"x": (batch for batch in data)}
     if isinstance(data, (tuple, list)):
         if not 2 <= len(data) <= 3:
             raise ValueError(
@@ -181,11 +201,18 @@ class _Probe(keras.Model):
     @property
     def has_own_loss(self):
         """Whether the model overrides `compute_loss`, as a distiller does."""
-        return type(self.model).compute_loss is not keras.Model.compute_loss
+        return has_own_loss(self.model)
 
     def compile_as_the_model(self):
         """Compiles with the arguments of the model's `compile`, except for the optimizer."""
-        own = {"optimizer": _Recorder(), "run_eagerly": self.model.run_eagerly}
+        half = self.model.compute_dtype == "float16"
+        # Small gradients would vanish in half precision. What records them scales by itself, so
+        # that Keras need not wrap it, as it does under a policy of half precision.
+        own = {
+            "optimizer": _Recorder(loss_scale_factor=2.0**10 if half else None),
+            "auto_scale_loss": False,
+            "run_eagerly": self.model.run_eagerly,
+        }
         if not self.has_own_loss:
             given = compile_arguments(self.model)
             own |= {name: given.get(name) for name in ("loss", "loss_weights")}
@@ -266,8 +293,8 @@ def _per_example(inputs, gate, structure, share):
 class _Recorder(keras.optimizers.Optimizer):
     """Sums absolute gradients and updates no weight."""
 
-    def __init__(self):
-        super().__init__(learning_rate=0.0, name="recorder")
+    def __init__(self, loss_scale_factor=None):
+        super().__init__(0.0, name="recorder", loss_scale_factor=loss_scale_factor)
 
     def build(self, variables):
         super().build(variables)

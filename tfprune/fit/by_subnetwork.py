@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfprune.arguments import number
 from tfprune.batches import each_batch, put_different_shapes_first
 from tfprune.gates import Subnetworks
 from tfprune.gates.penalties import prior_over_pairs
@@ -29,8 +30,7 @@ def subnetworks_and_prior(names, entry: str, diversity: float, families):
     Raises:
         ValueError: If an argument is out of range, or makes no sense without another.
     """
-    if not diversity >= 0:
-        raise ValueError(f"`diversity` must be 0 or more. Received: diversity={diversity!r}")
+    number("diversity", diversity, least=0)
     if names is None:
         if diversity or families:
             raise ValueError("`diversity` and `families` need `subnetworks`, which is not given.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -126,7 +127,7 @@ class FitOwner:
             earlier.end()  # Of a fit that was interrupted.
         self._undo = ExitStack()
         try:
-            self._frame = fit_frame(self.model)
+            self._frame, self._thread = fit_frame(self.model), threading.get_ident()
             if self._listed is not None:
                 self._backups = backup_paths(self._listed.callbacks)
                 self.is_backed_up_amid_epochs = any(
@@ -296,7 +297,7 @@ class FitOwner:
         """
         if not self.is_open or self._suspended:
             return False
-        over = another_fit if self._frame is None else not is_running(self._frame)
+        over = another_fit if self._frame is None else not is_running(self._frame, self._thread)
         if over:
             self.end()
         return over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from types import FrameType
@@ -34,13 +35,24 @@ def fit_frame(model: keras.Model) -> FrameType | None:
     return None
 
 
-def is_running(frame: FrameType) -> bool:
-    """Whether a frame is still executing, in any thread: that of a `fit` that failed is not.
+def is_running(frame: FrameType, thread: int) -> bool:
+    """Whether a frame is still executing: that of a `fit` that failed is not.
 
-    Assumes: `clear` refuses a frame that is executing. One that is not loses its local variables,
-    which a traceback would keep alive. (`sys._current_frames` would tell as well, and was seen to
-    wait for ever while TensorFlow makes threads.)
+    In its own thread it is if it is on the stack. Seen from another thread, it is not if its own
+    has ended. While that lives only `clear` tells: it refuses a frame that is executing, and takes
+    the local variables from any other, which a traceback would show.
+    (`sys._current_frames` was seen to wait for ever while TensorFlow makes threads.)
+
+    Assumes: `clear` refuses a frame that is executing.
+
+    Args:
+        frame: The frame.
+        thread: `threading.get_ident()` of the thread in which it was seen.
     """
+    if threading.get_ident() == thread:
+        return any(each is frame for each in _frames(sys._getframe(1)))
+    if all(each.ident != thread for each in threading.enumerate()):
+        return False
     try:
         frame.clear()
     except RuntimeError:

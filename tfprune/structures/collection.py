@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from tfprune.structures.counting import CutVariable, LeftOver, by_variable, weights_left
 from tfprune.structures.structure import Skipped, Structure
@@ -93,10 +94,9 @@ class Structures(Sequence):
         Raises:
             ValueError: If a pattern matches nothing or is no regular expression.
         """
+        patterns = checked_patterns(patterns)
         if patterns is None:
             return self
-        if isinstance(patterns, str):
-            patterns = [patterns]
         picked: set[str] = set()
         for pattern in patterns:
             matched = {s.name for s in self._found if _matches(pattern, s)}
@@ -122,6 +122,26 @@ class Structures(Sequence):
             rows = [(_in_brief(group), reason) for reason, group in names.items()]
             parts.append(table(["layer", "reason"], rows, "Skipped", 2))
         return "\n".join(parts)
+
+
+def checked_patterns(patterns: Any) -> list[str] | None:
+    """Kinds, names or regular expressions, as `Structures.select` takes them.
+
+    Raises:
+        ValueError: If they are anything else, or none.
+    """
+    if patterns is None:
+        return None
+    if isinstance(patterns, str):
+        return [patterns]
+    is_some = isinstance(patterns, Iterable) and not isinstance(patterns, (bytes, Mapping))
+    checked = list(patterns) if is_some else []
+    if not checked or not all(isinstance(pattern, str) for pattern in checked):
+        raise ValueError(
+            "`structures` must be a kind, a name or a regular expression, or a list of them; None "
+            f"means all. Received: structures={patterns!r}"
+        )
+    return checked
 
 
 def _in_brief(names: Sequence[str]) -> str:

@@ -1,0 +1,149 @@
+"""The data that criteria look at: what `fit` takes, and what `fit` would do to it first."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import tree
+
+from tfprune.arguments import integer
+from tfprune.batches import each_batch
+
+
+def check(data: Any, batches: int | None) -> None:
+    """Refuses what cannot be data, and what would never end.
+
+    Args:
+        data: What the user has given.
+        batches: How many batches of it are wanted; `None` means all.
+
+    Raises:
+        ValueError: If `data` is nothing that `fit` takes, or is endless and `batches` is `None`.
+    """
+    is_function = callable(data) and not hasattr(data, "__iter__")
+    if data is None or isinstance(data, (str, bytes, int, float)) or is_function:
+        raise ValueError(
+            "`data` must be what `fit` takes: arrays, or a dataset of batches. Received: "
+            f"data={data!r}"
+        )
+    integer("batches", batches, optional=True)
+    if batches is None and _may_be_endless(data):
+        raise ValueError(
+            "`batches` must be given where `data` does not end or does not tell whether it does, "
+            "as a dataset that repeats or a generator: how many batches of it to look at. "
+            f"Received: batches=None, data={type(data).__name__}"
+        )
+
+
+def _may_be_endless(data) -> bool:
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches is None
+    if hasattr(data, "cardinality"):  # A `tf.data.Dataset`; -1 means that it has no end.
+        return int(data.cardinality()) == -1
+    return hasattr(data, "__next__")
+
+
+def is_arrays(data: Any) -> bool:
+    """Whether data are arrays with examples along the first axis, not a dataset of batches."""
+    return isinstance(data, (tuple, list, Mapping)) or hasattr(data, "shape")
+
+
+def as_the_layers_take_it(model: keras.Model, data: Any, batches: int | None, size: int) -> Any:
+    """Does what the model's own `fit` does to data first, as KerasHub's tasks encode text.
+
+    Args:
+        model: The model.
+        data: What its `fit` takes.
+        batches: How many batches of it are wanted; `None` means all.
+        size: Examples in a batch, where `data` are arrays.
+
+    Returns:
+        Data of the same kind; a list of batches for a generator.
+    """
+    preprocess = getattr(model, "preprocess_samples", None)
+    if preprocess is None or _is_preprocessed(model, data):
+        return data
+    if is_arrays(data):
+        parts = data if isinstance(data, (tuple, list)) and not _is_text(data) else (data,)
+        if batches is not None:
+            parts = [_first(part, batches * size) for part in parts]
+        done = preprocess(*parts)
+        return tree.map_structure(keras.ops.convert_to_numpy, done)
+    if hasattr(data, "map"):
+        return data.map(lambda *parts: preprocess(*parts))
+    return [
+        preprocess(*(batch if isinstance(batch, tuple) else (batch,)))
+        for batch in itertools.islice(each_batch(data), batches)
+    ]
+
+
+def _is_text(x) -> bool:
+    return isinstance(x, list) and len(x) > 0 and isinstance(x[0], (str, bytes))
+
+
+def _is_preprocessed(model, data) -> bool:
+    """Whether the inputs are those of the layers already, a dictionary with their names."""
+    if not is_arrays(data):
+        # A look at a `tf.data.Dataset` does not use it up.
+        spec = getattr(data, "element_spec", None)
+        if spec is None:
+            return False
+        data = spec
+    x = data[0] if isinstance(data, (tuple, list)) and len(data) else data
+    names = {t.name for t in getattr(model, "inputs", None) or ()}
+    return isinstance(x, Mapping) and set(x) == names
+
+
+def _first(part, number):
+    if isinstance(part, Mapping):
+        return {key: _first(value, number) for key, value in part.items()}
+    if isinstance(part, tuple):
+        return tuple(_first(value, number) for value in part)
+    return part if part is None else part[:number]
+
+
+def first_batch(data: Any, size: int, only_x: bool = False) -> tuple[Any, Any, Any]:
+    """The first batch of data: x, y and sample weights.
+
+    Args:
+        data: Arrays or a dataset of batches, as the layers of the model take it.
+        size: Examples in it, where `data` are arrays.
+        only_x: Whether arrays that are no tuple are x alone.
+
+    Raises:
+        ValueError: If there is none, or arrays have different numbers of examples.
+    """
+    if is_arrays(data):
+        if not isinstance(data, tuple) and (only_x or not isinstance(data, list)):
+            data = (data,)
+        numbers = {len(part) for part in tree.flatten(data) if part is not None}
+        if len(numbers) > 1:
+            raise ValueError(f"its arrays have different numbers of examples: {sorted(numbers)}")
+        if not numbers or 0 in numbers:
+            raise ValueError("it holds no example")
+        batch = tree.map_structure(lambda part: None if part is None else part[:size], data)
+    else:
+        batch = next(iter(each_batch(data)), None)
+        if batch is None:
+            raise ValueError("it holds no batch")
+    parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(f"it must be x, (x, y) or (x, y, sample_weight), not {len(parts)} parts")
+    return (*parts, *[None] * (3 - len(parts)))
+
+
+def as_tensors(x: Any) -> Any:
+    """Arrays of a batch as tensors, floating-point numbers in the precision that `fit` uses."""
+    return tree.map_structure(_as_tensor, x)
+
+
+def _as_tensor(x):
+    if isinstance(x, np.ndarray) and x.dtype.kind in "OSU":
+        return x
+    x = keras.ops.convert_to_tensor(x)
+    is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))
+    return keras.ops.cast(x, keras.config.floatx()) if is_float else x
