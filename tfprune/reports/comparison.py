@@ -10,9 +10,10 @@ from typing import Any
 
 import keras
 
+from tfprune.arguments import built_model, integer
 from tfprune.measuring.counting import count_flops, count_parameters
 from tfprune.measuring.timing import compare_latency
-from tfprune.structures import find_structures
+from tfprune.reports.matching import check_related, match
 from tfprune.tables import table
 
 
@@ -29,6 +30,8 @@ class Comparison:
             `None` if not measured.
         notes: What could not be measured, and why.
         conditions: Batch size, sequence length and threads of the timing.
+        unmatched: Structures of one model of which it cannot be told what they are in the other
+            one, and why.
     """
 
     figures: dict[str, tuple[float, float]]
@@ -37,6 +40,7 @@ class Comparison:
     latency_ratio: float | None = None
     notes: list[str] = field(default_factory=list)
     conditions: dict[str, int] = field(default_factory=dict)
+    unmatched: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """All values, as types that JSON knows."""
@@ -46,6 +50,7 @@ class Comparison:
             "latency_ratio": self.latency_ratio,
             "notes": self.notes,
             "conditions": self.conditions,
+            "unmatched": self.unmatched,
         }
 
     def plot(self, path: str | os.PathLike | None = None):
@@ -73,6 +78,9 @@ class Comparison:
         removed = [name for name, (left, _) in self.survivors.items() if not left]
         if removed:
             parts.append(f"Nothing is left of {', '.join(removed)}: skipped at inference.")
+        if self.unmatched:
+            listed = ", ".join(f"{name} ({why})" for name, why in self.unmatched.items())
+            parts.append(f"Not matched: {listed}.")
         return "\n".join([*parts, *self.notes])
 
 
@@ -92,7 +100,8 @@ def compare(
     """Compares a model with the smaller one that `tfprune.rebuild` has made of it.
 
     Args:
-        before: The model before pruning.
+        before: The model before pruning, or another one made by the same function: layers are
+            matched by where they are, so that it does not matter how Keras has numbered them.
         after: The smaller model.
         inputs: Arrays for the timing, in the order of the inputs; by default ones and random
             numbers.
@@ -105,7 +114,8 @@ def compare(
         A `Comparison`: `print` it, or use `to_dict()` or `plot()`.
 
     Raises:
-        ValueError: If one of them is not a built Keras model.
+        ValueError: If one of them is not a built Keras model, if they have other inputs or
+            outputs, or a number is out of range.
 
     Example:
 
@@ -120,20 +130,21 @@ def compare(
     >>> result.figures["FLOPs"], result.survivors
     ((96, 36), {'hidden': (3, 8)})
     """
-    for name, model in (("before", before), ("after", after)):
-        if not isinstance(model, keras.Model) or not model.built:
-            raise ValueError(f"`{name}` must be a built Keras model. Received: {model!r}")
-    left = {s.name: s.groups for s in find_structures(after)}
-    structures = find_structures(before)
+    built_model("before", before)
+    built_model("after", after)
+    conditions = {
+        "batch_size": integer("batch_size", batch_size),
+        "sequence_length": integer("sequence_length", sequence_length),
+        "threads": integer("threads", threads),
+    }
+    check_related(before, after)
+    matched = match(before, after)
     result = Comparison(
         figures={"parameters": (count_parameters(before), count_parameters(after))},
-        survivors={s.name: (left.get(s.name, 0), s.groups) for s in structures},
-        kinds={s.name: s.kind for s in structures},
-        conditions={
-            "batch_size": batch_size,
-            "sequence_length": sequence_length,
-            "threads": threads,
-        },
+        survivors={n: (left, s.groups) for n, (s, left) in matched.survivors.items()},
+        kinds={n: s.kind for n, (s, _) in matched.survivors.items()},
+        conditions=conditions,
+        unmatched=matched.unmatched,
     )
     try:
         result.figures["FLOPs"] = tuple(
