@@ -180,6 +180,7 @@ def test_a_measured_table_covers_all_structures():
         (lambda: Latency("8 s", on=LatencyTable(1.0, {})), "Latency"),
         (lambda: Latency(-1, on=LatencyTable(1.0, {})), "Latency"),
         (lambda: Latency("8 ms", on=None), "on"),
+        (lambda: Latency("8 ms"), "on"),
     ],
 )
 def test_bad_input(make, name):

@@ -15,6 +15,7 @@ from itertools import combinations
 import keras
 import numpy as np
 
+from tfprune.budgets.latency_check import LatencyCheck
 from tfprune.budgets.latency_table import LatencyTable
 from tfprune.configurable import Configurable
 from tfprune.structures import LeftOver, Structures
@@ -46,6 +47,11 @@ class Target(Configurable):
     def describe(self, cost: float) -> str:
         """A cost in words."""
         return f"{cost:.1%}"
+
+    @property
+    def note(self) -> str:
+        """What must be said about a cost that was reached; begins with a space if anything."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -182,14 +188,15 @@ class Latency(Target):
 
     Args:
         milliseconds: `"8 ms"`, or a number of milliseconds.
-        on: A `LatencyTable` measured on the machine that counts.
+        on: A `LatencyTable` measured on the machine that counts, on the model or on another one
+            that the same function has made. The table predicts; `check` measures what came out.
 
     Raises:
         ValueError: If it is not a positive time, or `on` is no table.
     """
 
     milliseconds: float | str
-    on: LatencyTable
+    on: LatencyTable | None = None
 
     def __post_init__(self):
         if not isinstance(self.on, LatencyTable):
@@ -201,13 +208,43 @@ class Latency(Target):
 
     def cost(self, model, structures):
         """Milliseconds by the table."""
-        return self.on.milliseconds
+        if model is None:
+            return self.on.milliseconds
+        names = self.on.names_in(model, structures)
+        return lambda counts: self.on.milliseconds({names[n]: k for n, k in counts.items()})
+
+    def check(
+        self, small: keras.Model, before: keras.Model | None = None, **options
+    ) -> LatencyCheck:
+        """Measures a rebuilt model, beside what was asked and what the table predicts.
+
+        Args:
+            small: As in `LatencyTable.check`.
+            before: As in `LatencyTable.check`.
+            **options: As in `LatencyTable.check`.
+
+        Returns:
+            A `LatencyCheck`: `print` it, or use its numbers.
+
+        Raises:
+            ValueError: If a model cannot be timed.
+        """
+        return self.on.check(small, before, asked=self.limit, **options)
+
+    @property
+    def note(self):
+        """Where the numbers come from."""
+        return " So the latency table predicts; `target.check(tfprune.rebuild(model))` measures it."
 
     def smooth(self, cost, structures):
         """Straight lines from no group to all."""
         empty = {s.name: 0 for s in structures}
         full = {s.name: s.groups for s in structures}
         each = {n: (cost(full) - cost({**full, n: 0})) / full[n] for n in full}
+        # Savings of single structures need not add up to what all of them save.
+        total = sum(each[n] * full[n] for n in full)
+        scale = (cost(full) - cost(empty)) / total if total > 0 else 0.0
+        each = {n: scale * ms for n, ms in each.items()}
         return lambda counts: cost(empty) + sum(each[n] * left for n, left in counts.items())
 
     @property

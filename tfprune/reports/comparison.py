@@ -12,8 +12,12 @@ import keras
 
 from tfprune.arguments import built_model, integer
 from tfprune.measuring.counting import count_flops, count_parameters
+from tfprune.measuring.inputs import checked_inputs
 from tfprune.measuring.timing import compare_latency
-from tfprune.reports.matching import check_related, match
+from tfprune.reports.related import check_related
+from tfprune.structures import find_structures
+from tfprune.structures.matching import match
+from tfprune.structures.places import places
 from tfprune.tables import table
 
 
@@ -138,13 +142,18 @@ def compare(
         "threads": integer("threads", threads),
     }
     check_related(before, after)
-    matched = match(before, after)
+    if inputs is not None:
+        checked_inputs(inputs, [t.name for t in getattr(before, "inputs", None) or inputs])
+    structures = find_structures(before)
+    matched = match({s.name: s.groups for s in structures}, places(before), after)
+    kept = [s for s in structures if s.name in matched.left]
     result = Comparison(
         figures={"parameters": (count_parameters(before), count_parameters(after))},
-        survivors={n: (left, s.groups) for n, (s, left) in matched.survivors.items()},
-        kinds={n: s.kind for n, (s, _) in matched.survivors.items()},
+        survivors={s.name: (matched.left[s.name], s.groups) for s in kept},
+        kinds={s.name: s.kind for s in kept},
         conditions=conditions,
-        unmatched=matched.unmatched,
+        unmatched=dict.fromkeys(matched.only_after, "only in the model after")
+        | dict.fromkeys(matched.only_before, "only in the model before"),
     )
     try:
         result.figures["FLOPs"] = tuple(
