@@ -122,3 +122,20 @@ def test_numbers_out_of_range(name, value):
     model = automatic()
     with pytest.raises(ValueError, match=f"`{name}` must be a positive integer"):
         tfprune.compare(model, model, latency=False, **{name: value})
+
+
+@pytest.mark.parametrize("inputs", [np.ones((1, 8)), [], [1, 2], 3])
+def test_inputs_of_another_form(inputs):
+    model = automatic()
+    with pytest.raises(ValueError, match="`inputs` must be a list of 1 array"):
+        tfprune.compare(model, model, inputs=inputs)
+
+
+def test_weights_that_are_not_finite():
+    model, broken = automatic(), automatic()
+    kernel = broken.layers[1].kernel
+    kernel.assign(kernel * np.nan)
+    with pytest.raises(ValueError, match="`after` must have finite weights. .*kernel"):
+        tfprune.compare(model, broken, latency=False)
+    with pytest.raises(ValueError, match="`before` must have finite weights"):
+        tfprune.compare(broken, model, latency=False)

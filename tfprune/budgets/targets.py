@@ -15,6 +15,7 @@ from itertools import combinations
 import keras
 import numpy as np
 
+from tfprune.arguments import integer, is_number
 from tfprune.budgets.latency_check import LatencyCheck
 from tfprune.budgets.latency_table import LatencyTable
 from tfprune.configurable import Configurable
@@ -143,10 +144,15 @@ class Flops(_Left):
         sequence_length: Size of open axes: the longer, the more attention counts.
 
     Raises:
-        ValueError: If it does not lie in [0, 1].
+        ValueError: If it does not lie in [0, 1], or the length is not a positive integer. When the
+            cost is worked out: as `tfprune.count_flops`, such as for a model that reads strings.
     """
 
     sequence_length: int = 128
+
+    def __post_init__(self):
+        super().__post_init__()
+        integer("sequence_length", self.sequence_length)
 
     def cost(self, model, structures):
         """The share of operations left: each structure is halved once to see what it costs.
@@ -252,7 +258,7 @@ class Latency(Target):
         """Milliseconds."""
         value = self.milliseconds
         value = _number(value, "ms") if isinstance(value, str) else value
-        if not isinstance(value, (int, float)) or not value > 0 or not math.isfinite(value):
+        if not is_number(value) or not value > 0:
             raise ValueError(
                 f"`Latency` wants milliseconds, such as 8 or '8 ms'. "
                 f"Received: {self.milliseconds!r}"
@@ -287,11 +293,11 @@ def _meeting(structures: Structures) -> list[tuple[str, str]]:
 
 def _share(name: str, value: float | str) -> float:
     share = _number(value, "%") / 100 if isinstance(value, str) else value
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+    if not is_number(share) or not 0 <= share <= 1:
         raise ValueError(
             f"`{name}` wants a share from 0 to 1, such as 0.6 or '60%'. Received: {value!r}"
         )
-    return share
+    return float(share)
 
 
 def _number(text: str, unit: str) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfprune.arguments import built_model, integer
 from tfprune.measuring.counting import count_flops, count_parameters
@@ -119,7 +120,8 @@ def compare(
 
     Raises:
         ValueError: If one of them is not a built Keras model, if they have other inputs or
-            outputs, or a number is out of range.
+            outputs, if one has weights that are not finite, if `inputs` is no list of as many
+            arrays as `before` has inputs, or if a number is out of range.
 
     Example:
 
@@ -134,6 +136,8 @@ def compare(
     >>> result.figures["FLOPs"], result.survivors
     ((96, 36), {'hidden': (3, 8)})
     """
+    from tfprune.export import with_inputs
+
     built_model("before", before)
     built_model("after", after)
     conditions = {
@@ -142,8 +146,10 @@ def compare(
         "threads": integer("threads", threads),
     }
     check_related(before, after)
+    _check_finite("before", before)
+    _check_finite("after", after)
     if inputs is not None:
-        checked_inputs(inputs, [t.name for t in getattr(before, "inputs", None) or inputs])
+        checked_inputs(inputs, [t.name for t in with_inputs(before).inputs])
     structures = find_structures(before)
     matched = match({s.name: s.groups for s in structures}, places(before), after)
     kept = [s for s in structures if s.name in matched.left]
@@ -167,6 +173,16 @@ def compare(
         if latency:
             _time(result, (before, after), Path(folder), inputs)
     return result
+
+
+def _check_finite(name: str, model) -> None:
+    for weight in model.weights:
+        value = keras.ops.convert_to_numpy(weight)
+        if value.dtype.kind not in "biu" and not np.all(np.isfinite(value.astype("float32"))):
+            raise ValueError(
+                f"`{name}` must have finite weights. Received: NaN or infinity in "
+                f"{weight.path!r}; load weights from before the training diverged"
+            )
 
 
 def _weight_bytes(model) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from tfprune.structures.counting import CutVariable, LeftOver, by_variable, weights_left
@@ -40,8 +40,22 @@ class Structures(Sequence):
             for structure in self._found:
                 if structure.name == index:
                     return structure
-            raise KeyError(index)
-        return self._found[index]
+            raise KeyError(f"There is no structure {index!r}. The names are: {self._names}.")
+        try:
+            return self._found[index]
+        except IndexError:
+            raise IndexError(
+                f"There is no structure number {index}, there are {len(self)}: {self._names}."
+            ) from None
+        except TypeError:
+            raise TypeError(
+                "Structures are numbered, or named by strings. "
+                f"Received: {index!r}. The names are: {self._names}."
+            ) from None
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(s.name for s in self._found) or "none"
 
     def __len__(self) -> int:
         return len(self._found)
@@ -91,12 +105,20 @@ class Structures(Sequence):
             `Structures`, in the model's order.
 
         Raises:
-            ValueError: If a pattern matches nothing or is no regular expression.
+            ValueError: If no pattern is given, or one matches nothing or is no regular expression.
         """
         if patterns is None:
             return self
+        given = patterns
         if isinstance(patterns, str):
             patterns = [patterns]
+        listed = isinstance(patterns, Iterable) and not isinstance(patterns, (bytes, Mapping))
+        patterns = list(patterns) if listed else None
+        if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+            raise ValueError(
+                "`structures` must be a kind, a name or a regular expression, or a list of them, "
+                f"at least one. Received: {given!r}"
+            )
         picked: set[str] = set()
         for pattern in patterns:
             matched = {s.name for s in self._found if _matches(pattern, s)}
@@ -105,7 +127,7 @@ class Structures(Sequence):
                     "`structures` holds a pattern that matches no structure of the model. "
                     f"Received: {pattern!r}. It can be a kind ({', '.join(self.kinds) or 'none'}), "
                     "a name or a regular expression over whole names; the names are: "
-                    f"{', '.join(s.name for s in self._found) or 'none'}."
+                    f"{self._names}."
                 )
             picked |= matched
         return Structures([s for s in self._found if s.name in picked], self.skipped)
