@@ -232,3 +232,15 @@ def test_bad_paths(path):
 
 def test_a_check_without_a_target():
     assert str(LatencyCheck(4.0, 3.0)) == "4 ms measured; the table predicts 3 ms"
+
+
+def test_a_callback_says_that_the_table_predicts(capsys):
+    model = make()
+    model.compile("sgd", "mse")
+    points = {s.name: [(0, 2.0), (s.groups, 0.0)] for s in tfprune.find_structures(model)}
+    target = Latency("8 ms", on=LatencyTable(10.0, points))
+    pruning = tfprune.callbacks.ImportancePruning(target=target, criterion="magnitude", verbose=1)
+    x = np.ones((8, 7), "float32")
+    model.fit(x, x, epochs=2, verbose=0, callbacks=[pruning])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "the target is 8 ms. So the latency table predicts; `target.check(" in printed
