@@ -137,4 +137,5 @@ class TargetedPruning(PruningCallback):
             for column, cost in reached.items():
                 whose = f" of {column}" if len(reached) > 1 else ""
                 name = type(self).__name__
-                print(f"{name}{whose}: {self.target.describe(cost)}; the target is {goal}.")
+                text = f"{name}{whose}: {self.target.describe(cost)}; the target is {goal}."
+                print(f"{text}{self.target.note}")

@@ -73,8 +73,7 @@ def number(
     """
     if value is None and optional:
         return None
-    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or not (least <= value <= most and above < value < below):
+    if not is_number(value) or not (least <= value <= most and above < value < below):
         limits = [
             f"{words} {limit:g}"
             for words, limit in (
@@ -88,6 +87,13 @@ def number(
         want = ", ".join(["a finite number", " and ".join(limits)][: 1 + bool(limits)])
         raise _error(name, value, want + ", or None" * optional)
     return int(value) if isinstance(value, Integral) else float(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; one of NumPy is one too, `True` is not."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return math.isfinite(value)
 
 
 def one_of(name: str, value: Any, allowed: Iterable) -> Any:

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tfprune
+from tests.models import transformer
 from tfprune import criteria
 from tfprune.budgets.choosing import choose
 from tfprune.budgets.targets import Sparsity
@@ -137,3 +139,33 @@ def test_bad_input(make, name):
 def test_scores_may_be_tensors():
     scores = {name: keras.ops.convert_to_tensor(value) for name, value in SCORES.items()}
     assert removed(choose(Sparsity(0.5), None, UNITS, scores))["a"] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"round_to": 8}, "`round_to` must map kinds"),
+        ({"round_to": {"ffn": 0}}, "`round_to` must hold positive integers"),
+        ({"round_to": {"ffn": True}}, "`round_to` must hold positive integers"),
+        ({"round_to": {"ffn": "x"}}, "`round_to` must hold positive integers"),
+        ({"round_to": {3: 8}}, "`round_to` names kinds"),
+        ({"scores": 3}, "`scores` must be a criterion"),
+        ({"scores": None}, "`scores` must be a criterion"),
+        ({"scores": lambda s: np.full(s.groups, np.nan)}, "`scores` must give .* with NaN"),
+        ({"target": 0.5}, "`target` must be a target"),
+        ({"within": "head"}, "`within` must be one of"),
+        ({"structures": tfprune.structures.Structures([])}, "`structures` must hold at least one"),
+    ],
+)
+def test_wrong_calls(options, message):
+    model = transformer()
+    arguments = {
+        "target": tfprune.Sparsity(0.5),
+        "model": model,
+        "structures": tfprune.find_structures(model),
+        "scores": criteria.magnitude,
+    }
+    with pytest.raises(ValueError, match=message):
+        choose(**{**arguments, **options})
+    keep = choose(**arguments, round_to={"ffn": np.int64(4)})
+    assert keep["ffn_in"].sum() % 4 == 0

@@ -180,6 +180,14 @@ def test_a_measured_table_covers_all_structures():
         (lambda: Latency("8 s", on=LatencyTable(1.0, {})), "Latency"),
         (lambda: Latency(-1, on=LatencyTable(1.0, {})), "Latency"),
         (lambda: Latency("8 ms", on=None), "on"),
+        (lambda: Latency("8 ms"), "on"),
+        (lambda: Latency(True, on=LatencyTable(1.0, {})), "Latency"),
+        (lambda: Sparsity(True), "Sparsity"),
+        (lambda: Sparsity(None), "Sparsity"),
+        (lambda: Sparsity([0.5]), "Sparsity"),
+        (lambda: Flops(0.5, sequence_length=-1), "sequence_length"),
+        (lambda: Flops(0.5, sequence_length=True), "sequence_length"),
+        (lambda: Flops(0.5, sequence_length=1.5), "sequence_length"),
     ],
 )
 def test_bad_input(make, name):
@@ -190,3 +198,20 @@ def test_bad_input(make, name):
 def test_shares_in_words():
     assert Sparsity("30%").limit == Sparsity(0.3).limit == 0.7
     assert Parameters(" 40 % ").limit == Flops("40.%").limit == 0.4
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Sparsity(np.float32(0.5)).limit == 0.5
+    assert Parameters(np.float64(0.4)).limit == Flops(np.float16(0.5)).limit - 0.1 == 0.4
+    assert Latency(np.float32(3), on=LatencyTable(1.0, {})).limit == 3.0
+    assert Flops(0.5, sequence_length=np.int64(3)).sequence_length == 3
+
+
+@pytest.mark.tensorflow_only
+def test_flops_of_a_model_that_reads_strings():
+    text = keras.Input((1,), dtype="string", name="text")
+    ids = layers.StringLookup(vocabulary=["a", "b"])(text)
+    y = layers.Flatten()(layers.Embedding(4, 6)(ids))
+    model = keras.Model(text, layers.Dense(2)(layers.Dense(5, "relu")(y)))
+    with pytest.raises(ValueError, match="must read numbers.* the input 'text' of strings"):
+        Flops(0.5).cost(model, tfprune.find_structures(model))

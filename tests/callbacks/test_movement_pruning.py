@@ -134,11 +134,32 @@ def test_strengths_of_a_decoder_and_of_heads():
     pruning.set_model(model)
     pruning.set_params({"epochs": 1, "steps": 10})
     pruning.owner.begin()
-    found = dict(zip((s.name for s in pruning.structures), pruning._strengths, strict=True))
+    pruning.on_step(0, 0)
+    strengths = ops.convert_to_numpy(pruning.state.strengths)
+    found = dict(zip((s.name for s in pruning.structures), strengths, strict=True))
     assert found["encoder_0_ffn_in"] == pytest.approx(0.32)
     assert found["encoder_0_attention"] == pytest.approx(0.01)
     assert found["decoder_0_ffn_in"] == pytest.approx(0.64)
     pruning.owner.end()
+
+
+def test_a_strength_that_changes():
+    """λ as a function of the step since `start`; it counts 1/32 for whole heads."""
+    model, seen = compiled(), []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            strengths = ops.convert_to_numpy(pruning.state.strengths)
+            seen.append(dict(zip((s.name for s in pruning.structures), strengths, strict=True)))
+
+    pruning = MovementPruning(
+        strength=lambda step: 0.1 * step, start=2, stop=6, check_every=1, verbose=0
+    )
+    fit(model, pruning, Look(), epochs=2)
+    units = [0.0, 0.0, 0.1, 0.2, 0.3, 0.0, 0.0, 0.0]
+    np.testing.assert_allclose([each["ffn_in"] for each in seen], units, rtol=1e-6)
+    heads = [each["attention"] for each in seen]
+    np.testing.assert_allclose(heads, np.array(units) / 32, rtol=1e-6)
 
 
 def test_which_gates_are_over_which_kernels():

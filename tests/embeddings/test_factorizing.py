@@ -208,3 +208,18 @@ def test_embeddings_that_compute_something_else_are_left():
 def test_bad_ranks(rank):
     with pytest.raises(ValueError, match="`rank` must be"):
         tfprune.factorize_embeddings(classifier(), rank)
+
+
+def test_what_is_no_model_and_no_rank():
+    ids = keras.Input((3,), dtype="int32")
+    model = keras.Model(ids, keras.layers.Embedding(20, 8, name="words")(ids))
+    for wrong in (None, 3, keras.Sequential([keras.layers.Embedding(20, 8)])):
+        with pytest.raises(ValueError, match="`model` must be"):
+            tfprune.factorize_embeddings(wrong, 4)
+    for rank in (None, True, 1.5, "x"):
+        with pytest.raises(ValueError, match="`rank` must be a positive integer"):
+            tfprune.factorize_embeddings(model, rank)
+        with pytest.raises(ValueError, match=r"`rank\['words'\]` must be a positive integer"):
+            tfprune.factorize_embeddings(model, {"words": rank})
+    small = tfprune.factorize_embeddings(model, np.int64(4), verbose=0)
+    assert tfprune.find_structures(small)[0].groups == 4

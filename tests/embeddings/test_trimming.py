@@ -155,3 +155,27 @@ def test_what_does_not_fit_is_said(vocabulary):
         tfprune.trim_vocabulary(model, vocabulary, [])
     with pytest.raises(ValueError, match="`tokenizer` must be a"):
         tfprune.trim_vocabulary(model, str.split, FEW)
+
+
+@pytest.mark.parametrize(
+    "corpus, message",
+    [
+        ("one two", "`corpus` must be texts.* a str"),
+        (b"one two", "`corpus` must be texts.* a bytes"),
+        (None, "`corpus` must be texts.* a NoneType"),
+        (3, "`corpus` must be texts.* a int"),
+        ({"one": "two"}, "`corpus` must be texts.* a dict"),
+        ([1, 2], "`corpus` must hold strings. Received: 1"),
+        (["one", None], "`corpus` must hold strings. Received: None"),
+        ([b"one"], "`corpus` must hold strings. Received: b'one'"),
+    ],
+)
+def test_what_is_no_corpus(corpus, message):
+    vocabulary = Vocabulary.train(["one two three four five"] * 10, size=275)
+    model = keras.Sequential(
+        [keras.Input((3,), dtype="int32"), keras.layers.Embedding(len(vocabulary), 4)]
+    )
+    with pytest.raises(ValueError, match=message):
+        tfprune.trim_vocabulary(model, vocabulary, corpus)
+    with pytest.raises(ValueError, match="`model` must be a Keras model"):
+        tfprune.trim_vocabulary(None, vocabulary, ["one"])

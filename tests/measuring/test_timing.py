@@ -1,11 +1,13 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
 import tfprune
 from tests.models import transformer
+from tfprune.measuring import timing
 
 
 @pytest.mark.tensorflow_only
@@ -33,3 +35,73 @@ def test_inputs_that_are_too_long_are_named(tmp_path):
     assert tfprune.measure_latency(path, sequence_length=8, runs=1).median > 0
     with pytest.raises(ValueError, match=r"`sequence_length`.*words \(1, 9\)"):
         tfprune.measure_latency(path, sequence_length=9, runs=1)
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"runs": 0}, "`runs` must be a positive integer"),
+        ({"runs": True}, "`runs` must be a positive integer"),
+        ({"threads": True}, "`threads` must be a positive integer"),
+        ({"threads": 0}, "`threads` must be a positive integer"),
+        ({"batch_size": 0}, "`batch_size` must be a positive integer"),
+        ({"sequence_length": 0}, "`sequence_length` must be a positive integer"),
+        ({"warmup": -5}, "`warmup` must be an integer, 0 or more"),
+        ({"warmup": "x"}, "`warmup` must be an integer, 0 or more"),
+        ({"inputs": np.ones((1, 4, 8))}, "`inputs` must be a list of 1 array.*Received: ndarray"),
+        ({"inputs": [np.ones(3), np.ones(3)]}, "`inputs` must be a list of 1 .* a list of 2"),
+        ({"inputs": []}, "`inputs` must be a list of 1 .* a list of 0"),
+        ({"models": []}, "`models` must be a list"),
+        ({"models": None}, "`models` must be a list"),
+        ({"models": "m.tflite"}, "`models` must be a list"),
+        ({"models": [None]}, "`model` must be a Keras model"),
+        ({"models": [""]}, "`model` must be a Keras model or a .tflite file"),
+        ({"models": [keras.Sequential([layers.Dense(2)])]}, "`model` must be built"),
+    ],
+)
+def test_wrong_calls(options, message):
+    small = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    with pytest.raises(ValueError, match=message):
+        tfprune.compare_latency(**{"models": [small], **options})
+    if "models" not in options:
+        with pytest.raises(ValueError, match=message):
+            tfprune.measure_latency(small, **options)
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("content", ["", "hello", "hello " * 100])
+def test_a_file_that_is_no_litert_file(tmp_path, content):
+    path = tmp_path / "notes.tflite"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"`model` must be .*notes.tflite', which LiteRT cannot"):
+        tfprune.measure_latency(path)
+
+
+@pytest.mark.tensorflow_only
+def test_what_reads_strings_is_not_timed():
+    text = keras.Input((1,), dtype="string", name="text")
+    model = keras.Model(text, layers.StringLookup(vocabulary=["a", "b"])(text))
+    with pytest.raises(ValueError, match="`model` must read numbers.* the input 'text' of strings"):
+        tfprune.measure_latency(model)
+
+
+@pytest.mark.tensorflow_only
+def test_in_company_each_model_is_called_twice_in_its_turn(monkeypatch):
+    calls = []
+
+    class Runner:
+        names, details = ["x"], {}
+
+        def __init__(self, path, names, threads):
+            self.number = path
+
+        def run(self, arrays):
+            calls.append(self.number)
+
+    monkeypatch.setattr(timing, "_runner", lambda model, path, threads: Runner(model, None, 1))
+    tfprune.compare_latency([1, 2], inputs=[np.ones(1)], warmup=1, runs=1)
+    assert calls == [1, 1, 2, 2] * 2
+    calls.clear()
+    tfprune.compare_latency([1], inputs=[np.ones(1)], warmup=1, runs=2)
+    assert calls == [1, 1, 1]

@@ -336,3 +336,9 @@ def test_a_sparse_input_stays_sparse():
     model = keras.Model(inputs, layers.Dense(2)(hidden))
     kill(model, {"hidden": np.arange(5) < 2})
     assert rebuild(model).inputs[0].sparse
+
+
+@pytest.mark.parametrize("keep", [[True], 3, "ffn_in", [], False])
+def test_keep_that_is_no_mapping(keep):
+    with pytest.raises(ValueError, match="`keep` must map names of structures .* attention, ffn"):
+        rebuild(transformer(), keep=keep)

@@ -1,7 +1,9 @@
 import json
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import tfprune
 from tests.models import kill, randomize, transformer
@@ -35,3 +37,105 @@ def test_compare(tmp_path):
     assert (tmp_path / "s.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(ValueError, match="`after`"):
         tfprune.compare(model, None)
+
+
+def automatic(width=32, deep=1):
+    inputs = keras.Input((8,))
+    y = inputs
+    for _ in range(deep):
+        y = layers.Dense(width, "relu")(y)
+    return keras.Model(inputs, layers.Dense(1)(y))
+
+
+def survivors(before, after):
+    result = tfprune.compare(before, after, latency=False)
+    return list(result.survivors.values()), list(result.unmatched)
+
+
+def test_layers_are_matched_by_where_they_are():
+    one, other = automatic(deep=3), automatic(deep=3)
+    names = [s.name for s in tfprune.find_structures(other)]
+    keep = {n: np.arange(32) < k for n, k in zip(names, (8, 9, 10), strict=True)}
+    result = tfprune.compare(one, tfprune.rebuild(other, keep=keep), latency=False)
+    assert result.survivors == {
+        s.name: (left, 32) for s, left in zip(tfprune.find_structures(one), (8, 9, 10), strict=True)
+    }
+    # A layer emptied in the middle or at the end, of the model itself and of its twin.
+    for index in range(3):
+        keep = {n: np.arange(32) < (0 if i == index else 4 + i) for i, n in enumerate(names)}
+        expected = [(0 if i == index else 4 + i, 32) for i in range(3)]
+        small = tfprune.rebuild(other, keep=keep)
+        assert survivors(other, small) == (expected, [])
+        found, unmatched = survivors(one, small)
+        assert found == expected or (unmatched and (0, 32) not in found), (index, found, unmatched)
+    assert survivors(other, tfprune.rebuild(other)) == ([(32, 32)] * 3, [])
+
+
+def test_inner_models_and_keras_hub_are_matched_by_where_they_are():
+    import keras_hub
+
+    def make():
+        x = keras.Input((4, 8))
+        y = keras_hub.layers.TransformerEncoder(12, 2)(x)
+        y = keras_hub.layers.TransformerEncoder(12, 2)(y)
+        inner = keras.Sequential([keras.Input((4, 8)), layers.Dense(6, "relu"), layers.Dense(8)])
+        return keras.Model(x, layers.Dense(2)(inner(y)))
+
+    one, other = make(), make()
+    names = [s.name for s in tfprune.find_structures(other)]
+    assert len(names) == 5
+    lefts = [0, 3, 1, 12, 2]
+    groups = [s.groups for s in tfprune.find_structures(other)]
+    keep = {n: np.arange(g) < k for n, g, k in zip(names, groups, lefts, strict=True)}
+    small = tfprune.rebuild(other, keep=keep)
+    for model in (one, other):
+        assert survivors(model, small) == (list(zip(lefts, groups, strict=True)), [])
+
+
+def test_what_cannot_be_matched_is_not_said_to_be_gone():
+    x = keras.Input((8,))
+    models = []
+    for name in ("one", "other"):
+        y = layers.Dense(6, "relu", name=name)(x)
+        models.append(keras.Model(x, layers.Dense(1, name=f"{name}_out")(y)))
+    result = tfprune.compare(*models, latency=False)
+    text = " ".join(str(result).split())
+    assert "Nothing is left" not in text and not result.survivors
+    assert "Not matched: other (only in the model after), one (only in the model before)." in text
+    assert set(json.loads(json.dumps(result.to_dict()))["unmatched"]) == {"one", "other"}
+
+
+@pytest.mark.parametrize(
+    "shape, outputs, what",
+    [((9,), 1, "inputs"), ((8,), 2, "outputs"), ((8, 8), 1, "inputs")],
+)
+def test_unrelated_models(shape, outputs, what):
+    inputs = keras.Input(shape)
+    other = keras.Model(inputs, layers.Dense(outputs)(inputs))
+    with pytest.raises(ValueError, match=f"`after` must be made from `before`, .* same {what}"):
+        tfprune.compare(automatic(), other, latency=False)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "sequence_length", "threads"])
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "x", None])
+def test_numbers_out_of_range(name, value):
+    model = automatic()
+    with pytest.raises(ValueError, match=f"`{name}` must be a positive integer"):
+        tfprune.compare(model, model, latency=False, **{name: value})
+
+
+@pytest.mark.parametrize("inputs", [np.ones((1, 8)), [], [1, 2], 3])
+def test_inputs_of_another_form(inputs):
+    model = automatic()
+    with pytest.raises(ValueError, match="`inputs` must be a list of 1 array"):
+        tfprune.compare(model, model, inputs=inputs)
+
+
+def test_weights_that_are_not_finite():
+    model, broken = automatic(), automatic()
+    kernel = broken.layers[1].kernel
+    kernel.assign(kernel * np.nan)
+    with pytest.raises(ValueError, match="`after` must have finite weights. .*kernel"):
+        tfprune.compare(model, broken, latency=False)
+    with pytest.raises(ValueError, match="`before` must have finite weights"):
+        tfprune.compare(broken, model, latency=False)

@@ -182,3 +182,19 @@ def test_bad_models():
         find_structures("model")
     with pytest.raises(ValueError, match="must be built"):
         find_structures(keras.Sequential([layers.Dense(2)]))
+
+
+@pytest.mark.parametrize("patterns", [[], 3, [3], [None], True, ["ffn", 3], b"ffn", {"ffn": 1}, ()])
+def test_what_is_no_pattern(patterns):
+    with pytest.raises(ValueError, match="`structures` must be a kind, a name or a regular"):
+        find_structures(transformer()).select(patterns)
+
+
+@pytest.mark.parametrize(
+    "index, error", [(99, IndexError), (-3, IndexError), ("other", KeyError), (1.5, TypeError)]
+)
+def test_an_unknown_structure_is_answered_with_those_there_are(index, error):
+    structures = find_structures(transformer())
+    with pytest.raises(error, match=r"attention, ffn_in\."):
+        structures[index]
+    assert structures[np.int64(-1)].name == "ffn_in" and len(structures[:1]) == 1

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 
+from tfprune.arguments import one_of
 from tfprune.budgets.ranking import Ranking, ranked
 from tfprune.budgets.targets import Cost, Target
 from tfprune.structures import Structures
@@ -50,8 +51,14 @@ def choose(
         ValueError: If the target cannot be reached, with the range that can; if a score is NaN or
             an argument is out of range.
     """
-    if within not in ("model", "kind", "layer"):
-        raise ValueError(f"`within` must be 'model', 'kind' or 'layer'. Received: {within!r}")
+    one_of("within", within, ("model", "kind", "layer"))
+    if not isinstance(target, Target):
+        raise ValueError(
+            "`target` must be a target such as `tfprune.Sparsity(0.5)`. "
+            f"Received: target={target!r}"
+        )
+    if not len(structures):
+        raise ValueError("`structures` must hold at least one. Received: none")
     cost = cost or target.cost(model, structures)
     counts = {s.name: s.groups for s in structures}
     limit, full = target.limit, cost(counts)

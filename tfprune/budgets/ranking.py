@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
+
+from tfprune.arguments import integer
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Ranking:
 def ranked(structures, scores, within="model", per_cost=False, round_to=None) -> Ranking:
     """All groups in the order in which they are removed; the arguments are those of `choose`."""
     scores = checked_scores(structures, scores)
-    sizes = _block_sizes(structures, round_to or {})
+    sizes = _block_sizes(structures, {} if round_to is None else round_to)
     orders, owner, start, size, score = [], [], [], [], []
     for index, (structure, step) in enumerate(zip(structures, sizes, strict=True)):
         value = scores[structure.name] / (structure.group_size if per_cost else 1)
@@ -87,15 +89,24 @@ def ranked(structures, scores, within="model", per_cost=False, round_to=None) ->
 
 
 def _block_sizes(structures, round_to) -> list[int]:
-    unknown = set(round_to) - set(structures.kinds)
+    if not isinstance(round_to, Mapping):
+        raise ValueError(
+            "`round_to` must map kinds to numbers, such as {'ffn': 8}. "
+            f"Received: round_to={round_to!r}"
+        )
+    unknown = {kind for kind in round_to if kind not in structures.kinds}
     if unknown:
         raise ValueError(
-            f"`round_to` names kinds that are not pruned: {', '.join(sorted(unknown))}. "
+            f"`round_to` names kinds that are not pruned: {', '.join(map(str, unknown))}. "
             f"Kinds: {', '.join(structures.kinds)}"
         )
-    if any(not isinstance(n, int) or n < 1 for n in round_to.values()):
-        raise ValueError(f"`round_to` must hold positive integers. Received: {round_to!r}")
-    return [round_to.get(s.kind, 1) for s in structures]
+    try:
+        steps = {kind: integer(kind, n) for kind, n in round_to.items()}
+    except ValueError:
+        raise ValueError(
+            f"`round_to` must hold positive integers. Received: round_to={round_to!r}"
+        ) from None
+    return [steps.get(s.kind, 1) for s in structures]
 
 
 def checked_scores(structures: Sequence, scores) -> dict[str, np.ndarray]:
@@ -104,6 +115,11 @@ def checked_scores(structures: Sequence, scores) -> dict[str, np.ndarray]:
     Raises:
         ValueError: If some are missing, are NaN or have another shape than `(groups,)`.
     """
+    if not callable(scores) and not isinstance(scores, Mapping):
+        raise ValueError(
+            "`scores` must be a criterion, or map names of structures to scores. "
+            f"Received: scores={scores!r}"
+        )
     checked = {}
     for structure in structures:
         if callable(scores):

@@ -15,6 +15,8 @@ from itertools import combinations
 import keras
 import numpy as np
 
+from tfprune.arguments import integer, is_number
+from tfprune.budgets.latency_check import LatencyCheck
 from tfprune.budgets.latency_table import LatencyTable
 from tfprune.configurable import Configurable
 from tfprune.structures import LeftOver, Structures
@@ -46,6 +48,11 @@ class Target(Configurable):
     def describe(self, cost: float) -> str:
         """A cost in words."""
         return f"{cost:.1%}"
+
+    @property
+    def note(self) -> str:
+        """What must be said about a cost that was reached; begins with a space if anything."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -137,10 +144,15 @@ class Flops(_Left):
         sequence_length: Size of open axes: the longer, the more attention counts.
 
     Raises:
-        ValueError: If it does not lie in [0, 1].
+        ValueError: If it does not lie in [0, 1], or the length is not a positive integer. When the
+            cost is worked out: as `tfprune.count_flops`, such as for a model that reads strings.
     """
 
     sequence_length: int = 128
+
+    def __post_init__(self):
+        super().__post_init__()
+        integer("sequence_length", self.sequence_length)
 
     def cost(self, model, structures):
         """The share of operations left: each structure is halved once to see what it costs.
@@ -182,14 +194,15 @@ class Latency(Target):
 
     Args:
         milliseconds: `"8 ms"`, or a number of milliseconds.
-        on: A `LatencyTable` measured on the machine that counts.
+        on: A `LatencyTable` measured on the machine that counts, on the model or on another one
+            that the same function has made. The table predicts; `check` measures what came out.
 
     Raises:
         ValueError: If it is not a positive time, or `on` is no table.
     """
 
     milliseconds: float | str
-    on: LatencyTable
+    on: LatencyTable | None = None
 
     def __post_init__(self):
         if not isinstance(self.on, LatencyTable):
@@ -201,13 +214,43 @@ class Latency(Target):
 
     def cost(self, model, structures):
         """Milliseconds by the table."""
-        return self.on.milliseconds
+        if model is None:
+            return self.on.milliseconds
+        names = self.on.names_in(model, structures)
+        return lambda counts: self.on.milliseconds({names[n]: k for n, k in counts.items()})
+
+    def check(
+        self, small: keras.Model, before: keras.Model | None = None, **options
+    ) -> LatencyCheck:
+        """Measures a rebuilt model, beside what was asked and what the table predicts.
+
+        Args:
+            small: As in `LatencyTable.check`.
+            before: As in `LatencyTable.check`.
+            **options: As in `LatencyTable.check`.
+
+        Returns:
+            A `LatencyCheck`: `print` it, or use its numbers.
+
+        Raises:
+            ValueError: If a model cannot be timed.
+        """
+        return self.on.check(small, before, asked=self.limit, **options)
+
+    @property
+    def note(self):
+        """Where the numbers come from."""
+        return " So the latency table predicts; `target.check(tfprune.rebuild(model))` measures it."
 
     def smooth(self, cost, structures):
         """Straight lines from no group to all."""
         empty = {s.name: 0 for s in structures}
         full = {s.name: s.groups for s in structures}
         each = {n: (cost(full) - cost({**full, n: 0})) / full[n] for n in full}
+        # Savings of single structures need not add up to what all of them save.
+        total = sum(each[n] * full[n] for n in full)
+        scale = (cost(full) - cost(empty)) / total if total > 0 else 0.0
+        each = {n: scale * ms for n, ms in each.items()}
         return lambda counts: cost(empty) + sum(each[n] * left for n, left in counts.items())
 
     @property
@@ -215,7 +258,7 @@ class Latency(Target):
         """Milliseconds."""
         value = self.milliseconds
         value = _number(value, "ms") if isinstance(value, str) else value
-        if not isinstance(value, (int, float)) or not value > 0 or not math.isfinite(value):
+        if not is_number(value) or not value > 0:
             raise ValueError(
                 f"`Latency` wants milliseconds, such as 8 or '8 ms'. "
                 f"Received: {self.milliseconds!r}"
@@ -250,11 +293,11 @@ def _meeting(structures: Structures) -> list[tuple[str, str]]:
 
 def _share(name: str, value: float | str) -> float:
     share = _number(value, "%") / 100 if isinstance(value, str) else value
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+    if not is_number(share) or not 0 <= share <= 1:
         raise ValueError(
             f"`{name}` wants a share from 0 to 1, such as 0.6 or '60%'. Received: {value!r}"
         )
-    return share
+    return float(share)
 
 
 def _number(text: str, unit: str) -> float:

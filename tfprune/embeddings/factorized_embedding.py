@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.arguments import integer
 from tfprune.structures.registry import register_layer_kind
 from tfprune.structures.structure import Slices, Structure
 
@@ -57,11 +58,7 @@ class FactorizedEmbedding(keras.Layer):
     ):
         super().__init__(**kwargs)
         for name, value in (("input_dim", input_dim), ("output_dim", output_dim), ("rank", rank)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a positive integer. Received: {value!r}")
-        self.input_dim = input_dim
-        self.output_dim = output_dim
-        self.rank = rank
+            setattr(self, name, integer(name, value))
         self.mask_zero = mask_zero
         self.reverse_dtype = reverse_dtype
         self.logit_soft_cap = logit_soft_cap

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.arguments import built_model, integer
 from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
 from tfprune.keras_private.layers import inner_layers
 from tfprune.rebuild.rebuilding import rebuilt_by
@@ -34,8 +35,8 @@ def factorize_embeddings(
         A new model; the given one is not changed.
 
     Raises:
-        ValueError: If `rank` is not a positive integer, names an embedding that the model does not
-            have, or leaves no embedding to factorise.
+        ValueError: If `model` is no built Keras model, or `rank` is not a positive integer, names
+            an embedding that the model does not have, or leaves no embedding to factorise.
 
     Source: Eckart & Young, "The Approximation of One Matrix by Another of Lower Rank", 1936; Li et
     al., 2022, section 3.
@@ -49,9 +50,11 @@ def factorize_embeddings(
     >>> small.count_params(), tfprune.find_structures(small)[0].groups
     (264, 4)
     """
-    ranks = [rank] if not isinstance(rank, Mapping) else list(rank.values())
-    if not ranks or any(not isinstance(r, int) or isinstance(r, bool) or r < 1 for r in ranks):
-        raise ValueError(f"`rank` must be a positive integer. Received: rank={rank!r}")
+    built_model("model", model)
+    if isinstance(rank, Mapping):
+        rank = {name: integer(f"rank[{name!r}]", value) for name, value in rank.items()}
+    else:
+        rank = integer("rank", rank)
     replacements, lines = {}, []
     found = embeddings_of(model)
     unknown = set(rank) - set(found) if isinstance(rank, Mapping) else set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
@@ -133,6 +133,18 @@ def token_lists(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 
 
 def _portions(corpus) -> Iterator[list[str]]:
-    texts = iter(corpus)
+    # A string is a series of strings too, its characters, but no corpus.
+    if isinstance(corpus, (str, bytes, Mapping)) or not isinstance(corpus, Iterable):
+        raise ValueError(
+            "`corpus` must be texts, such as a list of strings. "
+            f"Received: a {type(corpus).__name__}"
+        )
+    texts = map(_text, corpus)
     while portion := list(islice(texts, _PORTION)):
         yield portion
+
+
+def _text(text: Any) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"`corpus` must hold strings. Received: {text!r} in it")
+    return text

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tfprune.arguments import built_model
 from tfprune.embeddings.factorized_embedding import is_embedding
 from tfprune.embeddings.tokenizers import trimmable, used_by
 from tfprune.keras_private.graphs import operation_of
@@ -37,8 +38,8 @@ def trim_vocabulary(
         A new model and a new tokenizer; the given ones are not changed.
 
     Raises:
-        ValueError: If the tokenizer is of another kind, the model has no such embedding, or the
-            corpus holds no text.
+        ValueError: If the tokenizer is of another kind, the model is not built or has no such
+            embedding, or the corpus is no series of texts or holds none.
 
     Source: the share of parameters in embeddings is what keeps small multilingual models large; Li
     et al., 2022, section 6.2.
@@ -54,6 +55,7 @@ def trim_vocabulary(
     >>> fewer.decode(fewer.encode("one two"))
     'one two'
     """
+    built_model("model", model)
     vocabulary = trimmable(tokenizer)
     rows = _rows_of(model, vocabulary.size)
     used = used_by(vocabulary, corpus)

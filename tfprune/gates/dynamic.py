@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.arguments import number
 from tfprune.gates.attaching import gates_of
 from tfprune.gates.gate import Gate
 from tfprune.gates.hard_concrete import BETA, HIGH, LOW, stretched
@@ -48,8 +49,7 @@ def at_size(model: keras.Model, size: float | None):
             "`size` needs a model that was trained with `tfprune.callbacks.DynamicSparsity` and "
             f"still carries its gates. Received: size={size!r} and a model without"
         )
-    if not 0 < size <= 1:
-        raise ValueError(f"`size` must lie in (0, 1]. Received: size={size!r}")
+    size = float(number("size", size, above=0, most=1))
     before = float(ops.convert_to_numpy(shared.size))
     shared.size.assign(size)
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from tfprune.arguments import built_model, integer
 from tfprune.keras_private.graphs import inputs_struct
+from tfprune.measuring.inputs import check_numeric
 
 
 def count_parameters(model: keras.Model) -> int:
@@ -14,12 +16,16 @@ def count_parameters(model: keras.Model) -> int:
     Args:
         model: A built model.
 
+    Raises:
+        ValueError: If it is no built Keras model.
+
     Example:
 
     >>> import keras, tfprune
     >>> tfprune.count_parameters(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
     10
     """
+    built_model("model", model)
     return sum(int(np.prod(w.shape)) for w in model.weights if "seed_generator" not in w.path)
 
 
@@ -28,6 +34,8 @@ def count_flops(model: keras.Model, batch_size: int = 1, sequence_length: int = 
 
     A multiply-add counts as two. The operations are those of the traced computation, whatever
     layers they belong to; other operations, such as additions and activations, are not counted.
+    What a loop does counts as often as it runs, at most where it may stop earlier; of branches the
+    largest counts. Zeros that pad the input of a transposed convolution are no work.
 
     Args:
         model: A built Keras model.
@@ -38,8 +46,9 @@ def count_flops(model: keras.Model, batch_size: int = 1, sequence_length: int = 
         The number of operations.
 
     Raises:
-        ValueError: If the inputs of the model are not known, or Keras runs on a backend other than
-            TensorFlow and JAX.
+        ValueError: If the inputs of the model are not known or are strings, if it has a loop of
+            which it cannot be told how often it runs, if a number is out of range, or Keras runs on
+            a backend other than TensorFlow and JAX.
 
     Example:
 
@@ -49,70 +58,24 @@ def count_flops(model: keras.Model, batch_size: int = 1, sequence_length: int = 
     """
     from tfprune.export import example_inputs, with_inputs
 
-    model = with_inputs(model)
+    built_model("model", model)
+    batch_size = integer("batch_size", batch_size)
+    sequence_length = integer("sequence_length", sequence_length)
+    model = check_numeric(with_inputs(model))
     arrays = example_inputs(model, batch_size, sequence_length)
     given = keras.tree.pack_sequence_as(inputs_struct(model), arrays)
     if keras.backend.backend() == "tensorflow":
-        return _flops_of_graph(model, given)
+        import tensorflow as tf
+
+        from tfprune.measuring.tensorflow_flops import flops_of_graph
+
+        specs = keras.tree.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), given)
+        function = tf.function(lambda x: model(x, training=False))
+        return flops_of_graph(function.get_concrete_function(specs).graph)
     if keras.backend.backend() == "jax":
         import jax
 
-        return _flops_of_jaxpr(jax.make_jaxpr(lambda x: model(x, training=False))(given).jaxpr)
+        from tfprune.measuring.jax_flops import flops_of_jaxpr
+
+        return flops_of_jaxpr(jax.make_jaxpr(lambda x: model(x, training=False))(given))
     raise ValueError("`count_flops` needs the TensorFlow or the JAX backend.")
-
-
-def _flops_of_graph(model, given):
-    import tensorflow as tf
-
-    specs = keras.tree.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), given)
-    function = tf.function(lambda x: model(x, training=False)).get_concrete_function(specs)
-    graphs = [
-        function.graph,
-        *(f.graph for f in function.graph._functions.values() if hasattr(f, "graph")),
-    ]
-    return sum(_operation_flops(op) for graph in graphs for op in graph.get_operations())
-
-
-def _operation_flops(op) -> int:
-    if op.type in ("MatMul", "BatchMatMulV2", "BatchMatMul", "BatchMatMulV3"):
-        left = op.inputs[0].shape
-        transposed = op.get_attr("transpose_a") if op.type == "MatMul" else op.get_attr("adj_x")
-        inner = left[-2] if transposed else left[-1]
-        return 2 * int(np.prod(op.outputs[0].shape)) * inner
-    if op.type == "Einsum":
-        equation = op.get_attr("equation").decode()
-        sizes: dict[str, int] = {}
-        for term, tensor in zip(equation.split("->")[0].split(","), op.inputs, strict=True):
-            shape = list(tensor.shape)
-            letters = term.replace("...", "")
-            head = len(shape) - len(letters)
-            dots = term.find("...")
-            for i in range(head):
-                sizes[f".{i}"] = shape[dots + i]
-            plain = shape if dots < 0 else shape[:dots] + shape[dots + head :]
-            sizes.update(zip(letters, plain, strict=True))
-        return 2 * int(np.prod(list(sizes.values()))) if len(op.inputs) > 1 else 0
-    if op.type in ("Conv2D", "DepthwiseConv2dNative", "Conv3D"):
-        kernel = list(op.inputs[1].shape)
-        window = kernel[:-1] if op.type != "DepthwiseConv2dNative" else kernel[:2]
-        return 2 * int(np.prod(op.outputs[0].shape)) * int(np.prod(window))
-    return 0
-
-
-def _flops_of_jaxpr(jaxpr) -> int:
-    total = 0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            (left, _), _ = equation.params["dimension_numbers"]
-            inner = [equation.invars[0].aval.shape[axis] for axis in left]
-            total += 2 * int(np.prod(equation.outvars[0].aval.shape)) * int(np.prod(inner))
-        elif equation.primitive.name == "conv_general_dilated":
-            kernel = equation.invars[1].aval.shape
-            out_axis = equation.params["dimension_numbers"].rhs_spec[0]
-            window = int(np.prod(kernel)) // kernel[out_axis]
-            total += 2 * int(np.prod(equation.outvars[0].aval.shape)) * window
-        for value in equation.params.values():
-            inner = getattr(value, "jaxpr", None)
-            if inner is not None:
-                total += _flops_of_jaxpr(getattr(inner, "jaxpr", inner))
-    return total

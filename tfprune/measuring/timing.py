@@ -13,7 +13,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import built_model, integer
 from tfprune.litert import Runner
+from tfprune.measuring.inputs import check_numeric, checked_inputs
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ def measure_latency(
         `Timing`, in milliseconds.
 
     Raises:
-        ValueError: If there is no such file, a number is not positive, or the model cannot read
-            inputs of such shapes.
+        ValueError: If there is no such file or it is no LiteRT file, a model is not built or reads
+            strings, a number is out of range, or the model cannot read `inputs`, or inputs of such
+            shapes.
 
     Example:
 
@@ -111,6 +114,9 @@ def compare_latency(
 ) -> LatencyComparison:
     """Times several models in turn, A B A B, so that other load affects them alike.
 
+    Each is called twice in its turn, and the second call is timed: as when one model alone is
+    called again and again, its weights are in the caches then.
+
     Args:
         models: Keras models or `.tflite` files; the others are compared with the first.
         inputs: Arrays in the order of the inputs; by default ones and random numbers.
@@ -124,7 +130,7 @@ def compare_latency(
         `LatencyComparison`.
 
     Raises:
-        ValueError: As `measure_latency`.
+        ValueError: As `measure_latency`, or if there are no models.
 
     Example:
 
@@ -135,28 +141,30 @@ def compare_latency(
     >>> len(timed.latencies), timed.ratios[0]
     (2, 1.0)
     """
-    for name, value in (("threads", threads), ("runs", runs), ("batch_size", batch_size)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-    from tfprune.export import export, with_inputs
-
+    if isinstance(models, (str, bytes)) or not isinstance(models, Sequence) or not models:
+        raise ValueError(
+            "`models` must be a list of Keras models or .tflite files, at least one. "
+            f"Received: models={models!r}"
+        )
+    batch_size = integer("batch_size", batch_size)
+    sequence_length = integer("sequence_length", sequence_length)
+    threads = integer("threads", threads)
+    warmup = integer("warmup", warmup, least=0)
+    runs = integer("runs", runs)
     with tempfile.TemporaryDirectory() as folder:
-        runners = []
-        for i, model in enumerate(models):
-            if isinstance(model, keras.Model):
-                model = with_inputs(model)
-                path = export(model, Path(folder) / f"{i}.tflite")
-                runners.append(Runner(path, [t.name for t in model.inputs], threads))
-            else:
-                if not Path(model).is_file():
-                    raise ValueError(
-                        f"`model` must be a Keras model or a .tflite file. Received: {model!r}"
-                    )
-                runners.append(Runner(model, None, threads))
-        given = [inputs or runner.inputs(batch_size, sequence_length) for runner in runners]
+        runners = [_runner(m, Path(folder) / f"{i}.tflite", threads) for i, m in enumerate(models)]
+        given = [
+            runner.inputs(batch_size, sequence_length)
+            if inputs is None
+            else checked_inputs(inputs, runner.names)
+            for runner in runners
+        ]
         times = np.empty((runs, len(runners)))
         for turn in range(-warmup, runs):
             for i, (runner, arrays) in enumerate(zip(runners, given, strict=True)):
+                if len(runners) > 1:
+                    # The others have driven the weights of this one out of the caches.
+                    runner.run(arrays)
                 start = time.perf_counter()
                 runner.run(arrays)
                 if turn >= 0:
@@ -173,3 +181,31 @@ def compare_latency(
         for column, runner, arrays in zip(times.T, runners, given, strict=True)
     ]
     return LatencyComparison(latencies, [float(np.median(c / times[:, 0])) for c in times.T])
+
+
+def _runner(model, path: Path, threads: int) -> Runner:
+    """A model in LiteRT; a Keras model is written to `path` first."""
+    from tfprune.export import export, with_inputs
+
+    if isinstance(model, (str, os.PathLike)):
+        if not os.fspath(model) or not Path(model).is_file():
+            raise ValueError(
+                f"`model` must be a Keras model or a .tflite file. Received: {model!r}, which is "
+                "no file"
+            )
+        try:
+            runner = Runner(model, None, threads)
+        except (ValueError, RuntimeError, StopIteration) as error:
+            raise ValueError(
+                f"`model` must be a Keras model or a .tflite file. Received: {str(model)!r}, which "
+                f"LiteRT cannot read: {error}"
+            ) from error
+        for name, detail in runner.details.items():
+            if not np.issubdtype(detail["dtype"], np.number) and detail["dtype"] is not np.bool_:
+                raise ValueError(
+                    f"`model` must read numbers. Received: {str(model)!r}, whose input {name!r} "
+                    "is of strings"
+                )
+        return runner
+    model = check_numeric(with_inputs(built_model("model", model)))
+    return Runner(export(model, path), [t.name for t in model.inputs], threads)

@@ -58,7 +58,7 @@ class Plan:
         self.gone: set[int] = set()
         self._values: dict[int, np.ndarray] = {}
         self._cuts: dict[int, dict[int, np.ndarray]] = {}
-        keep = _checked(keep or {}, structures)
+        keep = _checked({} if keep is None else keep, structures)
         self._fold_gates(layers)
         for structure in structures:
             self._decide(structure, keep.get(structure.name))
@@ -210,6 +210,11 @@ class Plan:
 
 
 def _checked(keep: Mapping[str, Any], structures: Structures) -> dict[str, np.ndarray]:
+    if not isinstance(keep, Mapping):
+        raise ValueError(
+            "`keep` must map names of structures to boolean arrays. "
+            f"Received: keep={keep!r}. Names: {', '.join(s.name for s in structures) or 'none'}."
+        )
     checked = {}
     for name, mask in keep.items():
         if name not in structures:

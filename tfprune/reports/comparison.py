@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from tfprune.arguments import built_model, integer
 from tfprune.measuring.counting import count_flops, count_parameters
+from tfprune.measuring.inputs import checked_inputs
 from tfprune.measuring.timing import compare_latency
+from tfprune.reports.related import check_related
 from tfprune.structures import find_structures
+from tfprune.structures.matching import match
+from tfprune.structures.places import places
 from tfprune.tables import table
 
 
@@ -29,6 +35,8 @@ class Comparison:
             `None` if not measured.
         notes: What could not be measured, and why.
         conditions: Batch size, sequence length and threads of the timing.
+        unmatched: Structures of one model of which it cannot be told what they are in the other
+            one, and why.
     """
 
     figures: dict[str, tuple[float, float]]
@@ -37,6 +45,7 @@ class Comparison:
     latency_ratio: float | None = None
     notes: list[str] = field(default_factory=list)
     conditions: dict[str, int] = field(default_factory=dict)
+    unmatched: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """All values, as types that JSON knows."""
@@ -46,6 +55,7 @@ class Comparison:
             "latency_ratio": self.latency_ratio,
             "notes": self.notes,
             "conditions": self.conditions,
+            "unmatched": self.unmatched,
         }
 
     def plot(self, path: str | os.PathLike | None = None):
@@ -73,6 +83,9 @@ class Comparison:
         removed = [name for name, (left, _) in self.survivors.items() if not left]
         if removed:
             parts.append(f"Nothing is left of {', '.join(removed)}: skipped at inference.")
+        if self.unmatched:
+            listed = ", ".join(f"{name} ({why})" for name, why in self.unmatched.items())
+            parts.append(f"Not matched: {listed}.")
         return "\n".join([*parts, *self.notes])
 
 
@@ -92,7 +105,8 @@ def compare(
     """Compares a model with the smaller one that `tfprune.rebuild` has made of it.
 
     Args:
-        before: The model before pruning.
+        before: The model before pruning, or another one made by the same function: layers are
+            matched by where they are, so that it does not matter how Keras has numbered them.
         after: The smaller model.
         inputs: Arrays for the timing, in the order of the inputs; by default ones and random
             numbers.
@@ -105,7 +119,9 @@ def compare(
         A `Comparison`: `print` it, or use `to_dict()` or `plot()`.
 
     Raises:
-        ValueError: If one of them is not a built Keras model.
+        ValueError: If one of them is not a built Keras model, if they have other inputs or
+            outputs, if one has weights that are not finite, if `inputs` is no list of as many
+            arrays as `before` has inputs, or if a number is out of range.
 
     Example:
 
@@ -120,20 +136,30 @@ def compare(
     >>> result.figures["FLOPs"], result.survivors
     ((96, 36), {'hidden': (3, 8)})
     """
-    for name, model in (("before", before), ("after", after)):
-        if not isinstance(model, keras.Model) or not model.built:
-            raise ValueError(f"`{name}` must be a built Keras model. Received: {model!r}")
-    left = {s.name: s.groups for s in find_structures(after)}
+    from tfprune.export import with_inputs
+
+    built_model("before", before)
+    built_model("after", after)
+    conditions = {
+        "batch_size": integer("batch_size", batch_size),
+        "sequence_length": integer("sequence_length", sequence_length),
+        "threads": integer("threads", threads),
+    }
+    check_related(before, after)
+    _check_finite("before", before)
+    _check_finite("after", after)
+    if inputs is not None:
+        checked_inputs(inputs, [t.name for t in with_inputs(before).inputs])
     structures = find_structures(before)
+    matched = match({s.name: s.groups for s in structures}, places(before), after)
+    kept = [s for s in structures if s.name in matched.left]
     result = Comparison(
         figures={"parameters": (count_parameters(before), count_parameters(after))},
-        survivors={s.name: (left.get(s.name, 0), s.groups) for s in structures},
-        kinds={s.name: s.kind for s in structures},
-        conditions={
-            "batch_size": batch_size,
-            "sequence_length": sequence_length,
-            "threads": threads,
-        },
+        survivors={s.name: (matched.left[s.name], s.groups) for s in kept},
+        kinds={s.name: s.kind for s in kept},
+        conditions=conditions,
+        unmatched=dict.fromkeys(matched.only_after, "only in the model after")
+        | dict.fromkeys(matched.only_before, "only in the model before"),
     )
     try:
         result.figures["FLOPs"] = tuple(
@@ -147,6 +173,16 @@ def compare(
         if latency:
             _time(result, (before, after), Path(folder), inputs)
     return result
+
+
+def _check_finite(name: str, model) -> None:
+    for weight in model.weights:
+        value = keras.ops.convert_to_numpy(weight)
+        if value.dtype.kind not in "biu" and not np.all(np.isfinite(value.astype("float32"))):
+            raise ValueError(
+                f"`{name}` must have finite weights. Received: NaN or infinity in "
+                f"{weight.path!r}; load weights from before the training diverged"
+            )
 
 
 def _weight_bytes(model) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from tfprune.arguments import built_model, integer, number
 from tfprune.gates.chosen_subnetwork import at_subnetwork
 from tfprune.gates.dynamic import at_size, size_of
 from tfprune.measuring.counting import count_parameters
@@ -116,6 +117,17 @@ def sizes(
 
     Example: see `tfprune.callbacks.DynamicSparsity`; then `print(tfprune.sizes(model, data))`.
     """
+    built_model("model", model)
+    if isinstance(sizes, (str, Mapping)) or not isinstance(sizes, Iterable):
+        raise ValueError(
+            f"`sizes` must be a list of sizes, such as [1.0, 0.5]. Received: sizes={sizes!r}"
+        )
+    sizes = [number("sizes", size, above=0, most=1) for size in sizes]
+    conditions = {
+        "sequence_length": integer("sequence_length", sequence_length),
+        "batch_size": integer("batch_size", batch_size),
+        "threads": integer("threads", threads),
+    }
     if size_of(model) is None:
         raise ValueError(
             "`model` must have been trained with `tfprune.callbacks.DynamicSparsity` and still "
@@ -123,7 +135,7 @@ def sizes(
         )
     if data is not None and not model.compiled:
         raise ValueError("`model` must be compiled, for its metrics, if `data` is given.")
-    ordered = sorted({float(size) for size in sizes}, reverse=True)
+    ordered = sorted(set(sizes), reverse=True)
     if not ordered:
         raise ValueError("`sizes` must hold at least one size. Received: none")
     rows, small = [], {}
@@ -135,11 +147,6 @@ def sizes(
         if data is not None:
             with at_size(model, size), at_subnetwork(model, subnetwork):
                 rows[-1] |= _quality(model, data)
-    conditions = {
-        "sequence_length": sequence_length,
-        "batch_size": batch_size,
-        "threads": threads,
-    }
     if latency:
         _time(rows, small, quantize, conditions)
     return Frontier(rows, conditions)

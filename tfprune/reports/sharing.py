@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import built_model
 from tfprune.gates import gates_of, subnetworks_of
 from tfprune.gates.dynamic import at_size
 from tfprune.tables import table
@@ -83,6 +84,7 @@ def sharing(model: keras.Model, size: float | None = None) -> Sharing:
     Example: see `tfprune.callbacks.HardConcreteGates` with `subnetworks`; then
     `print(tfprune.sharing(model))`.
     """
+    built_model("model", model)
     subnetworks = subnetworks_of(model)
     if subnetworks is None:
         raise ValueError(

@@ -41,8 +41,22 @@ class Structures(Sequence):
             for structure in self._found:
                 if structure.name == index:
                     return structure
-            raise KeyError(index)
-        return self._found[index]
+            raise KeyError(f"There is no structure {index!r}. The names are: {self._names}.")
+        try:
+            return self._found[index]
+        except IndexError:
+            raise IndexError(
+                f"There is no structure number {index}, there are {len(self)}: {self._names}."
+            ) from None
+        except TypeError:
+            raise TypeError(
+                "Structures are numbered, or named by strings. "
+                f"Received: {index!r}. The names are: {self._names}."
+            ) from None
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(s.name for s in self._found) or "none"
 
     def __len__(self) -> int:
         return len(self._found)
@@ -92,7 +106,7 @@ class Structures(Sequence):
             `Structures`, in the model's order.
 
         Raises:
-            ValueError: If a pattern matches nothing or is no regular expression.
+            ValueError: If no pattern is given, or one matches nothing or is no regular expression.
         """
         patterns = checked_patterns(patterns)
         if patterns is None:
@@ -105,7 +119,7 @@ class Structures(Sequence):
                     "`structures` holds a pattern that matches no structure of the model. "
                     f"Received: {pattern!r}. It can be a kind ({', '.join(self.kinds) or 'none'}), "
                     "a name or a regular expression over whole names; the names are: "
-                    f"{', '.join(s.name for s in self._found) or 'none'}."
+                    f"{self._names}."
                 )
             picked |= matched
         return Structures([s for s in self._found if s.name in picked], self.skipped)
