@@ -85,7 +85,7 @@ def attention_confidence(
     >>> attention_confidence(model, np.ones((3, 5, 8)))["attention"]
     array([0.2, 0.2])
     """
-    check(x, steps)
+    check(x, steps, "steps")
     probe = AttentionProbe(model)
     totals, positions, looks_ahead = {}, {}, {}
     batches = 0

@@ -14,12 +14,13 @@ from tfprune.arguments import integer
 from tfprune.batches import each_batch
 
 
-def check(data: Any, batches: int | None) -> None:
+def check(data: Any, batches: int | None, name: str = "batches") -> None:
     """Refuses what cannot be data, and what would never end.
 
     Args:
         data: What the user has given.
         batches: How many batches of it are wanted; `None` means all.
+        name: The name of that argument, for the message.
 
     Raises:
         ValueError: If `data` is nothing that `fit` takes, or is endless and `batches` is `None`.
@@ -30,12 +31,12 @@ def check(data: Any, batches: int | None) -> None:
             "`data` must be what `fit` takes: arrays, or a dataset of batches. Received: "
             f"data={data!r}"
         )
-    integer("batches", batches, optional=True)
+    integer(name, batches, optional=True)
     if batches is None and _may_be_endless(data):
         raise ValueError(
-            "`batches` must be given where `data` does not end or does not tell whether it does, "
+            f"`{name}` must be given where `data` does not end or does not tell whether it does, "
             "as a dataset that repeats or a generator: how many batches of it to look at. "
-            f"Received: batches=None, data={type(data).__name__}"
+            f"Received: {name}=None, data={type(data).__name__}"
         )
 
 

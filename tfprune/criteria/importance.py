@@ -79,7 +79,7 @@ def gradient_importance(
             "`model` must be built and compiled: importance is the gradient of its loss."
         )
     structures = find_structures(model) if structures is None else structures
-    check(data, steps)
+    check(data, steps, "steps")
     data = as_the_layers_take_it(model, data, steps, batch_size)
     probe = _Probe(model, structures, per)
     with probe.attached(), _metrics_kept(model):
