@@ -7,8 +7,8 @@ import keras_hub
 import numpy as np
 from progress import Log
 
+from tfprune.batches import each_batch
 from tfprune.datasets import TextBatches, minilm
-from tfprune.datasets.bucketed import each_batch
 from tfprune.files import whole
 
 BATCH = 32
@@ -29,13 +29,15 @@ class Classification:
         length: Longest text, in tokens.
         epochs: Epochs of each run.
         seed: Seed of weights and order.
+        weights: Folder of pretrained weights; MiniLM's by default.
     """
 
-    def __init__(self, folder, classes, length, epochs, seed):
+    def __init__(self, folder, classes, length, epochs, seed, weights=None):
+        self.weights = weights or minilm()
         self.folder = folder / f"{epochs}-epochs-seed-{seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.classes, self.length, self.epochs, self.seed = classes, length, epochs, seed
-        self.tokenizer = keras_hub.models.BertTokenizer.from_preset(minilm())
+        self.tokenizer = keras_hub.models.BertTokenizer.from_preset(self.weights)
 
     def batches(self, examples, shuffle=False, tokenizer=None):
         """Texts, in batches of similar length."""
@@ -45,7 +47,7 @@ class Classification:
     def fresh(self, layers=None):
         """The pretrained classifier, or one of its first layers alone."""
         keras.utils.set_random_seed(self.seed)
-        backbone = keras_hub.models.BertBackbone.from_preset(minilm())
+        backbone = keras_hub.models.BertBackbone.from_preset(self.weights)
         if layers is not None:
             fewer = {**backbone.get_config(), "num_layers": layers}
             short = keras_hub.models.BertBackbone.from_config(fewer)

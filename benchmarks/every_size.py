@@ -9,12 +9,11 @@ finished are not made again; a killed one goes on from its last epoch. Results a
 benchmarks/results/every_size.{json,md,png} after each.
 """
 
-import argparse
 from pathlib import Path
 
 import keras
 import numpy as np
-from reports import write
+from reports import arguments, write
 from translation import recipe
 from translators import circumstances, export_once, measured, p_value, quality_against_speed
 
@@ -117,12 +116,16 @@ def table(results):
 
 def main():
     """Makes the runs and writes the report after each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
     parser.add_argument("--folder", help="checkpoints; by default those of translation.py")
     parser.add_argument("--train-only", action="store_true", help="no files, no report")
     options = parser.parse_args()
-    work = recipe("4-1", options.folder or HERE / "checkpoints" / "4-1")
+    folder = options.folder or HERE / "checkpoints" / "4-1"
+    work = recipe("4-1", None if options.smoke else folder)
+    if options.smoke:
+        SIZES[:] = [1.0, 0.5]
+        options.runs = ["dynamic", "importance-0.5"]
     pairs = work.held_out("test", 2000)
     made = {}
     for name in dict.fromkeys(["dense", *options.runs]):

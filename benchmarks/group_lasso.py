@@ -19,18 +19,27 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from keras import layers
-from reports import about, in_words, write
+from reports import about, arguments, in_words, smoke_folder, write
 from step_time import CALLBACKS, encoder, step_time
 
 import tfprune
 
+# Width, units, heads, batch, length and rounds of the models whose steps are timed.
+SIZES = (
+    (128, 768, 8, 100, 24, 7),  # The recipe's 2,400 words a batch.
+    (256, 1536, 8, 100, 24, 4),
+    (128, 768, 8, 16, 24, 7),
+)
+TINY = ((16, 32, 2, 4, 8, 1),)
 
-def rebuild_large():
+
+def rebuild_large(tiny=False):
     """Rebuilds a BERT-base-sized encoder; prints seconds and peak memory."""
     # 12 layers of 7.1 million weights; embeddings of 30,522 x 768 as one dense layer's worth.
+    tokens, depth, width, heads = (64, 1, 16, 2) if tiny else (30_522, 12, 768, 12)
     ids = keras.Input((None,), dtype="int32")
-    x = layers.Embedding(30_522, 768)(ids)
-    model = keras.Model(ids, encoder(12, 768, 3072, 12)(x))
+    x = layers.Embedding(tokens, width)(ids)
+    model = keras.Model(ids, encoder(depth, width, 4 * width, heads)(x))
     for s in tfprune.find_structures(model):
         s.scale((np.arange(s.groups) % 2).astype("float32"))
     size = 4 * model.count_params()
@@ -53,9 +62,9 @@ def rebuild_large():
     )
 
 
-def speed():
+def speed(tiny=False):
     """LiteRT time ratio against FLOP ratio for several cuts."""
-    model = encoder(4, 256, 1024, 8)
+    model = encoder(1, 32, 64, 4) if tiny else encoder(4, 256, 1024, 8)
     rows = []
     cuts = {
         "half the units": (0.5, 1.0),
@@ -70,7 +79,7 @@ def speed():
             share = ffn if s.kind == "ffn" else heads
             keep[s.name] = np.arange(s.groups) < max(1, round(share * s.groups))
         models.append(tfprune.rebuild(model, keep=keep))
-    timed = tfprune.compare_latency(models, sequence_length=128, runs=40)
+    timed = tfprune.compare_latency(models, sequence_length=128, runs=5 if tiny else 40)
     flops = [tfprune.count_flops(m, sequence_length=128) for m in models]
     for name, ratio, count in zip(cuts, timed.ratios[1:], flops[1:], strict=True):
         ideal = count / flops[0]
@@ -79,25 +88,23 @@ def speed():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--rebuild-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rebuild_only:
-        rebuild_large()
+        rebuild_large(options.smoke)
         return
-    command = [sys.executable, __file__, "--rebuild-only"]
+    command = [sys.executable, __file__, "--rebuild-only", *["--smoke"] * options.smoke]
     large = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     lasso = CALLBACKS["GroupLasso"]
     results = {
         **about(__file__, "ai-edge-litert"),
-        "step_time": [
-            step_time(lasso, 128, 768, 8, 100, 24),  # The recipe's 2,400 words a batch.
-            step_time(lasso, 256, 1536, 8, 100, 24, rounds=4),
-            step_time(lasso, 128, 768, 8, 16, 24),
-        ],
+        "step_time": [step_time(lasso, *sizes) for sizes in (TINY if options.smoke else SIZES)],
         "rebuild": json.loads(large.strip().splitlines()[-1]),
-        "litert": speed(),
+        "litert": speed(options.smoke),
     }
+    if options.smoke:
+        smoke_folder()
     write("group_lasso", results, table(results))
     print(table(results))
 

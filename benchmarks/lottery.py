@@ -10,15 +10,15 @@ gradient importance (Michel et al., 2019). Runs that are finished are not made a
 goes on from its last epoch. Results: benchmarks/results/lottery_{ssru,self_attention}.*
 """
 
-import argparse
 import json
 import math
 from pathlib import Path
 
 import keras
 import numpy as np
+import smoke
 from progress import Log
-from reports import RESULTS, write
+from reports import arguments, result, smoke_folder, write
 from translators import circumstances, export_once, measured, p_value, quality_against_speed
 
 import tfprune
@@ -54,8 +54,13 @@ PRUNED = {"ssru": "encoder.*attention", "self_attention": "heads"}
 class Experiment:
     """The runs of one student; each is a model by its name."""
 
-    def __init__(self, decoder, folder, scale):
+    def __init__(self, decoder, folder, scale, tiny=False):
         self.decoder = decoder
+        self.folder = Path(folder)
+        if tiny:
+            shape = {**smoke.STUDENT, "encoder_layers": 2, "decoder": decoder}
+            self.recipe = Recipe(smoke.pairs(), folder, shape, **smoke.TRAINING)
+            return
         self.recipe = Recipe(
             libreoffice_help("en", "de"),
             folder,
@@ -75,7 +80,6 @@ class Experiment:
             converge_epochs=round(10 * scale),
             callbacks=lambda stage, epochs: [Log(stage)],
         )
-        self.folder = self.recipe.folder
 
     def run(self, name):
         """Makes one run, or loads what is finished of it."""
@@ -217,7 +221,7 @@ def report(work, made, pairs):
     for name, rounds in results["rounds"].items():
         whole_model = {layer: dense["groups"][layer] for layer in rounds[0]["left"]}
         history = [whole_model, *(row["left"] for row in rounds)]
-        draw_rounds(history, RESULTS / f"{stem}_{name}.png")
+        draw_rounds(history, result(f"{stem}_{name}.png"))
 
 
 def differences(recipe, made, pairs):
@@ -287,7 +291,7 @@ def table(results):
 
 def main():
     """Makes the runs and writes the report after each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--decoder", choices=PRUNED, default="ssru", help="default: %(default)s")
     parser.add_argument("--runs", nargs="+", choices=names(), default=names())
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of epochs")
@@ -295,7 +299,9 @@ def main():
     parser.add_argument("--train-only", action="store_true", help="no files, no report")
     options = parser.parse_args()
     folder = options.folder or HERE / "checkpoints" / f"lottery-{options.decoder}"
-    work = Experiment(options.decoder, folder, options.scale)
+    if options.smoke:
+        folder, options.runs = smoke_folder(), ["ticket-75", "reinit-75", "gates-75"]
+    work = Experiment(options.decoder, folder, options.scale, options.smoke)
     pairs = work.recipe.held_out("test", 2000)
     made = {}
     runs = list(dict.fromkeys(["dense", *options.runs]))

@@ -11,7 +11,6 @@ model; `dynamic` trains all sizes at once. Runs that are finished are not made a
 written to benchmarks/results/multilingual.{json,md,png} after each.
 """
 
-import argparse
 import gc
 import json
 from functools import cache, cached_property, partial
@@ -19,8 +18,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import smoke
 from classifier import BATCH, RATE, Classification, plain
-from reports import RESULTS, about, in_words, write
+from reports import about, arguments, in_words, result, smoke_folder, write
 
 import tfprune
 from tfprune.callbacks import DynamicSparsity, HardConcreteGates, ImportancePruning
@@ -83,10 +83,11 @@ RUNS = {
 class Experiment(Classification):
     """Help topics in four languages."""
 
-    def __init__(self, folder, training, epochs, seed):
-        text = help_topics(LANGUAGES)
+    def __init__(self, folder, training, epochs, seed, text=None, weights=None):
+        text = text or help_topics(LANGUAGES)
         classes = len(text[LANGUAGES[0]].classes)
-        super().__init__(folder / f"{training}-paragraphs", classes, LENGTH, epochs, seed)
+        folder = folder / f"{training}-paragraphs"
+        super().__init__(folder, classes, LENGTH, epochs, seed, weights)
 
         def some(split, count):
             return {name: spread_out(getattr(text[name], split), count) for name in LANGUAGES}
@@ -251,7 +252,7 @@ def with_earlier(results):
     Ratios of times stand: the dense model is timed in every report. How many texts a second a
     machine does is not the same on another day, and is left out.
     """
-    path = RESULTS / "multilingual.json"
+    path = result("multilingual.json")
     earlier = json.loads(path.read_text()) if path.exists() else {}
     if any(earlier.get(key) != results[key] for key in ("versions", "machine", "sizes")):
         return results
@@ -282,7 +283,7 @@ def pictures(results):
     if series:
         curves(
             series,
-            RESULTS / "multilingual.png",
+            result("multilingual.png"),
             x="times as fast as dense (LiteRT, batch of one)",
             y="accuracy, mean of four languages (%)",
             reference=100 * mean(results["models"]["dense"]),
@@ -293,7 +294,7 @@ def pictures(results):
             heat_maps(
                 found["distances"],
                 found["names"],
-                RESULTS / f"multilingual_sharing_{name}.png",
+                result(f"multilingual_sharing_{name}.png"),
                 title=f"Share of groups that differ: {name}",
             )
 
@@ -337,7 +338,7 @@ def table(results):
 
 def main():
     """Makes the runs and writes the report after each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
     parser.add_argument("--training", type=int, default=TRAINING, help="paragraphs by language")
     parser.add_argument("--epochs", type=int, default=4)
@@ -345,7 +346,13 @@ def main():
     parser.add_argument("--train-only", action="store_true", help="no files, no report")
     parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "multilingual")
     options = parser.parse_args()
-    work = Experiment(options.folder, options.training, options.epochs, options.seed)
+    if options.smoke:
+        folder = smoke_folder()
+        options.runs = ["importance-0.5", "l0-0.5-each-diverse", "dynamic"]
+        text, weights = smoke.topics(LANGUAGES), smoke.bert(folder / "bert")
+        work = Experiment(folder, 64, 2, 0, text, weights)
+    else:
+        work = Experiment(options.folder, options.training, options.epochs, options.seed)
     runs = list(dict.fromkeys(["dense", *options.runs]))
     for name in runs:
         finished = work.finished(name)

@@ -9,7 +9,7 @@ trained or timed. Written to benchmarks/results/overview.png.
 import json
 import math
 
-from reports import RESULTS
+from reports import arguments, result, smoke_folder
 
 from tfprune.files import whole
 from tfprune.reports.plots import curves
@@ -23,7 +23,10 @@ RULES = {
 
 
 def main():
-    results = json.loads((RESULTS / "sentiment.json").read_text())
+    options = arguments(__doc__).parse_args()
+    results = json.loads(result("sentiment.json").read_text())
+    if options.smoke:
+        smoke_folder()
     models, tested = results["models"], results["sizes"]["test"]
     dense = models["dense"]
     points = {
@@ -58,7 +61,7 @@ def main():
     axes.scatter(1, 100 * dense["accuracy"], color="#666666", zorder=3)
     axes.text(1.02, 100 * dense["accuracy"] - 0.35, "not pruned", fontsize=9, color="#666666")
     axes.set_xlim(0.9, 3.4)
-    with whole(RESULTS / "overview.png") as fresh:
+    with whole(result("overview.png")) as fresh:
         figure.savefig(fresh, format="png", bbox_inches="tight")
 
 

@@ -1,14 +1,41 @@
-"""What every benchmark reports alike: what it ran on, and where its results go."""
+"""What every benchmark has alike: its arguments, what it ran on, and where its results go."""
 
+import argparse
 import json
 import os
 import platform
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 from tfprune.files import whole
 
-RESULTS = Path(__file__).parent / "results"
+_RESULTS = Path(__file__).parent / "results"
+_smoke: Path | None = None
+
+
+def arguments(script: str) -> argparse.ArgumentParser:
+    """A parser of arguments with the first line of a script's documentation, and `--smoke`."""
+    parser = argparse.ArgumentParser(description=script.splitlines()[0])
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="seconds on tiny data, to see that the script runs; results go to a new folder",
+    )
+    return parser
+
+
+def smoke_folder() -> Path:
+    """A new folder for the results and checkpoints of a run of the smallest form."""
+    global _smoke
+    _smoke = Path(tempfile.mkdtemp(prefix="tfprune-smoke-"))
+    print(f"results go to {_smoke}", flush=True)
+    return _smoke
+
+
+def result(name: str) -> Path:
+    """The path of a file of results, of this run if it is one of the smallest form."""
+    return (_smoke or _RESULTS) / name
 
 
 def about(script: str, *packages: str) -> dict:
@@ -34,9 +61,8 @@ def in_words(results: dict) -> str:
 
 def write(stem: str, results: dict, table: str) -> None:
     """Keeps results as JSON, and as a table in Markdown beside it."""
-    RESULTS.mkdir(exist_ok=True)
     for suffix, text in ((".json", json.dumps(results, indent=1) + "\n"), (".md", table)):
-        with whole(RESULTS / f"{stem}{suffix}") as fresh:
+        with whole(result(f"{stem}{suffix}")) as fresh:
             fresh.write_text(text)
 
 

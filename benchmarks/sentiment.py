@@ -11,14 +11,14 @@ after each; those of another number of epochs to sentiment_12-epochs.*, of heads
 sentiment_heads.*
 """
 
-import argparse
 import gc
 import json
 from pathlib import Path
 
 import keras
+import smoke
 from classifier import BATCH, RATE, Classification, plain
-from reports import RESULTS, about, in_words, write
+from reports import about, arguments, in_words, result, smoke_folder, write
 
 import tfprune
 from tfprune import criteria
@@ -57,9 +57,9 @@ HEADS = ("lottery-0.5", "heads-0.5", "lottery-0.75", "heads-0.75")
 class Experiment(Classification):
     """Movie reviews, and one run for each method and sparsity."""
 
-    def __init__(self, folder, epochs, seed):
-        super().__init__(folder, 2, LENGTH, epochs, seed)
-        self.text = movie_reviews()
+    def __init__(self, folder, epochs, seed, text=None, weights=None):
+        super().__init__(folder, 2, LENGTH, epochs, seed, weights)
+        self.text = text or movie_reviews()
 
     def run(self, name, make, callback=None, teacher=None):
         """A trained and rebuilt model, from its file if it is there."""
@@ -181,7 +181,7 @@ def report(work, runs, stem):
         series.setdefault(method, []).append(point)
     curves(
         {method: series[method] for method in sorted(series)},
-        RESULTS / f"{stem}.png",
+        result(f"{stem}.png"),
         x="times as fast as dense (LiteRT, float)",
         y="accuracy (%)",
         reference=100 * rows["dense"]["accuracy"],
@@ -191,7 +191,7 @@ def report(work, runs, stem):
         best = max(half, key=lambda n: rows[n]["accuracy"])
         left = {k: (groups[best].get(k, 0), total) for k, total in groups["dense"].items()}
         kinds = {k: "heads" if "attention" in k else "ffn" for k in left}
-        survivors(left, RESULTS / f"{stem}_survivors.png", kinds, f"Groups left: {best}")
+        survivors(left, result(f"{stem}_survivors.png"), kinds, f"Groups left: {best}")
 
 
 def table(results):
@@ -233,7 +233,7 @@ def table(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=EVERYWHERE)
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.5, 0.3, 0.7])
     which = parser.add_mutually_exclusive_group()  # Each has a report of its own.
@@ -244,7 +244,12 @@ def main():
     parser.add_argument("--train-only", action="store_true", help="no files, no report")
     parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "sentiment")
     options = parser.parse_args()
-    work = Experiment(options.folder, options.epochs, options.seed)
+    if options.smoke:
+        folder = smoke_folder()
+        options.runs = ["dense", "random-0.5", "hybrid-0.5+teacher", "layers-1", "lottery-0.5"]
+        work = Experiment(folder, 2, 0, smoke.reviews(), smoke.bert(folder / "bert"))
+    else:
+        work = Experiment(options.folder, options.epochs, options.seed)
     runs = ["dense", *options.runs] if options.runs else names(options)
     stem = "sentiment_heads" if options.heads else "sentiment"
     if work.epochs != EPOCHS:

@@ -6,7 +6,6 @@ Two models of the same seed train in turn, one with the callback and one without
 median over rounds of the ratio of their epoch times. Writes benchmarks/results/step_time.*
 """
 
-import argparse
 import os
 import time
 
@@ -15,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from keras import layers
-from reports import about, in_words, write
+from reports import about, arguments, in_words, smoke_folder, write
 
 import tfprune
 from tfprune.callbacks import (
@@ -97,12 +96,15 @@ def step_time(make_callback, width, units, heads, batch, length, rounds=7, steps
 
 
 def main():
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    sizes = ((128, 768, 8, 100, 24), (256, 1536, 8, 100, 24))
+    options = arguments(__doc__).parse_args()
+    sizes, rounds = ((128, 768, 8, 100, 24), (256, 1536, 8, 100, 24)), 3
+    if options.smoke:
+        smoke_folder()
+        sizes, rounds = ((16, 32, 2, 4, 8),), 1
     results = {
         **about(__file__),
         "callbacks": {
-            name: [step_time(make, *size, rounds=3) for size in sizes]
+            name: [step_time(make, *size, rounds=rounds) for size in sizes]
             for name, make in CALLBACKS.items()
         },
     }

@@ -8,11 +8,11 @@ written to benchmarks/results/translation.{json,md,png} after each run; those of
 such as `--student 12-1`, to translation_12-1.*
 """
 
-import argparse
 from pathlib import Path
 
+import smoke
 from progress import Log
-from reports import RESULTS, write
+from reports import arguments, result, smoke_folder, write
 from translators import circumstances, export_once, measured, p_value
 
 import tfprune
@@ -40,6 +40,9 @@ LASSO = {
 
 
 def recipe(student, folder):
+    """The sizes of the experiment; in its smallest form where `folder` is `None`."""
+    if folder is None:
+        return Recipe(smoke.pairs(), smoke_folder(), smoke.STUDENT, **smoke.TRAINING)
     text = libreoffice_help("en", "de", interface_strings=True)
     encoder_layers, decoder_layers, tied = STUDENTS[student]
     shape = {
@@ -90,12 +93,12 @@ def report(made, files, work, pairs, name):
     results["sizes"]["epochs"] = [work.pretrain_epochs, work.prune_epochs, work.converge_epochs]
     write(name, results, table(results))
     points = {n: (1 / m["speed"]["time_ratio"], m["bleu"]) for n, m in results["models"].items()}
-    pareto(points, RESULTS / f"{name}.png", x="speed against dense (LiteRT, one thread)")
+    pareto(points, result(f"{name}.png"), x="speed against dense (LiteRT, one thread)")
     for run in sorted(set(made) & {SHOWN}):
         groups = {model: results["models"][model]["groups"] for model in ("dense", run)}
         left = {k: (groups[run].get(k, 0), total) for k, total in groups["dense"].items()}
         kinds = {s.name: s.kind for s in tfprune.find_structures(made["dense"])}
-        survivors(left, RESULTS / f"{name}_survivors.png", kinds, f"Groups left: {run}")
+        survivors(left, result(f"{name}_survivors.png"), kinds, f"Groups left: {run}")
 
 
 def table(results):
@@ -131,12 +134,15 @@ def table(results):
 
 def main():
     everything = ["dense", *LASSO, "reinit-ffn-0.2", "reinit-ffn+heads-0.3"]
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--runs", nargs="+", choices=everything, default=everything)
     parser.add_argument("--student", choices=STUDENTS, default="4-1", help="default: %(default)s")
     parser.add_argument("--folder", help="checkpoints; by default a folder beside this script")
     options = parser.parse_args()
-    work = recipe(options.student, options.folder or HERE / "checkpoints" / options.student)
+    folder = options.folder or HERE / "checkpoints" / options.student
+    work = recipe(options.student, None if options.smoke else folder)
+    if options.smoke:
+        everything = options.runs = ["dense", SHOWN]
     name = "translation" if options.student == "4-1" else f"translation_{options.student}"
     pairs = work.held_out("test", 2000)
     made, files = {}, {}

@@ -2,7 +2,7 @@
 
 import math
 
-from reports import RESULTS, about, in_words
+from reports import about, in_words, result
 
 from tfprune.reports.plots import curves
 from tfprune.translation import export_translator, paired_bootstrap, words_per_second
@@ -80,7 +80,7 @@ def quality_against_speed(models, method, stem):
     if series:
         curves(
             series,
-            RESULTS / f"{stem}.png",
+            result(f"{stem}.png"),
             x="times as fast as dense (LiteRT, one thread)",
             y="BLEU",
             reference=models["dense"]["bleu"],
