@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -50,11 +51,15 @@ class Runner:
             arrays: One for each input, in the order of `names`.
 
         Returns:
-            The outputs, in the order of the signature.
+            The outputs, in the order of their numbers or, where they have names, of the file.
 
         Raises:
             ValueError: If the model cannot read inputs of these shapes.
         """
+        return list(self.run_by_name(arrays).values())
+
+    def run_by_name(self, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Computes the outputs, by name; arguments and errors as those of `run`."""
         given = {
             name: np.asarray(a, self.details[name]["dtype"])
             for name, a in zip(self.names, arrays, strict=True)
@@ -64,7 +69,7 @@ class Runner:
         self._has_run = True
         try:
             with context:
-                return list(self._signature(**given).values())
+                outputs = self._signature(**given)
         except RuntimeError as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in given.items())
             raise ValueError(
@@ -72,6 +77,8 @@ class Runner:
                 "read them; one that has positions for 64 tokens reads no more. "
                 f"Received: {shapes}. LiteRT says: {error}"
             ) from error
+        # The file has them in the order of the alphabet: `output_10` before `output_2`.
+        return {name: outputs[name] for name in sorted(outputs, key=_number)}
 
     def inputs(self, batch_size: int, length: int) -> list[np.ndarray]:
         """Makes inputs that the file accepts: ones for integers, random numbers for others.
@@ -91,3 +98,9 @@ class Runner:
             integer = np.issubdtype(detail["dtype"], np.integer)
             arrays.append(np.ones(shape) if integer else draw.normal(size=shape))
         return arrays
+
+
+def _number(name: str) -> int:
+    """The number of an output that Keras has numbered; others stay in their order."""
+    numbered = re.fullmatch(r"output_(\d+)", name)
+    return int(numbered[1]) if numbered else -1

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import keras
 
+from tfprune.arguments import built_model, one_of, path_given
 from tfprune.export.checking import check
-from tfprune.export.inputs import at_inference, with_inputs
-from tfprune.export.litert import convert
+from tfprune.export.comparing import FLOAT, HALF, QUANTIZED
+from tfprune.export.inputs import at_inference, output_names, with_inputs
+from tfprune.export.litert import check_inputs, convert, run_by_name
 from tfprune.export.quantizing import examples_of
-from tfprune.export.saved_model import is_saved_model
+from tfprune.export.saved_model import is_saved_model, save, serve_by_name
 from tfprune.files import whole
-
-_QUANTIZE = (None, "dynamic_int8", "int8")
 
 
 def export(
@@ -26,9 +26,9 @@ def export(
 ) -> Path:
     """Writes a model for deployment.
 
-    What is written computes what the model does with `training=False`. A `.tflite` file is run
-    once with the LiteRT interpreter before it takes its name: all its outputs must be finite and,
-    without quantization, close to Keras's.
+    What is written computes what the model does with `training=False`. It is loaded and run on
+    some inputs before it takes its name: each of its outputs must be finite and close to Keras's
+    output of that name; a quantized one must follow it from input to input.
 
     Args:
         model: A built Keras model, on the TensorFlow backend.
@@ -38,7 +38,7 @@ def export(
             the size; `"int8"`: int8 throughout, for accelerators that know nothing else. On many
             CPUs `"int8"` is slower than float for transformers.
         representative_data: For `"int8"`: arrays with examples along the first axis, or an
-            iterable of batches; of the structure of the model's inputs.
+            iterable of batches; of the structure of the model's inputs, or by their names.
 
     Returns:
         The path.
@@ -58,15 +58,9 @@ def export(
     >>> int8.stat().st_size < 0.5 * plain.stat().st_size
     True
     """
-    path = Path(path)
     require_tensorflow()
-    if not isinstance(model, keras.Model) or not model.built:
-        raise ValueError(f"`model` must be a built Keras model. Received: model={model!r}")
-    if quantize not in _QUANTIZE:
-        raise ValueError(
-            f"`quantize` must be one of {', '.join(map(repr, _QUANTIZE))}. "
-            f"Received: quantize={quantize!r}"
-        )
+    built_model("model", model)
+    one_of("quantize", quantize, (None, *QUANTIZED))
     path = checked_target(path)
     if path.suffix != ".tflite" and quantize is not None:
         raise ValueError(
@@ -74,25 +68,35 @@ def export(
             f"Received: path={str(path)!r}, quantize={quantize!r}"
         )
     model = with_inputs(model)
-    tolerance = 1e-2 if "16" in model.dtype_policy.compute_dtype else 1e-3
+    half = "16" in model.dtype_policy.compute_dtype
     model = at_inference(model)
+    output_names(model)
     if path.suffix != ".tflite":
         with whole(path, folder=True, may_replace=is_saved_model) as fresh:
-            model.export(str(fresh), format="tf_saved_model", verbose=False)
+            save(model, fresh)
+            check(model, serve_by_name(model, fresh), HALF if half else FLOAT)
         return path
+    check_inputs(model)
     examples = examples_of(model, representative_data) if quantize == "int8" else None
     with whole(path) as fresh:
         convert(model, fresh, quantize, examples)
-        check(model, fresh, None if quantize else tolerance, examples and examples[0])
+        tolerance = QUANTIZED[quantize] if quantize else HALF if half else FLOAT
+        check(model, run_by_name(model, fresh), tolerance, examples and _some(examples))
     return path
 
 
-def checked_target(path: Path) -> Path:
+def _some(examples):
+    """Examples from all places, enough to see how the outputs vary."""
+    return examples[:: -(-len(examples) // 16)]
+
+
+def checked_target(path: str | os.PathLike) -> Path:
     """A path to which models are exported.
 
     Raises:
-        ValueError: If its ending is that of a file, but not `.tflite`.
+        ValueError: If it is none, or its ending is that of a file, but not `.tflite`.
     """
+    path = Path(path_given("path", path))
     others = (".keras", ".h5", ".hdf5", ".pb", ".onnx", ".zip")
     suffix = path.suffix.lower()
     if suffix in others or (suffix == ".tflite" and path.suffix != suffix):

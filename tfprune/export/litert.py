@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import keras
 
 
 def convert(model, path, quantize, examples):
@@ -15,7 +19,7 @@ def convert(model, path, quantize, examples):
     import tensorflow as tf
 
     def calibrate():
-        names = [t.name for t in model.inputs]
+        names = [t.name for t in model.inputs]  # Those of the signature.
         for example in examples:
             yield "serving_default", dict(zip(names, example, strict=True))
 
@@ -53,7 +57,39 @@ def _conversion_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # The converter raises its own classes of its own modules.
+        text = str(error).strip()
+        # Where it names the operation, it does so in the middle of a long line.
+        needed = sorted(
+            set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text))
+        )
+        if needed or "flex" in text.lower():
+            raise ValueError(
+                "The model has operations that LiteRT cannot run without TensorFlow's (Flex): "
+                f"{', '.join(needed) or text}. Replace them, or export a SavedModel."
+            ) from error
         raise ValueError(
-            "The model has operations that LiteRT cannot run without TensorFlow's (Flex): "
-            f"{str(error).strip().splitlines()[0]}"
+            f"The converter of TensorFlow cannot make a LiteRT file of the model: {text}"
         ) from error
+
+
+def check_inputs(model: keras.Model) -> None:
+    """Says which inputs of a Functional model a LiteRT file cannot have.
+
+    Raises:
+        ValueError: If an input is text.
+    """
+    for spec in model.inputs:
+        if spec.dtype == "string":
+            raise ValueError(
+                "`model` must take numbers to become a LiteRT file. Received: the input "
+                f"{spec.name!r} of strings. Export the part behind the layer that turns text into "
+                "numbers, and run that layer in front of the file; or export a SavedModel."
+            )
+
+
+def run_by_name(model: keras.Model, path: str | os.PathLike):
+    """A function from inputs in the order of a Functional model to the outputs of its file."""
+    from tfprune.litert import Runner
+
+    runner = Runner(path, [t.name for t in model.inputs])
+    return runner.run_by_name
