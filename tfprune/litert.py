@@ -23,6 +23,7 @@ class Runner:
 
     Attributes:
         details: Input name to what LiteRT says of it: shape, data type.
+        output_shapes: Output name to shape, -1 where it is not known.
         names: Input names in the order in which `run` takes arrays.
     """
 
@@ -40,6 +41,10 @@ class Runner:
         key = signature or next(iter(signatures))
         self._signature = self._interpreter.get_signature_runner(key)
         self.details = self._signature.get_input_details()
+        self.output_shapes = {
+            name: tuple(int(n) for n in detail.get("shape_signature", detail["shape"]))
+            for name, detail in self._signature.get_output_details().items()
+        }
         inputs = list(self.details)
         self.names = list(names) if set(names or ()) == set(inputs) else inputs
         self._has_run = False
