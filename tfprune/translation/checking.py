@@ -15,8 +15,8 @@ from tfprune.translation.translator import Translator
 from tfprune.translation.vocabulary import Vocabulary
 
 # By how much the logits of a file's words may be smaller than the largest, at the worst position
-# and on average, as a share of the distance of the largest from the mean, which is what words by chance
-# lose. The words of a float file differ from the translator's where two are equally likely.
+# and on average, as a share of the distance of the largest from the mean, which is what words by
+# chance lose. The words of a float file differ from the translator's where two are equally likely.
 # Quantized students, trained or not, were measured to lose up to 0.03 and 0.0004; without one
 # kernel, a trained one loses 0.4 and more, and 0.03 to 0.5.
 _WORST = {None: 1e-3, "dynamic_int8": 0.15}
