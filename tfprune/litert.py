@@ -10,6 +10,7 @@ from contextlib import nullcontext
 import numpy as np
 
 from tfprune import native_messages
+from tfprune.arguments import path_given
 
 
 class Runner:
@@ -25,6 +26,9 @@ class Runner:
         details: Input name to what LiteRT says of it: shape, data type.
         output_shapes: Output name to shape, -1 where it is not known.
         names: Input names in the order in which `run` takes arrays.
+
+    Raises:
+        ValueError: If there is no LiteRT file at `path`, or it has no such signature.
     """
 
     def __init__(
@@ -36,8 +40,22 @@ class Runner:
     ):
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        signatures = self._interpreter.get_signature_list()
+        path_given("path", path)
+        if not os.path.isfile(path):
+            raise ValueError(f"`path` must be a LiteRT file. There is none: path={str(path)!r}")
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            signatures = self._interpreter.get_signature_list()
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"`path` must be a LiteRT file. Received: path={str(path)!r}, which is none or "
+                f"damaged: {error}"
+            ) from error
+        if (signature and signature not in signatures) or not signatures:
+            raise ValueError(
+                f"`path` must be a LiteRT file with {signature or 'any'!r} among its signatures. "
+                f"Received: path={str(path)!r}, which has {', '.join(signatures) or 'none'}"
+            )
         key = signature or next(iter(signatures))
         self._signature = self._interpreter.get_signature_runner(key)
         self.details = self._signature.get_input_details()

@@ -55,8 +55,17 @@ def _assets(file: Path) -> set[str]:
 
 
 def save(model: keras.Model, folder: Path) -> None:
-    """Writes the SavedModel of a model, unchecked."""
-    model.export(str(folder), format="tf_saved_model", verbose=False)
+    """Writes the SavedModel of a model, unchecked.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    import tensorflow as tf
+
+    try:
+        model.export(str(folder), format="tf_saved_model", verbose=False)
+    except tf.errors.OpError as error:  # TensorFlow has classes of its own for full disks.
+        raise OSError(f"The SavedModel cannot be written: {error.message}") from error
 
 
 def serve_by_name(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tfprune.arguments import integer, path_given
 from tfprune.extras import require
+from tfprune.files import load_keras
 from tfprune.litert import Runner
 from tfprune.translation.encoding import as_list, encode_sources, padded
 from tfprune.translation.vocabulary import Vocabulary, vocabulary_path
@@ -124,12 +125,11 @@ def load_translator(path: str | os.PathLike, max_length: int | None = None):
     path = Path(path_given("path", path))
     integer("max_length", max_length, optional=True)
     if path.suffix == ".keras" and path.is_file():
-        import keras
-
+        model = load_keras(path)
         from tfprune.translation.translator import Translator
 
         return Translator(
-            keras.saving.load_model(path, compile=False),
+            model,
             Vocabulary.load(vocabulary_path(path)),
             max_length or _saved_length(path),
         )
