@@ -46,7 +46,7 @@ class Runner:
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             signatures = self._interpreter.get_signature_list()
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:  # Damaged files raise TypeError, UnicodeDecodeError, …
             raise ValueError(
                 f"`path` must be a LiteRT file. Received: path={str(path)!r}, which is none or "
                 f"damaged: {error}"

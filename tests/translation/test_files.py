@@ -12,6 +12,7 @@ from tests.models import randomize
 from tfprune.translation import (
     Translator,
     Vocabulary,
+    batches,
     export_translator,
     exporting,
     load_translator,
@@ -160,3 +161,43 @@ def test_wrong_calls(tmp_path):
     for sentences in (None, 3, ["one", None]):
         with pytest.raises(ValueError, match="`sentences` must hold text"):
             made.translate(sentences)
+
+
+def test_wrong_calls_of_a_vocabulary(tmp_path):
+    (tmp_path / "empty.vocabulary").touch()
+    with pytest.raises(ValueError, match="`path` must be a SentencePiece model"):
+        Vocabulary.load(tmp_path / "empty.vocabulary")
+    with pytest.raises(ValueError, match="`path` must be a path"):
+        Vocabulary.load(None)
+    size = len(VOCABULARY)
+    for wrong in (size, -1):
+        with pytest.raises(ValueError, match=f"`ids` must be from 0 to {size - 1}.*: {wrong}"):
+            VOCABULARY.decode([4, wrong])
+    for wrong in (None, 3):
+        with pytest.raises(ValueError, match="`text` must hold text"):
+            VOCABULARY.encode(wrong)
+        with pytest.raises(ValueError, match="`texts` must hold text"):
+            VOCABULARY.encode_all(wrong)
+    with pytest.raises(ValueError, match="`sentences` must hold text. Received: 1"):
+        Vocabulary.train([1, 2, 3])
+    with pytest.raises(ValueError, match="`tokens_per_batch` must be a positive integer"):
+        batches([("one", "two")], VOCABULARY, tokens_per_batch="many")
+
+
+@pytest.mark.parametrize("kind", ["tflite", "vocabulary"])
+def test_damaged_files_are_refused_or_read_but_never_crash(tmp_path, kind):
+    made = translator()
+    export_translator(made, tmp_path / "t.tflite")
+    file = tmp_path / f"t.{kind}"
+    whole = file.read_bytes()
+    draw = np.random.default_rng(0)
+    for number in range(40):
+        content = bytearray(whole)
+        content[int(draw.integers(len(content)))] ^= 1 << int(draw.integers(8))
+        if number % 4 == 0:
+            del content[int(draw.integers(len(content))) :]
+        file.write_bytes(content)
+        try:
+            load_translator(file.with_suffix(".tflite"))
+        except ValueError as error:
+            assert "`path` must be a" in str(error)
