@@ -43,26 +43,27 @@ class Runner:
         path_given("path", path)
         if not os.path.isfile(path):
             raise ValueError(f"`path` must be a LiteRT file. There is none: path={str(path)!r}")
+        damaged = f"Received: path={str(path)!r}, which is none or damaged"
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             signatures = self._interpreter.get_signature_list()
         except Exception as error:  # Damaged files raise TypeError, UnicodeDecodeError, …
+            raise ValueError(f"`path` must be a LiteRT file. {damaged}: {error}") from error
+        key = signature or next(iter(signatures), None)
+        if key not in signatures:
             raise ValueError(
-                f"`path` must be a LiteRT file. Received: path={str(path)!r}, which is none or "
-                f"damaged: {error}"
-            ) from error
-        if (signature and signature not in signatures) or not signatures:
-            raise ValueError(
-                f"`path` must be a LiteRT file with {signature or 'any'!r} among its signatures. "
+                f"`path` must be a LiteRT file with the signature {signature or 'of a model'!r}. "
                 f"Received: path={str(path)!r}, which has {', '.join(signatures) or 'none'}"
             )
-        key = signature or next(iter(signatures))
-        self._signature = self._interpreter.get_signature_runner(key)
-        self.details = self._signature.get_input_details()
-        self.output_shapes = {
-            name: tuple(int(n) for n in detail.get("shape_signature", detail["shape"]))
-            for name, detail in self._signature.get_output_details().items()
-        }
+        try:
+            self._signature = self._interpreter.get_signature_runner(key)
+            self.details = self._signature.get_input_details()
+            self.output_shapes = {
+                name: tuple(int(n) for n in detail.get("shape_signature", detail["shape"]))
+                for name, detail in self._signature.get_output_details().items()
+            }
+        except Exception as error:
+            raise ValueError(f"`path` must be a LiteRT file. {damaged}: {error}") from error
         inputs = list(self.details)
         self.names = list(names) if set(names or ()) == set(inputs) else inputs
         self._has_run = False

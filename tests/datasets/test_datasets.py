@@ -1,8 +1,10 @@
 import hashlib
 import io
+import random
 import shutil
 import subprocess
 import tarfile
+import warnings
 import zipfile
 
 import pytest
@@ -101,6 +103,23 @@ def test_cache_is_used_and_a_damaged_one_is_noticed(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.warns(UserWarning, match="damaged"):
         assert cache.read(path) is None
+
+
+def test_no_damage_of_a_cached_file_goes_unnoticed(tmp_path):
+    path = tmp_path / "x.json.gz"
+    stored = {"train": [["a", "b"] for _ in range(20)]}
+    cache.write(path, stored)
+    whole = path.read_bytes()
+    draw = random.Random(0)
+    for number in range(60):
+        content = bytearray(whole)
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(content[: draw.randrange(len(content))] if number % 3 == 0 else content)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            read = cache.read(path)
+        # A name or a date in the header may change without any effect.
+        assert read == stored or (read is None and "damaged" in str(said[0].message))
 
 
 def test_number_words():

@@ -41,7 +41,14 @@ class LiteRTTranslator:
         self.vocabulary = vocabulary or Vocabulary.load(vocabulary_path(path))
         self._runner = Runner(path, threads=threads, signature="translate")
         # A translation is an array with a place for each token, so the file knows how many.
-        length = self._runner.output_shapes["words"][-1]
+        shapes = list(self._runner.output_shapes.values())
+        if len(shapes) != 1 or len(shapes[0]) != 2 or len(self._runner.names) != 1:
+            raise ValueError(
+                "`path` must be a LiteRT file that `export_translator` wrote, from an array of ids "
+                f"to one. Received: path={str(path)!r}, from {', '.join(self._runner.names)} to "
+                f"outputs of shapes {shapes}"
+            )
+        length = shapes[0][-1]
         self.max_length = max_length or (length if length > 0 else _MAX_LENGTH)
 
     def words(self, ids):
