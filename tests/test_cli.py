@@ -123,3 +123,81 @@ def test_every_command_is_listed(capsys):
     with pytest.raises(SystemExit):
         cli.main(["unknown"])
     assert "invalid choice: 'unknown'" in capsys.readouterr().err
+
+
+DAMAGED = {
+    "cut": lambda content: content[: len(content) // 2],
+    "text": lambda content: b"these are my notes",
+    "empty": lambda content: b"",
+}
+
+
+def flipped_inside(content):
+    """One bit of the data in the middle of the file."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "text", "empty"])
+def test_a_damaged_file_is_said_in_one_line(tmp_path, capsys, how):
+    transformer().save(tmp_path / "m.keras")
+    change = flipped_inside if how == "flipped" else DAMAGED[how]
+    (tmp_path / "m.keras").write_bytes(change((tmp_path / "m.keras").read_bytes()))
+    (tmp_path / "t.tflite").write_bytes(b"these are my notes"[: 0 if how == "empty" else None])
+    (tmp_path / "m.vocabulary").touch()
+    model, output = str(tmp_path / "m.keras"), str(tmp_path / "out")
+    for words in (
+        ["inspect", model],
+        ["rebuild", model, f"{output}.keras"],
+        ["export", model, output],
+        ["measure", model],
+        ["measure", str(tmp_path / "t.tflite")],
+        ["translate", model, "one"],
+    ):
+        assert cli.main(words) == 1, words
+        said = capsys.readouterr().err
+        assert said.startswith("tfprune: ") and said.count("\n") == 1, words
+        assert "m.keras' is" in said or "t.tflite', which is none or damaged" in said, words
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("kind", ["ResourceExhaustedError", "UnknownError"])
+def test_a_full_disk_is_said_in_one_line(tmp_path, capsys, monkeypatch, kind):
+    import keras
+    import tensorflow as tf
+
+    def full(self, path, **_):
+        os.makedirs(path)
+        raise getattr(tf.errors, kind)(None, None, "variables.data; No space left on device")
+
+    transformer().save(tmp_path / "m.keras")
+    monkeypatch.setattr(keras.Model, "export", full)
+    assert cli.main(["export", str(tmp_path / "m.keras"), str(tmp_path / "saved")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("tfprune: The SavedModel cannot be written: ") and "No space" in said
+    assert said.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
+def test_a_process_that_dies_in_an_import_says_why(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os\nos.write(2, b'this CPU is too old\\n')\nos.abort()\n"
+    )
+    (tmp_path / "m.keras").touch()
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+    }
+    environment = {k: v for k, v in environment.items() if not k.startswith("TF_CPP_")}
+    environment["TFPRUNE_CACHE"] = str(tmp_path / "cache")
+    for program in (
+        "import tfprune, tensorflow",
+        "import sys\nfrom tfprune import cli\ndef run(_): import tensorflow\n"
+        "cli._inspect = run\nsys.exit(cli.main(['inspect', 'm.keras']))",
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, env=environment, cwd=tmp_path
+        )
+        assert done.returncode < 0
+        assert b"this CPU is too old" in done.stderr

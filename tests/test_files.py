@@ -83,3 +83,44 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_name(tmp_path,
     with pytest.raises(OSError, match="no space"):
         replace(tmp_path / "out", may_replace=lambda f: True)
     assert content(tmp_path) == {"out/a.txt": "old"}
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("call", range(3))
+def test_an_interruption_at_any_rename_leaves_the_old_or_the_new(
+    tmp_path, monkeypatch, call, after
+):
+    write(tmp_path / "out", "old")
+    rename, calls = os.replace, []
+
+    def interrupted(source, target):
+        calls.append(source)
+        now = len(calls) == call + 1
+        if now and not after:
+            raise KeyboardInterrupt
+        rename(source, target)
+        if now:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    happens = call < 2  # There are two where nothing goes wrong.
+    try:
+        replace(tmp_path / "out", may_replace=lambda f: True)
+        assert not happens
+    except KeyboardInterrupt:
+        assert happens
+    new = call == 2 or (call == 1 and after)
+    assert content(tmp_path) == {"out/a.txt": "new" if new else "old"}
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_an_interruption_between_the_renames_of_a_file(tmp_path, monkeypatch):
+    (tmp_path / "x.txt").write_text("old")
+
+    def interrupted(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), whole(tmp_path / "x.txt") as fresh:
+        fresh.write_text("new")
+    assert content(tmp_path) == {"x.txt": "old"}

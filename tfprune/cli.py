@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
 
-from tfprune.native_messages import LEVEL
+from tfprune.native_messages import LEVEL, shown_if_killed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,8 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _native_notes_in_a_file():
             options.run(options)
-    except (ValueError, RuntimeError, OSError, ImportError) as error:
-        print(f"tfprune: {error}", file=sys.stderr)
+    except (ValueError, RuntimeError, OSError, ImportError, MemoryError) as error:
+        # TensorFlow's converter writes pages.
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"tfprune: {text if len(text) < 1000 else text[:1000] + ' …'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("tfprune: stopped; run the same command to go on", file=sys.stderr)
@@ -40,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _native_notes_in_a_file():
     """Keeps what TensorFlow's native code writes to standard error out of the progress display.
 
-    Python's own standard error, with warnings and tracebacks, stays where it is.
+    Python's own standard error, with warnings and tracebacks, stays where it is. If the process
+    dies, the end of the file is shown.
     """
     from tfprune.datasets.cache import cache_folder
 
@@ -51,12 +54,13 @@ def _native_notes_in_a_file():
         log.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     except OSError:
-        file = os.open(os.devnull, os.O_WRONLY)
+        log = os.devnull
+        file = os.open(log, os.O_WRONLY)
     python_stream, terminal = sys.stderr, os.dup(2)
-    os.dup2(file, 2)
-    os.close(file)
     try:
-        with os.fdopen(os.dup(terminal), "w", buffering=1) as stream:
+        with shown_if_killed(log), os.fdopen(os.dup(terminal), "w", buffering=1) as stream:
+            os.dup2(file, 2)
+            os.close(file)
             if python_stream is sys.__stderr__:
                 sys.stderr = stream
             yield
@@ -111,11 +115,9 @@ def _parser():
 
 
 def _load(path):
-    if not os.path.isfile(path):
-        raise ValueError(f"There is no file {path!r}.")
-    import keras
+    from tfprune.files import load_keras
 
-    return keras.saving.load_model(path, compile=False)
+    return load_keras(path)
 
 
 def _inspect(options):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -51,13 +53,11 @@ def whole(
         yield fresh
         if folder and path.exists():
             os.replace(path, old)
-        try:
-            os.replace(fresh, path)
-        except BaseException:
-            if old.exists():
-                os.replace(old, path)
-            raise
+        os.replace(fresh, path)
     finally:
+        # Whatever happens between the two renames, the old folder comes back.
+        if old.exists() and not path.exists():
+            os.replace(old, path)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -75,3 +75,30 @@ def _check_folder(path: Path, may_replace: Callable[[Path], bool]) -> None:
             "`path` must be new, an empty folder or one of the same kind, which is replaced. "
             f"{received}, which holds {shown}."
         )
+
+
+def load_keras(path: str | os.PathLike) -> Any:
+    """The model in a `.keras` file, not compiled.
+
+    Raises:
+        ValueError: If there is no such file, it is damaged, or it holds no model.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(f"There is no file {os.fspath(path)!r}.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except Exception as error:  # Damaged archives raise many kinds.
+        raise ValueError(
+            f"{os.fspath(path)!r} is no .keras file, or it is damaged: {error}"
+        ) from error
+    if broken:
+        raise ValueError(f"{os.fspath(path)!r} is damaged: the checksum of {broken} is wrong.")
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises what its layers raise.
+        raise ValueError(
+            f"{os.fspath(path)!r} holds no model that can be loaded: {error}"
+        ) from error

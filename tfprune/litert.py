@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 
 import numpy as np
 
 from tfprune import native_messages
+from tfprune.arguments import path_given
 
 
 class Runner:
@@ -22,7 +24,11 @@ class Runner:
 
     Attributes:
         details: Input name to what LiteRT says of it: shape, data type.
+        output_shapes: Output name to shape, -1 where it is not known.
         names: Input names in the order in which `run` takes arrays.
+
+    Raises:
+        ValueError: If there is no LiteRT file at `path`, or it has no such signature.
     """
 
     def __init__(
@@ -34,11 +40,30 @@ class Runner:
     ):
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        signatures = self._interpreter.get_signature_list()
-        key = signature or next(iter(signatures))
-        self._signature = self._interpreter.get_signature_runner(key)
-        self.details = self._signature.get_input_details()
+        path_given("path", path)
+        if not os.path.isfile(path):
+            raise ValueError(f"`path` must be a LiteRT file. There is none: path={str(path)!r}")
+        damaged = f"Received: path={str(path)!r}, which is none or damaged"
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            signatures = self._interpreter.get_signature_list()
+        except Exception as error:  # Damaged files raise TypeError, UnicodeDecodeError, …
+            raise ValueError(f"`path` must be a LiteRT file. {damaged}: {error}") from error
+        key = signature or next(iter(signatures), None)
+        if key not in signatures:
+            raise ValueError(
+                f"`path` must be a LiteRT file with the signature {signature or 'of a model'!r}. "
+                f"Received: path={str(path)!r}, which has {', '.join(signatures) or 'none'}"
+            )
+        try:
+            self._signature = self._interpreter.get_signature_runner(key)
+            self.details = self._signature.get_input_details()
+            self.output_shapes = {
+                name: tuple(int(n) for n in detail.get("shape_signature", detail["shape"]))
+                for name, detail in self._signature.get_output_details().items()
+            }
+        except Exception as error:
+            raise ValueError(f"`path` must be a LiteRT file. {damaged}: {error}") from error
         inputs = list(self.details)
         self.names = list(names) if set(names or ()) == set(inputs) else inputs
         self._has_run = False
@@ -50,11 +75,15 @@ class Runner:
             arrays: One for each input, in the order of `names`.
 
         Returns:
-            The outputs, in the order of the signature.
+            The outputs, in the order of their numbers or, where they have names, of the file.
 
         Raises:
             ValueError: If the model cannot read inputs of these shapes.
         """
+        return list(self.run_by_name(arrays).values())
+
+    def run_by_name(self, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Computes the outputs, by name; arguments and errors as those of `run`."""
         given = {
             name: np.asarray(a, self.details[name]["dtype"])
             for name, a in zip(self.names, arrays, strict=True)
@@ -64,7 +93,7 @@ class Runner:
         self._has_run = True
         try:
             with context:
-                return list(self._signature(**given).values())
+                outputs = self._signature(**given)
         except RuntimeError as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in given.items())
             raise ValueError(
@@ -72,6 +101,8 @@ class Runner:
                 "read them; one that has positions for 64 tokens reads no more. "
                 f"Received: {shapes}. LiteRT says: {error}"
             ) from error
+        # The file has them in the order of the alphabet: `output_10` before `output_2`.
+        return {name: outputs[name] for name in sorted(outputs, key=_number)}
 
     def inputs(self, batch_size: int, length: int) -> list[np.ndarray]:
         """Makes inputs that the file accepts: ones for integers, random numbers for others.
@@ -91,3 +122,9 @@ class Runner:
             integer = np.issubdtype(detail["dtype"], np.integer)
             arrays.append(np.ones(shape) if integer else draw.normal(size=shape))
         return arrays
+
+
+def _number(name: str) -> int:
+    """The number of an output that Keras has numbered; others stay in their order."""
+    numbered = re.fullmatch(r"output_(\d+)", name)
+    return int(numbered[1]) if numbered else -1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import threading
@@ -40,12 +41,12 @@ def filtered() -> Iterator[None]:
 @contextmanager
 def _held_back(level: int) -> Iterator[None]:
     try:
-        held = tempfile.TemporaryFile()  # noqa: SIM115  # closed below
+        held = tempfile.NamedTemporaryFile()  # noqa: SIM115  # closed below
         original = os.dup(2)
     except OSError:  # There is no place for temporary files, or no standard error.
         yield
         return
-    with held:
+    with held, shown_if_killed(held.name):
         _redirect(held.fileno())
         try:
             yield
@@ -56,6 +57,30 @@ def _held_back(level: int) -> Iterator[None]:
             for line in held:
                 if not _is_below(level, line):
                     os.write(2, line)
+
+
+@contextmanager
+def shown_if_killed(path: str | os.PathLike) -> Iterator[None]:
+    """Shows the end of a file on standard error if the process dies inside the context.
+
+    Native code that aborts says why on standard error. Where that is redirected to a file, nothing
+    in the process is left to show it. So a small process of its own waits for the end.
+    """
+    show = 'read -r line || tail -n 30 "$0" >&2'
+    try:
+        watcher = subprocess.Popen(
+            ["/bin/sh", "-c", show, os.fspath(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is not for it.
+        )
+    except OSError:  # There is no shell.
+        yield
+        return
+    try:
+        yield
+    finally:
+        watcher.communicate(b"still alive\n")
 
 
 def _redirect(file: int) -> None:

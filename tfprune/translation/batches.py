@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfprune.arguments import integer
 from tfprune.datasets.bucketed import Bucketed, padded_to
 from tfprune.datasets.parallel import Pair
 from tfprune.translation.vocabulary import Vocabulary
@@ -48,6 +49,9 @@ class Batches(Bucketed):
         length_multiple: int = 8,
         **kwargs,
     ):
+        integer("tokens_per_batch", tokens_per_batch)
+        integer("max_length", max_length, least=2)
+        integer("length_multiple", length_multiple)
         if tokens_per_batch < max_length:
             raise ValueError(
                 "`tokens_per_batch` must be at least `max_length`. Received: "

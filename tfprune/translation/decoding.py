@@ -21,6 +21,7 @@ from tfprune.keras_private.attention import attend, projections
 from tfprune.structures.graph import graph_of
 from tfprune.structures.registry import describe_of
 from tfprune.translation.layers import SSRU, SinusoidalPositions
+from tfprune.translation.proving import prove
 
 
 class StepDecoder:
@@ -33,7 +34,8 @@ class StepDecoder:
             default the embedding looks them up itself. An export may know a better operation.
 
     Raises:
-        ValueError: If the model has no inputs called `source` and `target`.
+        ValueError: If the model has no inputs called `source` and `target`, or one of its
+            operations computes something else position by position than at once.
     """
 
     def __init__(
@@ -70,6 +72,16 @@ class StepDecoder:
                 if id(tensor) not in self._changing:
                     fixed[id(tensor)] = tensor
         self._fixed = list(fixed)
+        prove(self)
+
+    @property
+    def nodes(self) -> tuple[list[Any], list[Any]]:
+        """The calls of the encoder, and those of the decoder, in the order in which they run."""
+        return self._encoder, self._decoder
+
+    def changes(self, tensor: Any) -> bool:
+        """Whether a symbolic tensor depends on the target."""
+        return id(tensor) in self._changing
 
     def _mixer(self, node):
         layer = node.operation
@@ -99,16 +111,21 @@ class StepDecoder:
         """
         values = {id(self.source): source}
         for node in self._encoder:
-            self._run(node, values)
+            self.run(node, values)
         memory = [values[i] for i in self._fixed]
         for node in self._decoder:
-            mixer = self._mixers.get(id(node))
-            if isinstance(mixer, _CrossAttention):
-                arguments = _bound(node, values)
-                parts = projections(mixer.layer)
-                key = arguments.get("key", arguments["value"])
-                memory += [parts.key(key), parts.value(arguments["value"])]
+            memory += self.keys_and_values(node, values)
         return memory
+
+    def keys_and_values(self, node: Any, values: dict[int, Any]) -> list[Any]:
+        """What a call of the decoder keeps of the source, given the values of tensors by id."""
+        mixer = self._mixers.get(id(node))
+        if not isinstance(mixer, _CrossAttention):
+            return []
+        arguments = _bound(node, values)
+        parts = projections(mixer.layer)
+        key = arguments.get("key", arguments["value"])
+        return [parts.key(key), parts.value(arguments["value"])]
 
     def start(self, batch: Any) -> list[Any]:
         """The states before the first word, for `batch` sentences."""
@@ -131,15 +148,34 @@ class StepDecoder:
         keys_and_values = iter(memory[len(self._fixed) :])
         old, new = iter(states), []
         for node in self._decoder:
-            mixer = self._mixers.get(id(node))
-            if mixer is None:
-                self._run(node, values)
-                continue
-            context = _Context(_bound(node, values), position, old, new, keys_and_values)
-            values[id(node.outputs[0])] = mixer.step(context)
+            self.step_of(node, values, position, old, new, keys_and_values)
         return values[id(self.output)][:, 0], new
 
-    def _run(self, node, values):
+    def states_of(self, node: Any, batch: Any) -> list[Any] | None:
+        """The states of one call before the first word, `None` if it treats each position alone."""
+        mixer = self._mixers.get(id(node))
+        return None if mixer is None else mixer.start(batch)
+
+    def step_of(self, node, values, position, old, new, keys_and_values) -> None:
+        """One call of the decoder, at one position.
+
+        Args:
+            node: The call.
+            values: Values of tensors by id, to which its output is added.
+            position: The position.
+            old: Iterator over the states of all calls, from this one on.
+            new: List to which its new states are added.
+            keys_and_values: Iterator over what is kept of the source, from this call on.
+        """
+        mixer = self._mixers.get(id(node))
+        if mixer is None:
+            self.run(node, values)
+        else:
+            context = _Context(_bound(node, values), position, old, new, keys_and_values)
+            values[id(node.outputs[0])] = mixer.step(context)
+
+    def run(self, node: Any, values: dict[int, Any]) -> None:
+        """One call on whatever positions its inputs have; its outputs are added to `values`."""
         args, kwargs = _filled(node, values)
         layer = node.operation
         # A tied embedding is in the graph once more, reversed, as the output layer.

@@ -9,11 +9,26 @@ import numpy as np
 from tfprune.translation.vocabulary import Vocabulary
 
 
+def as_list(sentences) -> list[str]:
+    """Sentences as a list, also a single one.
+
+    Raises:
+        ValueError: If they are neither text nor a sequence of it.
+    """
+    if isinstance(sentences, str):
+        return [sentences]
+    try:
+        sentences = list(sentences)
+    except TypeError:
+        sentences = [sentences]
+    wrong = next((s for s in sentences if not isinstance(s, str)), "")
+    if not isinstance(wrong, str):
+        raise ValueError(f"`sentences` must hold text. Received: {wrong!r}")
+    return sentences
+
+
 def encode_sources(sentences, vocabulary, max_length) -> list[list[int]]:
     """Source ids with the end id; an empty list for an empty sentence."""
-    wrong = next((s for s in sentences if not isinstance(s, str)), None)
-    if wrong is not None:
-        raise ValueError(f"`sentences` must hold text. Received: {wrong!r}")
     encoded = vocabulary.encode_all([s.strip() for s in sentences])
     long = sum(len(ids) >= max_length for ids in encoded)
     if long:

@@ -103,3 +103,42 @@ def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]
     )
     result = ops.while_loop(unfinished, advance, first)
     return result[3][:, 0], result[4][:, 0]
+
+
+def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any]:
+    """How far given words are from the likeliest ones, after the words before them.
+
+    Args:
+        decoder: The decoding step.
+        source: Ids `(batch, length)`.
+        words: Ids `(batch, max_length)`.
+
+    Returns:
+        Two arrays `(batch, max_length)`: by how much the logit of each word is smaller than the
+        largest, and by how much the mean of all logits is.
+    """
+    batch = ops.shape(source)[0]
+    memory = decoder.encode(source)
+    places = ops.arange(decoder.max_length, dtype="int32")[None]
+
+    def unfinished(position, *rest):
+        return position < decoder.max_length
+
+    def advance(position, word, of_words, of_all, *states):
+        logits, states = decoder.step(word, position, memory, list(states))
+        logits = ops.cast(logits, "float32")
+        best = ops.max(logits, axis=-1)
+        given = ops.take(words, position, axis=1)[:, None]
+        chosen = ops.take_along_axis(logits, given, axis=1)[:, 0]
+        of_words = ops.where(places == position, (best - chosen)[:, None], of_words)
+        of_all = ops.where(places == position, (best - ops.mean(logits, -1))[:, None], of_all)
+        return (position + 1, given, of_words, of_all, *states)
+
+    first = (
+        ops.cast(0, "int32"),
+        ops.full((batch, 1), _START, dtype="int32"),
+        ops.zeros((batch, decoder.max_length)),
+        ops.zeros((batch, decoder.max_length)),
+        *decoder.start(batch),
+    )
+    return ops.while_loop(unfinished, advance, first)[2:4]

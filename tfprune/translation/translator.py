@@ -9,9 +9,11 @@ from pathlib import Path
 import keras
 from keras import ops
 
+from tfprune.arguments import integer, path_given
 from tfprune.files import whole
 from tfprune.translation.decoding import StepDecoder
-from tfprune.translation.encoding import encode_sources, padded
+from tfprune.translation.encoding import as_list, encode_sources, padded
+from tfprune.translation.loading import write_settings
 from tfprune.translation.searching import beam_search, greedy
 from tfprune.translation.vocabulary import Vocabulary, vocabulary_path
 
@@ -22,7 +24,8 @@ class Translator:
     Args:
         model: A student or what `tfprune.rebuild` made of one.
         vocabulary: Its vocabulary.
-        max_length: The longest translation and the longest source, in tokens.
+        max_length: The longest translation and the longest source, in tokens, the end included;
+            at least 2.
 
     Example:
 
@@ -41,7 +44,7 @@ class Translator:
             )
         self.model = model
         self.vocabulary = vocabulary
-        self.max_length = max_length
+        self.max_length = integer("max_length", max_length, least=2)  # A word and the end.
         self.decoder = StepDecoder(model, max_length)
         self._compiled: dict[int, object] = {}
 
@@ -62,10 +65,8 @@ class Translator:
         Raises:
             ValueError: If `sentences` holds anything but text, or a number is not positive.
         """
-        sentences = [sentences] if isinstance(sentences, str) else list(sentences)
-        for name, value in (("beam", beam), ("batch_size", batch_size)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+        sentences = as_list(sentences)
+        beam, batch_size = integer("beam", beam), integer("batch_size", batch_size)
         encoded = encode_sources(sentences, self.vocabulary, self.max_length)
         result = [""] * len(sentences)
         order = sorted((i for i, ids in enumerate(encoded) if ids), key=lambda i: len(encoded[i]))
@@ -88,12 +89,16 @@ class Translator:
         return self._compiled[beam]
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the Keras model, `path` ending in `.keras`, and the vocabulary beside it."""
-        path = Path(path)
+        """Writes the Keras model, `path` ending in `.keras`, and the vocabulary beside it.
+
+        `max_length` is kept in the file of the model.
+        """
+        path = Path(path_given("path", path))
         if path.suffix != ".keras":
             raise ValueError(f"`path` must end in '.keras'. Received: path={str(path)!r}")
         with whole(path) as fresh:
             self.model.save(fresh)
+            write_settings(fresh, self.max_length)
             self.vocabulary.save(vocabulary_path(path))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfprune.arguments import integer, path_given
 from tfprune.extras import require
 from tfprune.files import whole
 
@@ -30,6 +31,11 @@ class Vocabulary:
     def __init__(self, model_bytes: bytes):
         sentencepiece = require("sentencepiece", extra="translation")
         self.model_bytes = model_bytes
+        if not isinstance(model_bytes, bytes) or not model_bytes:
+            raise ValueError(
+                "`model_bytes` must be a serialized SentencePiece model. "
+                f"Received: {'nothing' if model_bytes == b'' else type(model_bytes).__name__}"
+            )
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model_bytes)
 
     @classmethod
@@ -48,11 +54,12 @@ class Vocabulary:
         """
         import io
 
+        integer("size", size)
         sentencepiece = require("sentencepiece", extra="translation")
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(sentences),
+                sentence_iterator=iter(_texts("sentences", sentences)),
                 model_writer=model,
                 vocab_size=size,
                 model_type="unigram",
@@ -75,7 +82,7 @@ class Vocabulary:
     @classmethod
     def load(cls, path: str | os.PathLike) -> Vocabulary:
         """Reads a SentencePiece model file."""
-        path = Path(path)
+        path = Path(path_given("path", path))
         if not path.is_file():
             raise ValueError(
                 f"`path` must be a SentencePiece model, as `Vocabulary.save` writes. There is no "
@@ -83,7 +90,7 @@ class Vocabulary:
             )
         try:
             return cls(path.read_bytes())
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"`path` must be a SentencePiece model. Received: path={str(path)!r}, which is "
                 f"none: {error}"
@@ -128,16 +135,31 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a sentence, without start and end."""
-        return self._processor.encode(text)
+        return self._processor.encode(_texts("text", [text])[0])
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many sentences."""
-        return self._processor.encode(list(texts))
+        return self._processor.encode(_texts("texts", texts))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The sentence that ids spell; padding, start and end are left out."""
         special = {self.pad_id, self.start_id, self.end_id}
-        return self._processor.decode([int(i) for i in ids if int(i) not in special])
+        numbers = [int(i) for i in ids]
+        wrong = next((i for i in numbers if not 0 <= i < len(self)), None)
+        if wrong is not None:
+            raise ValueError(
+                f"`ids` must be from 0 to {len(self) - 1}, the vocabulary's. Received: {wrong}"
+            )
+        return self._processor.decode([i for i in numbers if i not in special])
+
+
+def _texts(name, given) -> list[str]:
+    """What must be text, as a list."""
+    found = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    wrong = next((text for text in found if not isinstance(text, str)), "")
+    if not isinstance(wrong, str):
+        raise ValueError(f"`{name}` must hold text. Received: {wrong!r}")
+    return found
 
 
 def vocabulary_path(path: str | os.PathLike) -> Path:

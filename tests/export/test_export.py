@@ -131,7 +131,7 @@ def test_bad_arguments_write_nothing(tmp_path):
             tfprune.export(model, path, **options)
     with pytest.raises(ValueError, match="end `path` in '.tflite'"):
         tfprune.export(model, tmp_path / "saved", "dynamic_int8")
-    with pytest.raises(ValueError, match="built Keras model"):
+    with pytest.raises(ValueError, match="`model` must be a Keras model"):
         tfprune.export("model", path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match="which is a file"):
@@ -209,18 +209,18 @@ class Wrong:
     """Runs a LiteRT file and changes one output, at certain inputs."""
 
     def __init__(self, output, above):
-        self.output, self.above = output, above
+        self.output, self.above = f"output_{output}", above
 
     def __call__(self, path, names):
         runner = Runner(path, names)
 
         def run(arrays):
-            values = runner.run(arrays)
+            values = runner.run_by_name(arrays)
             if arrays[0].max() > self.above:
                 values[self.output] = values[self.output] + 1.0
             return values
 
-        return SimpleNamespace(run=run)
+        return SimpleNamespace(run_by_name=run)
 
 
 @pytest.mark.parametrize("output", [0, 1])
@@ -252,8 +252,8 @@ def test_a_model_in_half_precision_is_checked_by_its_own_policy(tmp_path, monkey
         keras.config.set_dtype_policy("float32")
 
     class Rounded(Runner):
-        def run(self, arrays):
-            return [value + 0.003 for value in super().run(arrays)]
+        def run_by_name(self, arrays):
+            return {name: a + 0.003 for name, a in super().run_by_name(arrays).items()}
 
     monkeypatch.setattr("tfprune.litert.Runner", Rounded)
     assert tfprune.export(model, tmp_path / "half.tflite").exists()

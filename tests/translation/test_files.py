@@ -1,0 +1,203 @@
+"""Files of translators: what they keep, and how they are compared with the translator."""
+
+import shutil
+import warnings
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from tests.models import randomize
+from tfprune.translation import (
+    Translator,
+    Vocabulary,
+    batches,
+    export_translator,
+    exporting,
+    load_translator,
+    student,
+)
+from tfprune.translation.searching import greedy, shortfalls
+
+pytestmark = pytest.mark.tensorflow_only
+
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+VOCABULARY = Vocabulary.train([f"{a} {b}" for a in WORDS for b in WORDS], size=280)
+LONG = [" ".join(WORDS[k:] + WORDS[:k]) for k in range(8)]
+
+
+def translator(max_length=12, seed=0):
+    model = student(len(VOCABULARY), 1, 1, 16, 24, 2, max_length=64)
+    return Translator(randomize(model, seed), VOCABULARY, max_length)
+
+
+def translated(made, sentences=LONG):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # They are cut.
+        return made.translate(sentences)
+
+
+@pytest.mark.parametrize("max_length", [12, 100])
+def test_the_longest_sentence_is_kept(tmp_path, max_length):
+    made = translator(max_length)
+    expected = translated(made)
+    made.save(tmp_path / "t.keras")
+    for name in ("t.tflite", "saved"):
+        export_translator(made, tmp_path / name)
+    shutil.copytree(tmp_path, tmp_path / "moved")
+    for name in ("t.keras", "t.tflite", "saved"):
+        loaded = load_translator(tmp_path / "moved" / name)
+        assert loaded.max_length == max_length
+        assert translated(loaded) == expected
+    # What was asked for is another matter.
+    assert load_translator(tmp_path / "t.keras", 20).max_length == 20
+    assert load_translator(tmp_path / "t.tflite", 5).max_length == 5
+    with pytest.raises(ValueError, match=f"`max_length` is {max_length} in this SavedModel"):
+        load_translator(tmp_path / "saved", 20)
+    assert load_translator(tmp_path / "saved", max_length).max_length == max_length
+
+
+def test_files_that_do_not_say_take_64_tokens(tmp_path):
+    made = translator()
+    made.model.save(tmp_path / "t.keras")
+    VOCABULARY.save(tmp_path / "t.vocabulary")
+    assert load_translator(tmp_path / "t.keras").max_length == 64
+
+
+def test_a_saved_translator_is_a_keras_file_as_others_are(tmp_path):
+    made = translator()
+    made.save(tmp_path / "t.keras")
+    assert zipfile.ZipFile(tmp_path / "t.keras").testzip() is None
+    model = keras.saving.load_model(tmp_path / "t.keras")
+    ids = np.array([[4, 5, 2]])
+    inputs = {"source": ids, "target": ids}
+    np.testing.assert_array_equal(model(inputs), made.model(inputs))
+
+
+def test_shortfalls_are_what_the_whole_model_says():
+    made = translator()
+    source = np.array([[9, 30, 7, 2], [8, 2, 0, 0]], "int32")
+    words = np.random.default_rng(0).integers(1, len(VOCABULARY), (2, 12)).astype("int32")
+    target = np.concatenate([[[1], [1]], words[:, :-1]], axis=1)
+    logits = np.asarray(made.model({"source": source, "target": target}))
+    best = logits.max(-1)
+    lost, chance = map(np.asarray, shortfalls(made.decoder, source, words))
+    chosen = np.take_along_axis(logits, words[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(lost, best - chosen, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(chance, best - logits.mean(-1), rtol=1e-3, atol=1e-3)
+    likeliest = greedy(made.decoder, source)
+    assert np.max(np.asarray(shortfalls(made.decoder, source, likeliest)[0])[:, :3]) < 1e-4
+
+
+def short(made, monkeypatch):
+    """Cuts sentences earlier than it should."""
+    return Translator(made.model, VOCABULARY, made.max_length // 2)
+
+
+def forgetful(made, monkeypatch):
+    """Computes something else once sentences are long."""
+    real = exporting.greedy
+
+    def wrong(decoder, source, **options):
+        long = keras.ops.shape(source)[1] > 8
+        return real(decoder, keras.ops.where(long, keras.ops.minimum(source, 9), source), **options)
+
+    monkeypatch.setattr(exporting, "greedy", wrong)
+    return made
+
+
+def zeroed(made, monkeypatch):
+    """Has lost a kernel."""
+    model = keras.models.clone_model(made.model)
+    model.set_weights(made.model.get_weights())
+    layer = model.get_layer("decoder_0_ffn_out")
+    layer.kernel.assign(0 * layer.kernel)
+    return Translator(model, VOCABULARY, made.max_length)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *[(name, wrong) for name in ("t.tflite", "saved") for wrong in (short, forgetful, zeroed)],
+        ("t8.tflite", short),
+        ("t8.tflite", zeroed),
+    ],
+)
+def test_files_that_translate_differently_are_not_written(tmp_path, monkeypatch, name, wrong):
+    quantize = "dynamic_int8" if "8" in name else None
+    made = translator(20)
+    export_translator(made, tmp_path / name, quantize)
+    other = wrong(made, monkeypatch)
+    for part in ("_save_id_model", "_save_text_model"):
+        save = getattr(exporting, part)
+        monkeypatch.setattr(exporting, part, lambda _, *rest, save=save: save(other, *rest))
+    with pytest.raises(ValueError, match="does not translate as the model does"):
+        export_translator(made, tmp_path / f"new_{name}", quantize)
+    assert not list(tmp_path.glob("new_*"))
+
+
+def test_an_honest_int8_file_of_a_wider_student_passes(tmp_path):
+    model = student(len(VOCABULARY), 2, 2, 64, 128, 4, decoder="self_attention", max_length=32)
+    made = Translator(model, VOCABULARY, 32)
+    assert export_translator(made, tmp_path / "t.tflite", "dynamic_int8").exists()
+
+
+def test_wrong_calls(tmp_path):
+    made = translator()
+    for length in (0, -1, 1, 2.5, "8", True):
+        with pytest.raises(ValueError, match="`max_length` must be an integer of at least 2"):
+            Translator(made.model, VOCABULARY, max_length=length)
+    with pytest.raises(ValueError, match="`path` must be a path"):
+        export_translator(made, None)
+    with pytest.raises(ValueError, match="`path` must be a path"):
+        made.save(None)
+    with pytest.raises(ValueError, match="`path` must be a path"):
+        load_translator(None)
+    with pytest.raises(ValueError, match="`translator` must be a Translator"):
+        export_translator(made.model, tmp_path / "t.tflite")
+    with pytest.raises(ValueError, match="`max_length` must be a positive integer, or None"):
+        load_translator(tmp_path, max_length=0)
+    for sentences in (None, 3, ["one", None]):
+        with pytest.raises(ValueError, match="`sentences` must hold text"):
+            made.translate(sentences)
+
+
+def test_wrong_calls_of_a_vocabulary(tmp_path):
+    (tmp_path / "empty.vocabulary").touch()
+    with pytest.raises(ValueError, match="`path` must be a SentencePiece model"):
+        Vocabulary.load(tmp_path / "empty.vocabulary")
+    with pytest.raises(ValueError, match="`path` must be a path"):
+        Vocabulary.load(None)
+    size = len(VOCABULARY)
+    for wrong in (size, -1):
+        with pytest.raises(ValueError, match=f"`ids` must be from 0 to {size - 1}.*: {wrong}"):
+            VOCABULARY.decode([4, wrong])
+    for wrong in (None, 3):
+        with pytest.raises(ValueError, match="`text` must hold text"):
+            VOCABULARY.encode(wrong)
+        with pytest.raises(ValueError, match="`texts` must hold text"):
+            VOCABULARY.encode_all(wrong)
+    with pytest.raises(ValueError, match="`sentences` must hold text. Received: 1"):
+        Vocabulary.train([1, 2, 3])
+    with pytest.raises(ValueError, match="`tokens_per_batch` must be a positive integer"):
+        batches([("one", "two")], VOCABULARY, tokens_per_batch="many")
+
+
+@pytest.mark.parametrize("kind", ["tflite", "vocabulary"])
+def test_damaged_files_are_refused_or_read_but_never_crash(tmp_path, kind):
+    made = translator()
+    export_translator(made, tmp_path / "t.tflite")
+    file = tmp_path / f"t.{kind}"
+    whole = file.read_bytes()
+    draw = np.random.default_rng(0)
+    for number in range(40):
+        content = bytearray(whole)
+        content[int(draw.integers(len(content)))] ^= 1 << int(draw.integers(8))
+        if number % 4 == 0:
+            del content[int(draw.integers(len(content))) :]
+        file.write_bytes(content)
+        try:
+            load_translator(file.with_suffix(".tflite"))
+        except ValueError as error:
+            assert "`path` must be a" in str(error)

@@ -1,0 +1,81 @@
+"""The examples from which value ranges are measured for `quantize="int8"`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import tree
+
+from tfprune.keras_private.graphs import inputs_struct
+
+
+def examples_of(model: keras.Model, data: Any) -> list[list[np.ndarray]]:
+    """Single examples as flat lists of arrays in the order of the model's inputs.
+
+    Args:
+        model: A Functional model.
+        data: `representative_data`, as `tfprune.export` takes it.
+
+    Raises:
+        ValueError: If there is no example, or one does not fit the model's inputs.
+    """
+    if data is None:
+        raise ValueError(
+            "`representative_data` is needed for quantize='int8': some examples of the inputs, "
+            "from which value ranges are measured."
+        )
+    is_batches = not isinstance(data, (np.ndarray, dict, tuple, list)) or (
+        isinstance(data, list) and len(data) > 0 and isinstance(data[0], dict)
+    )
+    found = []
+    for batch in list(data) if is_batches else [data]:
+        arrays = [np.asarray(a) for a in _in_order(model, batch)]
+        for array, spec in zip(arrays, model.inputs, strict=True):
+            _check_shape(array, spec)
+        sizes = sorted({len(array) for array in arrays})
+        if len(sizes) > 1:
+            raise ValueError(
+                "`representative_data` must hold as many examples for one input as for the others. "
+                f"Received: {sizes}"
+            )
+        arrays = [a.astype(s.dtype) for a, s in zip(arrays, model.inputs, strict=True)]
+        found += [[a[i : i + 1] for a in arrays] for i in range(len(arrays[0]))]
+    if not found:
+        raise ValueError("`representative_data` must hold at least one example. Received: none")
+    return found
+
+
+def _in_order(model, batch):
+    """The arrays of a batch as the model's inputs are ordered; those of a dictionary by name."""
+    if isinstance(batch, dict):
+        # As in `predict`: by the keys of the model's inputs, or by their names where it has none.
+        struct = inputs_struct(model)
+        by_key = isinstance(struct, dict) and not any(map(tree.is_nested, struct.values()))
+        names = tree.flatten({k: k for k in struct}) if by_key else [t.name for t in model.inputs]
+        if set(batch) != set(names):
+            raise ValueError(
+                f"`representative_data` must have the inputs {', '.join(map(repr, names))}. "
+                f"Received: {', '.join(map(repr, batch)) or 'none'}"
+            )
+        return [batch[name] for name in names]
+    arrays = tree.flatten(batch)
+    if len(arrays) != len(model.inputs):
+        raise ValueError(
+            f"`representative_data` must hold {len(model.inputs)} arrays a batch, one for each "
+            f"input of the model. Received: {len(arrays)}"
+        )
+    return arrays
+
+
+def _check_shape(array, spec):
+    fits = array.ndim == len(spec.shape) and all(
+        want in (None, got) for want, got in zip(spec.shape[1:], array.shape[1:], strict=False)
+    )
+    kinds = (np.number, np.bool_) if spec.dtype == "bool" else (np.number,)
+    if not fits or not any(np.issubdtype(array.dtype, kind) for kind in kinds):
+        raise ValueError(
+            f"`representative_data` must have shape {spec.shape} for input {spec.name!r}. "
+            f"Received: shape {array.shape}, dtype {array.dtype}"
+        )
