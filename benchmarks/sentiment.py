@@ -179,13 +179,14 @@ def report(work, runs, stem):
         method = method.rpartition("-")[0] + (f"+{teacher}" if teacher else "")
         point = (1 / rows[name]["time"], 100 * rows[name]["accuracy"])
         series.setdefault(method, []).append(point)
-    curves(
-        {method: series[method] for method in sorted(series)},
-        result(f"{stem}.png"),
-        x="times as fast as dense (LiteRT, float)",
-        y="accuracy (%)",
-        reference=100 * rows["dense"]["accuracy"],
-    )
+    if series:
+        curves(
+            {method: series[method] for method in sorted(series)},
+            result(f"{stem}.png"),
+            x="times as fast as dense (LiteRT, float)",
+            y="accuracy (%)",
+            reference=100 * rows["dense"]["accuracy"],
+        )
     half = [n for n in rows if "-0.5" in n]
     if half:
         best = max(half, key=lambda n: rows[n]["accuracy"])

@@ -31,6 +31,19 @@ def for_ever():
         yield X[:4], Y[:4]
 
 
+class Batches(keras.utils.PyDataset):
+    """Batches that tell their shapes, as those of `tfprune.datasets` do."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return X[4 * index : 4 * index + 4], Y[4 * index : 4 * index + 4]
+
+    def shape(self, index):
+        return (4, 3, 8)
+
+
 class Endless(keras.utils.PyDataset):
     num_batches = None
 
@@ -80,6 +93,19 @@ def test_data_for_confidence_is_tried_too():
         lottery = HeadLottery(HALF, 1, wrong, start=1, round_length=1, verbose=0)
         with pytest.raises(ValueError, match="`data` must"):
             model.fit(X, Y, epochs=4, verbose=0, callbacks=[lottery])
+
+
+def test_a_dataset_of_batches_is_no_array():
+    model = compiled()
+    expected = gradient_importance(model, (X, Y), batch_size=4)
+    for name, scores in gradient_importance(model, Batches()).items():
+        np.testing.assert_allclose(scores, expected[name], rtol=1e-4, atol=1e-6)
+    pruning = ImportancePruning(target=HALF, data=Batches(), verbose=0)
+    model.fit(X, Y, verbose=0, callbacks=[pruning])
+    assert pruning.reached == pytest.approx(0.5, abs=0.05)
+    lottery = HeadLottery(HALF, 1, Batches(), start=1, round_length=1, check_every=1, verbose=0)
+    model.fit(X, Y, batch_size=4, verbose=0, callbacks=[lottery])
+    assert len(lottery.rounds) == 1
 
 
 @pytest.mark.parametrize("endless", [Endless, for_ever], ids=["dataset", "generator"])

@@ -12,7 +12,7 @@ import numpy as np
 from tfprune.batches import each_batch
 from tfprune.criteria.attention_probe import AttentionProbe
 from tfprune.criteria.criterion import Criterion, register_criterion
-from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check
+from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check, is_arrays
 from tfprune.structures import Structure
 
 
@@ -165,8 +165,7 @@ def _calls(found, weights, is_context):
 
 def _batches(x, batch_size) -> Iterator[tuple[Any, Any]]:
     """Inputs with weights of positions `(B, T)`, if the data has them."""
-    arrays = isinstance(x, (dict, list, tuple)) or hasattr(x, "shape")
-    if arrays and not isinstance(x, keras.utils.PyDataset):
+    if is_arrays(x):
         number = len(keras.tree.flatten(x)[0])
         starts = range(0, number, batch_size)
         data = ((_rows(x, slice(start, start + batch_size)),) for start in starts)

@@ -50,6 +50,8 @@ def _may_be_endless(data) -> bool:
 
 def is_arrays(data: Any) -> bool:
     """Whether data are arrays with examples along the first axis, not a dataset of batches."""
+    if isinstance(data, keras.utils.PyDataset):  # It may have a method of the name `shape`.
+        return False
     return isinstance(data, (tuple, list, Mapping)) or hasattr(data, "shape")
 
 
