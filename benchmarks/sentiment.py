@@ -82,7 +82,7 @@ class Experiment(Classification):
             heads_per_round=6,
             data=self.batches(self.text.dev),
             start=0,
-            round_length=len(data) // 4,
+            round_length=max(len(data) // 4, 1),
         )
         self.compile(search, self.epochs * len(data))
         search.fit(data, epochs=10, verbose=0, callbacks=[lottery])
