@@ -243,3 +243,30 @@ def test_the_lists_of_the_package_manager_are_left_alone(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="run `apt-get update` with the rights it needs"):
         libreoffice_help("en", "de", cache=tmp_path)
     assert calls == [["apt-get", "download"]]
+
+
+def test_debian_packages_are_those_that_were_tested_or_it_is_said(tmp_path, monkeypatch):
+    from tfprune.datasets import debian
+
+    unpacked = []
+
+    def manager(command, cwd=None, **options):
+        if command[0] == "apt-get":
+            (cwd / f"{command[2]}_1.0_all.deb").write_bytes(b"a package")
+        else:
+            unpacked.append(command[2])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", manager)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    with pytest.warns(UserWarning, match="another version than the one that was tested"):
+        debian.fetch_packages(["words"], tmp_path / "other")
+    assert len(unpacked) == 1
+    digest = hashlib.sha256(b"a package").hexdigest()
+    monkeypatch.setitem(debian.TESTED, "words_1.0_all.deb", digest)
+    debian.fetch_packages(["words"], tmp_path / "same")
+    assert len(unpacked) == 2
+    monkeypatch.setitem(debian.TESTED, "words_1.0_all.deb", digest[::-1])
+    with pytest.raises(RuntimeError, match="not the file that was tested.*pass `folder=`"):
+        debian.fetch_packages(["words"], tmp_path / "tampered")
+    assert len(unpacked) == 2

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+
+from tfprune.datasets.debian import fetch_packages
 
 FOLDERS = {"en": "en-US", "de": "de", "es": "es", "fr": "fr"}
 _PACKAGES = {language: f"libreoffice-help-{code.lower()}" for language, code in FOLDERS.items()}
@@ -17,32 +17,6 @@ _PACKAGES = {language: f"libreoffice-help-{code.lower()}" for language, code in 
 def fetch_pages(languages, temporary: Path) -> Path:
     """Downloads the help pages of some languages, and unpacks them."""
     return fetch_packages([_PACKAGES[language] for language in languages], temporary)
-
-
-def fetch_packages(packages: list[str], temporary: Path) -> Path:
-    """Downloads Debian packages with the package manager and unpacks them.
-
-    `apt-get download` compares each with the hash in its signed lists. Nothing is installed, and
-    the lists are left as they are.
-    """
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise RuntimeError(
-            f"The help pages come from the Debian packages {', '.join(packages)}, and this machine "
-            "has no apt-get. Fetch and unpack them elsewhere and pass `folder=`, or use "
-            "`number_words()`, which needs no download."
-        )
-    temporary.mkdir(parents=True, exist_ok=True)
-    command = ["apt-get", "download", *packages]
-    result = subprocess.run(command, cwd=temporary, capture_output=True, text=True)
-    if result.returncode:
-        raise RuntimeError(
-            f"`{' '.join(command)}` failed: {result.stderr.strip()} If its lists are missing or "
-            "old, run `apt-get update` with the rights it needs; or unpack the packages elsewhere "
-            "and pass `folder=`."
-        )
-    for package in sorted(temporary.glob("*.deb")):
-        subprocess.run(["dpkg-deb", "-x", str(package), str(temporary)], check=True)
-    return temporary
 
 
 class _Paragraphs(HTMLParser):

@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 
 from tfprune.datasets import cache as caching
+from tfprune.datasets.debian import fetch_packages
 from tfprune.datasets.help_pages import (
     FOLDERS,
     dealt_out,
-    fetch_packages,
     fetch_pages,
     is_translated,
     read_pages,
