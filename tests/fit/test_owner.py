@@ -8,6 +8,7 @@ import tfprune
 from tests.fit.methods import METHODS, X, Y, compiled, each, each_mostly_slow, fit, left, values
 from tests.models import Killed, assert_same, noise, outputs, transformer
 from tfprune.gates import gates_of
+from tfprune.structures.places import places
 
 pytestmark = pytest.mark.one_backend
 
@@ -249,3 +250,17 @@ def test_callbacks_used_by_hand_outside_of_a_list():
     importance.on_train_end()
     assert left(model) == {"attention": 1, "ffn_in": 3}
     assert is_plain(model)
+
+
+@each_mostly_slow("importance")
+def test_a_latency_table_knows_the_model_while_something_is_attached(method):
+    if method in ("dynamic", "group lasso", "hard concrete"):
+        return  # They take no such target.
+    model = compiled()
+    structures = tfprune.find_structures(model)
+    points = {s.name: [(0, 1.0), (s.groups, 0.0)] for s in structures}
+    table = tfprune.LatencyTable(4.0, points, layers=places(model))
+    kind = {"lottery": "heads"}.get(method, "ffn")
+    callback = METHODS[method](structures=kind, target=tfprune.Latency(3.5, on=table))
+    fit(compiled(), callback)
+    assert callback.reached == pytest.approx(3.5)

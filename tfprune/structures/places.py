@@ -15,7 +15,8 @@ from typing import Any
 import keras
 
 from tfprune.keras_private.graphs import operation_of
-from tfprune.keras_private.layers import inner_layers, own_variables
+from tfprune.keras_private.layers import own_variables
+from tfprune.model_parts import own_children
 
 Places = Mapping[str, Mapping[str, Any]]
 """Path of a layer to what tells it apart; of types that JSON knows."""
@@ -41,7 +42,7 @@ def places(model: keras.Layer) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
 
     def walk(layer, prefix):
-        for inner in inner_layers(layer, recursive=False):
+        for inner in own_children(layer):
             path = f"{prefix}{inner.name}"
             if path in found:
                 continue
