@@ -176,8 +176,9 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         for structure in self.structures:
             if not np.all(np.isfinite(structure.norms())):
                 raise ValueError(
-                    f"The weights of {structure.name!r} are not finite; pruning cannot start. "
-                    "Load weights from before the training diverged."
+                    f"`model` must have finite weights. Received: the weights of "
+                    f"{structure.name!r} are not finite; pruning cannot start. Load weights from "
+                    "before the training diverged."
                 )
         params = self.params or {}
         self._clock = Clock(params.get("steps"), params.get("epochs") or 1)

@@ -163,6 +163,28 @@ def built_model(name: str, value: Any) -> Any:
     return value
 
 
+def finite_weights(name: str, model: Any) -> None:
+    """A model without NaN or infinity in its weights.
+
+    Args:
+        name: The argument's name, for the message.
+        model: A built model.
+
+    Raises:
+        ValueError: If it has such weights.
+    """
+    import keras
+    import numpy as np
+
+    for weight in model.weights:
+        value = keras.ops.convert_to_numpy(weight)
+        if value.dtype.kind not in "biu" and not np.all(np.isfinite(value.astype("float32"))):
+            raise ValueError(
+                f"`{name}` must have finite weights. Received: NaN or infinity in "
+                f"{weight.path!r}. Load weights from before the training diverged."
+            )
+
+
 def path_given(name: str, value: Any) -> Any:
     """A path: text or an object with `__fspath__`.
 

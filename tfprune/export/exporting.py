@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from tfprune.arguments import built_model, one_of, path_given
+from tfprune.arguments import built_model, finite_weights, one_of, path_given
 from tfprune.export.checking import check
 from tfprune.export.comparing import FLOAT, HALF, QUANTIZED
 from tfprune.export.inputs import at_inference, output_names, with_inputs
@@ -60,6 +60,7 @@ def export(
     """
     require_tensorflow()
     built_model("model", model)
+    finite_weights("model", model)
     one_of("quantize", quantize, (None, *QUANTIZED))
     path = checked_target(path)
     if path.suffix != ".tflite" and quantize is not None:

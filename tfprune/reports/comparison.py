@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from tfprune.arguments import built_model, integer
+from tfprune.arguments import built_model, finite_weights, integer
 from tfprune.measuring.counting import count_flops, count_parameters
 from tfprune.measuring.inputs import checked_inputs
 from tfprune.measuring.timing import compare_latency
@@ -146,8 +145,8 @@ def compare(
         "threads": integer("threads", threads),
     }
     check_related(before, after)
-    _check_finite("before", before)
-    _check_finite("after", after)
+    finite_weights("before", before)
+    finite_weights("after", after)
     if inputs is not None:
         checked_inputs(inputs, [t.name for t in with_inputs(before).inputs])
     structures = find_structures(before)
@@ -173,16 +172,6 @@ def compare(
         if latency:
             _time(result, (before, after), Path(folder), inputs)
     return result
-
-
-def _check_finite(name: str, model) -> None:
-    for weight in model.weights:
-        value = keras.ops.convert_to_numpy(weight)
-        if value.dtype.kind not in "biu" and not np.all(np.isfinite(value.astype("float32"))):
-            raise ValueError(
-                f"`{name}` must have finite weights. Received: NaN or infinity in "
-                f"{weight.path!r}; load weights from before the training diverged"
-            )
 
 
 def _weight_bytes(model) -> int:
