@@ -176,7 +176,13 @@ def finite_weights(name: str, model: Any) -> None:
     import keras
     import numpy as np
 
+    from tfprune.model_parts import parts_of
+
+    # What a fit has attached is no part of the model, and may be unset.
+    attached = {id(v) for _, part in parts_of(model) for v in part.variables}
     for weight in model.weights:
+        if id(weight) in attached:
+            continue
         value = keras.ops.convert_to_numpy(weight)
         if value.dtype.kind not in "biu" and not np.all(np.isfinite(value.astype("float32"))):
             raise ValueError(
