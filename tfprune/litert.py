@@ -58,9 +58,10 @@ class Runner:
         try:
             self._signature = self._interpreter.get_signature_runner(key)
             self.details = self._signature.get_input_details()
+            self._outputs = self._signature.get_output_details()
             self.output_shapes = {
                 name: tuple(int(n) for n in detail.get("shape_signature", detail["shape"]))
-                for name, detail in self._signature.get_output_details().items()
+                for name, detail in self._outputs.items()
             }
         except Exception as error:
             raise ValueError(f"`path` must be a LiteRT file. {damaged}: {error}") from error
@@ -72,10 +73,13 @@ class Runner:
         """Computes the outputs.
 
         Args:
-            arrays: One for each input, in the order of `names`.
+            arrays: One for each input, in the order of `names`. For inputs that are integers with
+                a scale, as those of a file with integers throughout, numbers as the model took
+                them.
 
         Returns:
-            The outputs, in the order of their numbers or, where they have names, of the file.
+            The outputs, in the order of their numbers or, where they have names, of the file;
+            those with a scale as numbers.
 
         Raises:
             ValueError: If the model cannot read inputs of these shapes.
@@ -85,7 +89,7 @@ class Runner:
     def run_by_name(self, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Computes the outputs, by name; arguments and errors as those of `run`."""
         given = {
-            name: np.asarray(a, self.details[name]["dtype"])
+            name: _quantized(np.asarray(a), self.details[name])
             for name, a in zip(self.names, arrays, strict=True)
         }
         # LiteRT announces its delegate when it first computes something.
@@ -102,7 +106,10 @@ class Runner:
                 f"Received: {shapes}. LiteRT says: {error}"
             ) from error
         # The file has them in the order of the alphabet: `output_10` before `output_2`.
-        return {name: outputs[name] for name in sorted(outputs, key=_number)}
+        return {
+            name: _dequantized(outputs[name], self._outputs[name])
+            for name in sorted(outputs, key=_number)
+        }
 
     def inputs(self, batch_size: int, length: int) -> list[np.ndarray]:
         """Makes inputs that the file accepts: ones for integers, random numbers for others.
@@ -122,6 +129,41 @@ class Runner:
             integer = np.issubdtype(detail["dtype"], np.integer)
             arrays.append(np.ones(shape) if integer else draw.normal(size=shape))
         return arrays
+
+
+def operations(path: str | os.PathLike) -> list[tuple[str, list[type]]]:
+    """The operations of a LiteRT file, each with the types of what it reads and makes.
+
+    Args:
+        path: The file.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    types = {d["index"]: d["dtype"] for d in interpreter.get_tensor_details()}
+    # Private, and the only way to them without a parser of the format.
+    return [
+        (op["op_name"], [types[i] for i in (*op["inputs"], *op["outputs"]) if i in types])
+        for op in interpreter._get_ops_details()
+        if op["op_name"] != "DELEGATE"
+    ]
+
+
+def _quantized(array, detail):
+    """Numbers as the input of a file takes them: integers of its scale, if it has one."""
+    scale, zero = detail["quantization"]
+    wanted = detail["dtype"]
+    if not scale or not np.issubdtype(wanted, np.integer) or array.dtype.kind in "biu":
+        return np.asarray(array, wanted)
+    limits = np.iinfo(wanted)
+    return np.clip(np.round(array / scale) + zero, limits.min, limits.max).astype(wanted)
+
+
+def _dequantized(array, detail):
+    scale, zero = detail["quantization"]
+    if not scale or not np.issubdtype(array.dtype, np.integer):
+        return array
+    return ((array.astype("float32") - zero) * scale).astype("float32")
 
 
 def _number(name: str) -> int:

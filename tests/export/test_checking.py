@@ -209,9 +209,14 @@ def test_representative_data_by_the_keys_of_the_inputs(tmp_path):
 
 
 def test_the_cause_of_a_failed_conversion_is_said(tmp_path):
+    x = keras.Input((16,))
+    quantized = keras.Model(x, layers.Dense(1)(layers.Dense(8, "relu")(x)))
+    quantized.quantize("int8")
+    with pytest.raises(ValueError, match=r"cannot make a LiteRT file[\s\S]*fully_connected"):
+        tfprune.export(quantized, tmp_path / "m.tflite")
     x = keras.Input(batch_shape=(1, 8, 4))
-    stateful = keras.Model(x, layers.Dense(1)(layers.LSTM(8, stateful=True)(x)))
-    with pytest.raises(ValueError, match=r"cannot make a LiteRT file[\s\S]*enters the loop"):
+    stateful = keras.Model(x, layers.Dense(1)(layers.LSTM(8, stateful=True, name="lstm")(x)))
+    with pytest.raises(ValueError, match="`model` must keep nothing.*'lstm' is stateful"):
         tfprune.export(stateful, tmp_path / "m.tflite")
     x = keras.Input((4,))
     inverse = keras.Model(x, keras.ops.linalg.inv(keras.ops.reshape(x, (-1, 2, 2))))

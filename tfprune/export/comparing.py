@@ -30,6 +30,7 @@ HALF = Tolerance(1e-2, 1e-2, 0.1)
 # those with a softmax, whose step is 1/256 whatever its values are, by 0.4 of the spread and 0.03
 # of the scale. Without one of their kernels nearly all are off by 0.2 to 10 times the spread.
 QUANTIZED = {
+    "float16": HALF,
     "dynamic_int8": Tolerance(0.2, 0.005, 0.25),
     "int8": Tolerance(0.3, 0.015, 0.25),
 }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
 
-from tfprune.arguments import built_model, finite_weights, one_of, path_given
+from tfprune.arguments import built_model, finite_weights, integer, one_of, path_given
 from tfprune.export.checking import check
 from tfprune.export.comparing import FLOAT, HALF, QUANTIZED
-from tfprune.export.inputs import at_inference, output_names, with_inputs
-from tfprune.export.litert import check_inputs, convert, run_by_name
+from tfprune.export.inputs import at_inference, open_axes, output_names, refuse_state, with_inputs
+from tfprune.export.litert import check_inputs, convert, float_operations, run_by_name
 from tfprune.export.quantizing import examples_of
 from tfprune.export.saved_model import is_saved_model, save, serve_by_name
 from tfprune.files import whole
@@ -22,7 +23,11 @@ def export(
     model: keras.Model,
     path: str | os.PathLike,
     quantize: str | None = None,
-    representative_data: Iterable | None = None,
+    representative_data: Iterable | Callable | None = None,
+    batch_size: int | None = None,
+    sequence_length: int | None = None,
+    integer_io: bool = False,
+    strict: bool = False,
 ) -> Path:
     """Writes a model for deployment.
 
@@ -34,18 +39,28 @@ def export(
         model: A built Keras model, on the TensorFlow backend.
         path: A name ending in `.tflite` gives a LiteRT file, any other a SavedModel folder. A
             folder that exists is replaced if it is empty or holds a SavedModel and nothing else.
-        quantize: `None` (float); `"dynamic_int8"`: int8 weights, float in between, a quarter of
-            the size; `"int8"`: int8 throughout, for accelerators that know nothing else. On many
-            CPUs `"int8"` is slower than float for transformers.
-        representative_data: For `"int8"`: arrays with examples along the first axis, or an
-            iterable of batches; of the structure of the model's inputs, or by their names.
+        quantize: `None` (float). `"float16"`: weights of half the size, float32 in between.
+            `"dynamic_int8"`: int8 weights, float in between, a quarter of the size. `"int8"`: int8
+            weights and activations, as far as LiteRT has such operations; others, such as a
+            negation in layer normalization, stay float. On many CPUs `"int8"` is slower than float
+            for transformers.
+        representative_data: For `"int8"`: arrays with examples along the first axis, of the
+            structure of the model's inputs or by their names; an iterable of such batches, such as
+            a generator; or a function that returns one of these.
+        batch_size: The size of the first axis of the inputs, where the model leaves it open. By
+            default it stays open. Sizes that the model has fixed itself stay.
+        sequence_length: The size of the other axes that the model leaves open, likewise. With all
+            sizes fixed files need fewer operations, and some models convert only then.
+        integer_io: For `"int8"`: inputs and outputs are int8 too, with the scales that the file
+            names; by default they are float.
+        strict: For `"int8"`: whether operations that would stay float are an error.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: If an argument is out of place or the file fails its check. Nothing is written
-            then, and a file that was there stays.
+        ValueError: If an argument is out of place, the model cannot be converted, or the file fails
+            its check. Nothing is written then, and a file that was there stays.
 
     Example:
 
@@ -68,9 +83,16 @@ def export(
             "`quantize` applies to LiteRT files; end `path` in '.tflite'. "
             f"Received: path={str(path)!r}, quantize={quantize!r}"
         )
+    for name, value in (("integer_io", integer_io), ("strict", strict)):
+        one_of(name, value, (False, True))
+        if value and quantize != "int8":
+            raise ValueError(f"`{name}` is for quantize='int8'. Received: quantize={quantize!r}")
+    batch_size = integer("batch_size", batch_size, optional=True)
+    sequence_length = integer("sequence_length", sequence_length, optional=True)
+    refuse_state(model)
     model = with_inputs(model)
     half = "16" in model.dtype_policy.compute_dtype
-    model = at_inference(model)
+    model = at_inference(model, batch_size, sequence_length)
     output_names(model)
     if path.suffix != ".tflite":
         with whole(path, folder=True, may_replace=is_saved_model) as fresh:
@@ -80,10 +102,35 @@ def export(
     check_inputs(model)
     examples = examples_of(model, representative_data) if quantize == "int8" else None
     with whole(path) as fresh:
-        convert(model, fresh, quantize, examples)
+        try:
+            convert(model, fresh, quantize, examples, integer_io)
+        except ValueError as error:
+            raise _with_advice(error, model) from error
+        if strict and (left := float_operations(fresh)):
+            raise ValueError(
+                "`strict` asks for integers throughout, and these operations of the model would "
+                f"stay float: {', '.join(left)}. It was not written."
+            )
         tolerance = QUANTIZED[quantize] if quantize else HALF if half else FLOAT
         check(model, run_by_name(model, fresh), tolerance, examples and _some(examples))
     return path
+
+
+def _with_advice(error: ValueError, model: keras.Model) -> ValueError:
+    """The error of a conversion, and which sizes would help, if some do."""
+    for_batch, for_others = open_axes(model)
+    if not (for_batch or for_others):
+        return error
+    sizes = {"batch_size": 1} if for_batch else {}
+    if for_others:
+        sizes["sequence_length"] = 16
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            convert(at_inference(model, **sizes), Path(folder) / "tried.tflite", None, None)
+        except Exception:
+            return error
+    given = ", ".join(f"{name}={size}" for name, size in sizes.items())
+    return ValueError(f"{error} With fixed sizes it can be converted: pass {given}, or others.")
 
 
 def _some(examples):

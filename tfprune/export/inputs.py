@@ -6,7 +6,13 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfprune.keras_private.graphs import inputs_struct, is_functional, outputs_struct
+from tfprune.keras_private.graphs import (
+    input_like,
+    inputs_struct,
+    is_functional,
+    outputs_struct,
+)
+from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.structures.graph import arguments_from_build
 
 
@@ -33,14 +39,66 @@ def with_inputs(model: keras.Model) -> keras.Model:
         ) from error
 
 
-def at_inference(model: keras.Model) -> keras.Model:
+def at_inference(
+    model: keras.Model, batch_size: int | None = None, sequence_length: int | None = None
+) -> keras.Model:
     """A Functional model that computes what another one does with `training=False`, always.
 
     Without it layers such as `RandomFlip`, which train unless they are told not to, would change
     their input in the exported file.
+
+    Args:
+        model: A Functional model.
+        batch_size: The size of the first axis of its inputs, where it is open; `None` leaves it so.
+        sequence_length: That of their other open axes.
+
+    Raises:
+        ValueError: If the model cannot read inputs of these sizes.
     """
     inputs = inputs_struct(model)
-    return keras.Model(inputs, model(inputs, training=False), name=model.name)
+    if batch_size is not None or sequence_length is not None:
+        inputs = tree.map_structure(
+            lambda t: input_like(t, _sizes(t.shape, batch_size, sequence_length)), inputs
+        )
+    try:
+        outputs = model(inputs, training=False)
+    except Exception as error:  # Whatever the layers raise.
+        if batch_size is None and sequence_length is None:
+            raise
+        raise ValueError(
+            "`batch_size` and `sequence_length` must be sizes that the model can read; one that "
+            "has positions for 64 tokens reads no more. Received: "
+            f"batch_size={batch_size}, sequence_length={sequence_length}. Keras says: {error}"
+        ) from error
+    return keras.Model(inputs, outputs, name=model.name)
+
+
+def _sizes(shape, batch_size, sequence_length):
+    given = [batch_size, *[sequence_length] * (len(shape) - 1)]
+    return tuple(n if n is not None else size for n, size in zip(shape, given, strict=True))
+
+
+def open_axes(model: keras.Model) -> tuple[bool, bool]:
+    """Whether some input of a Functional model leaves its first axis open, and any other one."""
+    shapes = [t.shape for t in model.inputs]
+    return (
+        any(len(shape) and shape[0] is None for shape in shapes),
+        any(n is None for shape in shapes for n in shape[1:]),
+    )
+
+
+def signature(model: keras.Model) -> list:
+    """The `input_signature` with which Keras exports a model with the sizes that its inputs have.
+
+    By itself it leaves the size of a batch open, whatever the model says.
+    """
+    import tensorflow as tf
+
+    return [
+        tree.map_structure(
+            lambda t: tf.TensorSpec(t.shape, t.dtype, name=t.name), inputs_struct(model)
+        )
+    ]
 
 
 def example_inputs(model, batch_size: int = 1, length: int = 16) -> list[np.ndarray]:
@@ -91,3 +149,18 @@ def output_names(model: keras.Model) -> list[str]:
             f"lists inside others. Received: {tree.map_structure(lambda t: t.name, outputs)}"
         )
     return names
+
+
+def refuse_state(model: keras.Model) -> None:
+    """Refuses a model whose outputs depend on the calls before: files start anew or go on.
+
+    Raises:
+        ValueError: If a layer keeps a state between calls.
+    """
+    for layer in layer_and_inner_layers(model):
+        if getattr(layer, "stateful", False) is True:
+            raise ValueError(
+                "`model` must keep nothing from one call to the next to be written to a file. "
+                f"Received: the layer {layer.name!r} is stateful. Give its state as an input and "
+                "an output."
+            )

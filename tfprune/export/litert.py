@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
+
+from tfprune.export.inputs import signature
 
 
-def convert(model, path, quantize, examples):
+def convert(
+    model: keras.Model,
+    path: str | os.PathLike,
+    quantize: str | None,
+    examples: Sequence[Sequence[np.ndarray]] | None,
+    integer_io: bool = False,
+) -> None:
     """Writes the LiteRT file of a model, unchecked.
 
-    `examples` are for `"int8"`: inputs of one example each, flat lists of arrays.
+    Args:
+        model: A Functional model.
+        path: The file.
+        quantize: As `tfprune.export` takes it.
+        examples: For `"int8"`: inputs of one example each, flat lists of arrays.
+        integer_io: For `"int8"`: whether inputs and outputs are integers too.
+
+    Raises:
+        ValueError: If the converter cannot make the file.
     """
     import tensorflow as tf
 
@@ -24,13 +41,40 @@ def convert(model, path, quantize, examples):
             yield "serving_default", dict(zip(names, example, strict=True))
 
     # Keras by itself would let TensorFlow's operations (Flex) in, which few interpreters have.
-    settings: dict[str, Any] = {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}}
+    target: dict[str, Any] = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    settings: dict[str, Any] = {"target_spec": target}
     if quantize:
         settings["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        target["supported_types"] = [tf.float16]
     if quantize == "int8":
+        _refuse_loops(model)
         settings["representative_dataset"] = calibrate
+    if integer_io:
+        settings["inference_input_type"] = settings["inference_output_type"] = tf.int8
     with _conversion_errors():
-        model.export(str(path), format="litert", verbose=False, **settings)
+        model.export(
+            str(path),
+            format="litert",
+            verbose=False,
+            input_signature=signature(model),
+            **settings,
+        )
+
+
+def _refuse_loops(model):
+    """The converter's calibration ends the process where a graph holds a loop."""
+    import tensorflow as tf
+
+    function = tf.function(lambda *x: model(*x, training=False))
+    graph = function.get_concrete_function(*signature(model)).graph.as_graph_def()
+    bodies = [graph.node, *(body.node_def for body in graph.library.function)]
+    if any(node.op in ("While", "StatelessWhile") for nodes in bodies for node in nodes):
+        raise ValueError(
+            "`quantize` must be None, 'float16' or 'dynamic_int8' for a model with loops, such as "
+            "those of LSTM and GRU: TensorFlow's converter cannot measure value ranges inside a "
+            "loop. Received: quantize='int8'"
+        )
 
 
 def convert_saved_model(folder: str, signature: str, quantize: str | None = None) -> bytes:
@@ -70,6 +114,27 @@ def _conversion_errors() -> Iterator[None]:
         raise ValueError(
             f"The converter of TensorFlow cannot make a LiteRT file of the model: {text}"
         ) from error
+
+
+def float_operations(path: str | os.PathLike) -> list[str]:
+    """The operations of a LiteRT file that compute with floating-point numbers.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Their names, each once; quantizing and dequantizing at the border of such are not among
+        them.
+    """
+    from tfprune.litert import operations
+
+    found = {}
+    for name, types in operations(path):
+        if name not in ("QUANTIZE", "DEQUANTIZE") and any(
+            np.issubdtype(t, np.floating) for t in types
+        ):
+            found[name] = None
+    return list(found)
 
 
 def check_inputs(model: keras.Model) -> None:

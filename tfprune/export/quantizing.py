@@ -16,7 +16,9 @@ def examples_of(model: keras.Model, data: Any) -> list[list[np.ndarray]]:
 
     Args:
         model: A Functional model.
-        data: `representative_data`, as `tfprune.export` takes it.
+        data: `representative_data`, as `tfprune.export` takes it: arrays with examples along the
+            first axis, in the structure of the inputs or by name; an iterable of such batches; or
+            a function without arguments that returns one of these.
 
     Raises:
         ValueError: If there is no example, or one does not fit the model's inputs.
@@ -26,11 +28,9 @@ def examples_of(model: keras.Model, data: Any) -> list[list[np.ndarray]]:
             "`representative_data` is needed for quantize='int8': some examples of the inputs, "
             "from which value ranges are measured."
         )
-    is_batches = not isinstance(data, (np.ndarray, dict, tuple, list)) or (
-        isinstance(data, list) and len(data) > 0 and isinstance(data[0], dict)
-    )
+    data = data() if callable(data) and not hasattr(data, "__iter__") else data
     found = []
-    for batch in list(data) if is_batches else [data]:
+    for batch in list(data) if _is_batches(model, data) else [data]:
         arrays = [np.asarray(a) for a in _in_order(model, batch)]
         for array, spec in zip(arrays, model.inputs, strict=True):
             _check_shape(array, spec)
@@ -45,6 +45,18 @@ def examples_of(model: keras.Model, data: Any) -> list[list[np.ndarray]]:
     if not found:
         raise ValueError("`representative_data` must hold at least one example. Received: none")
     return found
+
+
+def _is_batches(model, data) -> bool:
+    """Whether data are an iterable of batches, not one batch."""
+    if not isinstance(data, (np.ndarray, dict, tuple, list)):
+        return True
+    if not isinstance(data, list) or not data:
+        return False
+    if isinstance(data[0], (dict, tuple, list)):
+        return True
+    # Arrays: one for each input, or one for each batch of the only input.
+    return len(model.inputs) == 1 and np.ndim(data[0]) == len(model.inputs[0].shape)
 
 
 def _in_order(model, batch):

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfprune.export.inputs import signature
 from tfprune.keras_private.graphs import inputs_struct
 
 _SAVED_MODEL = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
@@ -63,7 +64,12 @@ def save(model: keras.Model, folder: Path) -> None:
     import tensorflow as tf
 
     try:
-        model.export(str(folder), format="tf_saved_model", verbose=False)
+        model.export(
+            str(folder),
+            format="tf_saved_model",
+            verbose=False,
+            input_signature=signature(model),
+        )
     except tf.errors.OpError as error:  # TensorFlow has classes of its own for full disks.
         raise OSError(f"The SavedModel cannot be written: {error.message}") from error
 

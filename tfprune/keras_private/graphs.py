@@ -67,14 +67,14 @@ def inputs_struct(model: keras.Model) -> Any:
     return getattr(model, "_inputs_struct", None)
 
 
-def input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """A new `keras.Input` with all that another one was made with.
+def input_like(tensor: keras.KerasTensor, shape: tuple | None = None) -> keras.KerasTensor:
+    """A new `keras.Input` with all that another one was made with, or with another shape.
 
     Assumes: the layer that made it keeps whether the input is `optional`, and a symbolic tensor
     has `sparse` and `ragged`, of which not both may be true.
     """
     return keras.Input(
-        batch_shape=tensor.shape,
+        batch_shape=tensor.shape if shape is None else shape,
         dtype=tensor.dtype,
         name=tensor.name,
         sparse=tensor.sparse or None,

@@ -1,0 +1,171 @@
+"""Fixed sizes, and which types a LiteRT file holds."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tfprune
+from tests.models import noise, outputs, randomize, transformer
+from tfprune.litert import Runner, operations
+
+pytestmark = pytest.mark.tensorflow_only
+
+
+def file_of(model, tmp_path, **options):
+    return tfprune.export(model, tmp_path / "m.tflite", **options)
+
+
+def input_shape(path):
+    (detail,) = Runner(path).details.values()
+    return list(detail["shape_signature"])
+
+
+def test_sizes_that_the_model_has_fixed_stay(tmp_path):
+    x = keras.Input(batch_shape=(8, 4, 16), name="x")
+    model = keras.Model(x, layers.Dense(1)(x + layers.MultiHeadAttention(2, 4)(x, x)))
+    path = file_of(model, tmp_path)
+    assert input_shape(path) == [8, 4, 16]
+    assert "SHAPE" not in {name for name, _ in operations(path)}
+    given = noise(8, 4, 16)
+    np.testing.assert_allclose(Runner(path).run([given])[0], outputs(model, given)[0], atol=1e-5)
+    folder = tfprune.export(model, tmp_path / "saved")
+    import tensorflow as tf
+
+    (spec,) = (
+        tf.saved_model.load(str(folder))
+        .signatures["serving_default"]
+        .structured_input_signature[1]
+        .values()
+    )
+    assert spec.shape == (8, 4, 16)
+
+
+@pytest.mark.parametrize(
+    "sizes, shape",
+    [
+        ({}, [-1, -1, 8]),
+        ({"batch_size": 1}, [1, -1, 8]),
+        ({"batch_size": np.int64(2), "sequence_length": 6}, [2, 6, 8]),
+    ],
+)
+def test_open_sizes_are_fixed_on_request(sizes, shape, tmp_path):
+    model = randomize(transformer())
+    path = file_of(model, tmp_path, **sizes)
+    assert input_shape(path) == shape
+    given = noise(*[n if n > 0 else 3 for n in shape])
+    np.testing.assert_allclose(Runner(path).run([given])[0], outputs(model, given)[0], atol=1e-4)
+    if len(sizes) == 2:
+        assert "SHAPE" not in {name for name, _ in operations(path)}
+
+
+@pytest.mark.parametrize("cell", [layers.LSTM, layers.GRU])
+def test_recurrent_layers_convert_with_a_fixed_batch(cell, tmp_path):
+    x = keras.Input((8, 4))
+    model = randomize(keras.Model(x, layers.Dense(1)(cell(8)(x))))
+    with pytest.raises(ValueError, match="fixed sizes it can be converted: pass batch_size=1"):
+        file_of(model, tmp_path)
+    path = file_of(model, tmp_path, batch_size=1)
+    given = noise(1, 8, 4)
+    np.testing.assert_allclose(Runner(path).run([given])[0], outputs(model, given)[0], atol=1e-5)
+
+
+def test_sizes_that_the_model_cannot_read(tmp_path):
+    x = keras.Input((None,), dtype="int32")
+    embedding = layers.Embedding(9, 4)(x) + layers.Embedding(8, 4)(keras.ops.arange(8))[None]
+    model = keras.Model(x, embedding)
+    with pytest.raises(ValueError, match="`sequence_length` must be sizes.*sequence_length=16"):
+        file_of(model, tmp_path, sequence_length=16)
+    for name in ("batch_size", "sequence_length"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a positive integer"):
+            file_of(model, tmp_path, **{name: 0})
+
+
+def test_float16_halves_the_file(tmp_path):
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(256, "relu"), layers.Dense(64)])
+    plain = file_of(model, tmp_path).stat().st_size
+    path = file_of(model, tmp_path, quantize="float16")
+    assert path.stat().st_size < 0.55 * plain
+    given = noise(1, 64)
+    np.testing.assert_allclose(Runner(path).run([given])[0], outputs(model, given)[0], atol=5e-3)
+
+
+def perceptron():
+    return randomize(
+        keras.Sequential([keras.Input((8,), name="x"), layers.Dense(16, "relu"), layers.Dense(4)])
+    )
+
+
+DATA = noise(64, 8)
+
+
+@pytest.mark.parametrize("integer_io", [False, True])
+def test_int8_inputs_and_outputs(integer_io, tmp_path):
+    model = perceptron()
+    path = file_of(
+        model, tmp_path, quantize="int8", representative_data=DATA, integer_io=integer_io
+    )
+    runner = Runner(path)
+    (detail,) = runner.details.values()
+    assert detail["dtype"] == (np.int8 if integer_io else np.float32)
+    want = outputs(model, DATA)[0]
+    got = np.concatenate([runner.run([row[None]])[0] for row in DATA])
+    assert np.sqrt(np.mean((got - want) ** 2)) < 0.05 * want.std()
+    if integer_io:  # By hand, as on a device.
+        scale, zero = detail["quantization"]
+        q = np.clip(np.round(DATA[:1] / scale) + zero, -128, 127).astype("int8")
+        np.testing.assert_array_equal(runner.run([q])[0], got[:1])
+
+
+def test_strict_lists_what_would_stay_float(tmp_path):
+    options = {"quantize": "int8", "representative_data": DATA, "strict": True}
+    path = file_of(perceptron(), tmp_path, integer_io=True, **options)
+    types = {t for _, each in operations(path) for t in each}
+    assert types <= {np.int8, np.int32}
+    x = keras.Input((8,), name="x")
+    normed = keras.Model(x, layers.Dense(4)(layers.LayerNormalization()(layers.Dense(16)(x))))
+    path.unlink()
+    with pytest.raises(ValueError, match="`strict` asks for integers.*stay float: NEG"):
+        file_of(normed, tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: DATA,
+        lambda: {"x": DATA},
+        lambda: [DATA],
+        lambda: [DATA[:32], DATA[32:]],
+        lambda: [{"x": DATA[:32]}, {"x": DATA[32:]}],
+        lambda: (batch for batch in (DATA[:32], DATA[32:])),
+        lambda: lambda: (batch for batch in (DATA[:32], DATA[32:])),
+        lambda: lambda: DATA,
+    ],
+)
+def test_representative_data_in_every_form(data, tmp_path):
+    from tfprune.export.quantizing import examples_of
+
+    found = examples_of(keras.Model(*_ends(perceptron())), data())
+    np.testing.assert_array_equal(np.concatenate([x for (x,) in found]), DATA)
+
+
+def _ends(model):
+    return model.inputs[0], model.outputs[0]
+
+
+def test_a_loop_cannot_be_calibrated(tmp_path):
+    """The converter would end the process."""
+    x = keras.Input(batch_shape=(1, 8, 4))
+    model = keras.Model(x, layers.Dense(1)(layers.LSTM(8)(x)))
+    with pytest.raises(ValueError, match="with loops.*Received: quantize='int8'"):
+        file_of(model, tmp_path, quantize="int8", representative_data=noise(4, 8, 4))
+    assert file_of(model, tmp_path, quantize="dynamic_int8").exists()
+
+
+@pytest.mark.parametrize("name", ["integer_io", "strict"])
+def test_what_is_for_int8_alone(name, tmp_path):
+    with pytest.raises(ValueError, match=f"`{name}` is for quantize='int8'"):
+        file_of(perceptron(), tmp_path, **{name: True})
+    with pytest.raises(ValueError, match=f"`{name}` must be one of"):
+        file_of(perceptron(), tmp_path, **{name: "x"})
