@@ -12,6 +12,7 @@ from keras import ops
 from tfprune.gates.overlay import factors, gated_attributes
 from tfprune.keras_private.layers import layer_and_inner_layers, plain_variable
 from tfprune.structures import Structure, Structures
+from tfprune.structures.structure import Remainder
 from tfprune.structures.transparent import Transparent
 
 
@@ -197,7 +198,7 @@ class Plan:
             return
         ends = structure.remainders()
         for end in ends:
-            constant = np.zeros(end.shape, "float32") if end.bias is None else self.value(end.bias)
+            constant = self._bias_of(end)
             if end.activation is not None:
                 activated = end.activation(ops.cast(constant[None], "float32"))
                 constant = ops.convert_to_numpy(activated)[0]
@@ -207,6 +208,14 @@ class Plan:
                 self.gone.add(id(end.layer))
         read = {id(end.layer) for end in ends}
         self.gone.update(id(x) for x in structure.layers() if id(x) not in read)
+
+    def _bias_of(self, end: Remainder) -> np.ndarray:
+        if end.bias is not None:
+            return self.value(end.bias)
+        if end.kernel is None:
+            return np.zeros(end.shape, "float32")
+        # Its outputs are units of another structure, which may have lost some of them.
+        return np.zeros(self.value(end.kernel).shape[-len(end.shape) :], "float32")
 
 
 def _checked(keep: Mapping[str, Any], structures: Structures) -> dict[str, np.ndarray]:
