@@ -150,6 +150,21 @@ def test_a_class_that_cannot_be_copied_says_what_to_do():
         rebuild(model)
 
 
+def test_a_layer_that_cannot_be_copied_is_named():
+    class Scaled(layers.Layer):
+        def __init__(self, factor):
+            super().__init__(name="scaled")
+            self.factor = factor
+
+        def call(self, x):
+            return x * self.factor
+
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(2)(Scaled(2)(layers.Dense(3)(x))))
+    with pytest.raises(ValueError, match=r"(?s)'scaled'.*`get_config\(\)` of Scaled"):
+        rebuild(model)
+
+
 class ByName(keras.Model):
     """Gives its layers what they take by name, the query of the attention last."""
 

@@ -99,9 +99,16 @@ class GraphRebuilder:
         if id(operation) in self.plan.replacements:
             other, config, _ = self.plan.replacements[id(operation)]
             return other.from_config(config)
-        config = operation.get_config()
-        config.update(self.plan.configs.get(id(operation), {}))
-        return type(operation).from_config(config)
+        try:
+            config = operation.get_config()
+            config.update(self.plan.configs.get(id(operation), {}))
+            return type(operation).from_config(config)
+        except Exception as error:  # Whatever user code raises.
+            raise ValueError(
+                f"`rebuild` cannot copy layer {operation.name!r}: {type(operation).__name__} "
+                f"cannot be made from its configuration: {error}. Correct `get_config()` of "
+                f"{type(operation).__name__}."
+            ) from error
 
     def give_weights(self, old, new) -> None:
         """Copies the weights of a plain layer once it is built."""
@@ -176,7 +183,7 @@ class _OneModel:
         given = [self.values[id(t)] for t in node.input_tensors]
         if id(operation) in self.plan.constants:
             vector = self.plan.constants[id(operation)]
-            masked = is_masked(node.outputs[0])
+            masked = self.graph.is_masked(node.outputs[0])
             like = _like(self.values[id(first_given(node))])
             constant = Constant(vector, like, operation.name, masked, operation.dtype_policy)
             self._set(node.outputs[0], constant)
@@ -200,14 +207,15 @@ class _OneModel:
             constant = constants[0]
             x = next(g for g in given if g is not constant)
             # Without the addition `x` goes on with its own mask, so that must be the same too.
-            same = tuple(x.shape) == tuple(node.outputs[0].shape) and is_masked(x) == is_masked(
-                node.outputs[0]
+            masked = self._is_masked(x)
+            same = tuple(x.shape) == tuple(node.outputs[0].shape) and (
+                masked == self.graph.is_masked(node.outputs[0])
             )
             if same and (not np.any(constant.vector) or self._absorb(node, x, constant.vector)):
                 self.dropped.add(id(node))
                 self._set(node.outputs[0], x)
                 return True
-            if same and is_masked(x) == constant.masked:
+            if same and masked == constant.masked:
                 # Its positions are those of the residual; what computed its own can go.
                 old = next(t for t in node.input_tensors if self.values[id(t)] is constant)
                 self.values[id(old)] = replace(constant, like=x)
@@ -236,10 +244,17 @@ class _OneModel:
         value = self.values[id(old)]
         if isinstance(value, Constant):
             value = as_layer(
-                value, self.rebuilder.constants, isinstance(self.model, keras.Sequential)
+                value,
+                self.rebuilder.constants,
+                isinstance(self.model, keras.Sequential),
+                self._is_masked(value.like),
             )
             self._set(old, value)
         return value
+
+    def _is_masked(self, new) -> bool:
+        """Whether a tensor of the rebuilt model carries a mask, or stands for one that did."""
+        return is_masked(new) or any(map(self.graph.is_masked, self.aliases.get(id(new), ())))
 
     # -- folding a constant into a bias that was added before ---------------------------------
 
