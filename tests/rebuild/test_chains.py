@@ -101,3 +101,39 @@ def test_chain_inside_a_layer():
     kill(model, {"first": np.ones(5, bool)})
     model.last.kernel.assign(np.array(model.last.kernel) * (np.arange(6) < 2)[:, None])
     assert_same(outputs(model, x), outputs(rebuild(model), x))
+
+
+def test_units_that_only_units_read_which_go_too_go_at_once():
+    x = keras.Input((4,))
+    y = layers.Dense(6, "relu", name="a")(x)
+    y = layers.Dense(5, "relu", name="b")(y)
+    model = randomize(keras.Model(x, layers.Dense(3, name="c")(y)))
+    kill(model, {"b": np.arange(5) < 4})
+    kernel = model.get_layer("b").kernel
+    kernel.assign(np.array(kernel) * (np.arange(6) < 2)[:, None])  # The last of b reads two of a.
+    model.get_layer("a").bias.assign(np.arange(6.0))
+    small = rebuild(model)
+    assert {s.name: s.groups for s in find_structures(small)} == {"a": 2, "b": 1}
+    assert_same(outputs(model, noise(2, 4)), outputs(small, noise(2, 4)))
+
+
+def test_constants_go_through_dense_layers_and_additions():
+    x = keras.Input((3, 4))
+    one = layers.MultiHeadAttention(1, 2, name="one")(x, x)
+    two = layers.MultiHeadAttention(1, 2, name="two")(one, one)
+    y = layers.Dense(5, "sigmoid", name="dense")(layers.Add()([one, two]))
+    model = randomize(keras.Model(x, y))
+    kill(model, lambda s: np.ones(s.groups, bool), producers_only=True)
+    small = rebuild(model)
+    assert_same(outputs(model, noise(2, 3, 4)), outputs(small, noise(2, 3, 4)))
+    # One unit that says where the positions are, and the constant as a bias.
+    assert [tuple(v.shape) for v in small.weights] == [(1, 5), (5,)]
+
+
+def test_a_dense_layer_that_is_called_elsewhere_is_no_constant():
+    x = keras.Input((3, 4))
+    shared = layers.Dense(4, "tanh", name="shared")
+    one = shared(layers.MultiHeadAttention(1, 2, name="one")(x, x))
+    model = randomize(keras.Model(x, [one, shared(x)]))
+    kill(model, {"one": np.ones(1, bool)})
+    assert_same(outputs(model, noise(2, 3, 4)), outputs(rebuild(model), noise(2, 3, 4)))

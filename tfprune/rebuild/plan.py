@@ -61,8 +61,9 @@ class Plan:
         self._cuts: dict[int, dict[int, np.ndarray]] = {}
         keep = _checked({} if keep is None else keep, structures)
         self._fold_gates(layers)
+        self._decide_all(keep)
         for structure in structures:
-            self._decide(structure, keep.get(structure.name))
+            self._note_sizes(structure)
         self._note_cuts()
         # Last, when every bias has received what is folded into it.
         for structure in structures:
@@ -121,6 +122,17 @@ class Plan:
                 if len(self.left[structure.name]) < structure.groups
             }
 
+    def _decide_all(self, keep: Mapping[str, np.ndarray]) -> None:
+        """Decides until nothing more goes: a group may be read by groups alone that have gone."""
+        before = sum(structure.groups for structure in self.structures)
+        while True:
+            for structure in self.structures:
+                self._decide(structure, keep.get(structure.name))
+            left = sum(len(numbers) for numbers in self.left.values())
+            if left == before:
+                return
+            before = left
+
     def _decide(self, structure: Structure, keep) -> None:
         stays = self._alive(structure) if keep is None else keep
         if keep is None:
@@ -129,10 +141,13 @@ class Plan:
         if np.count_nonzero(stays) < least:
             chosen = np.arange(structure.groups) < least
             # What they emit has been folded already, or is not wanted.
-            self._silence(structure, chosen & ~stays)
+            self._silence(structure, chosen & ~stays, structure.consumers)
             stays = chosen
-        left = np.flatnonzero(stays)
-        self.left[structure.name] = left
+        self.left[structure.name] = np.flatnonzero(stays)
+        self._silence(structure, ~stays, structure.slices)
+
+    def _note_sizes(self, structure: Structure) -> None:
+        left = self.left[structure.name]
         if len(left) == structure.groups:
             return
         for share in structure.consumers:
@@ -185,9 +200,11 @@ class Plan:
                     before.dtype
                 )
 
-    def _silence(self, structure: Structure, groups: np.ndarray) -> None:
-        """Zeroes what reads the groups that are marked true."""
-        for share in structure.consumers:
+    def _silence(self, structure: Structure, groups: np.ndarray, shares) -> None:
+        """Zeroes some of the shares of the groups that are marked true."""
+        if not np.any(groups):
+            return
+        for share in shares:
             at = structure.positions(np.flatnonzero(groups), share)
             value = np.array(self.read(share.variable))
             value[(slice(None),) * share.axis + (at,)] = 0
