@@ -29,6 +29,14 @@ sys.path.insert(0, str(ROOT))
 
 CHUNK = 200
 
+# JAX compiles each operation for each shape: once for all chunks, and without making it fast.
+QUICK = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
 
 def run_chunk(seed: int, cases: int) -> dict:
     """Runs one chunk in this process.
@@ -127,9 +135,21 @@ def main() -> None:
         print(json.dumps(run_chunk(args.chunk, args.cases)))
         return
 
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    with tempfile.TemporaryDirectory() as cache:
+        run_chunks(args, {**QUICK, "JAX_COMPILATION_CACHE_DIR": cache, **os.environ}, backend)
+
+
+def run_chunks(args, environment, backend) -> None:
+    """Runs chunks in processes of their own until there are as many cases as are asked for.
+
+    Args:
+        args: What the command was given.
+        environment: Of the processes.
+        backend: Whose results they are.
+    """
     from benchmarks.reports import RESULTS, about, write
 
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     path = RESULTS / "exactness.json"
 
     def known() -> dict:
@@ -142,7 +162,9 @@ def main() -> None:
         done = [c for c in known()["chunks"].get(backend, []) if c["seed"] == seed]
         if not done:
             command = [sys.executable, __file__, "--chunk", str(seed), "--cases", str(cases)]
-            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            ended = subprocess.run(
+                command, capture_output=True, text=True, env=environment, check=False
+            )
             if ended.returncode:
                 raise SystemExit(f"The chunk with seed {seed} died:\n{ended.stderr[-3000:]}")
             chunk = json.loads(ended.stdout.strip().splitlines()[-1])
