@@ -15,6 +15,7 @@ from tfprune.keras_private.graphs import (
     keep_calls,
     mask_of,
     masks_at_calls,
+    masks_when_run,
     node_of,
     nodes_of,
     operation_classes,
@@ -178,3 +179,24 @@ def test_all_operations_that_are_named_exist():
     names = elementwise._OPERATION_NAMES
     assert len(operation_classes(names)) == len(set(names)) == len(names)
     assert operation_classes(["NoSuchOperation"]) == ()
+
+
+def test_masks_when_run_are_more_than_symbolic_calls_show():
+    ids = keras.Input((5,), dtype="int32")
+    x = layers.ReversibleEmbedding(9, 4, mask_zero=True)(ids)
+    y = layers.Dense(3)(x)
+    # An attention layer takes the mask off `x`; another order of the calls would not.
+    z = layers.MultiHeadAttention(1, 2)(x, x)
+    logits = layers.Add()([x, z])
+    plain = layers.Dense(3)(layers.Embedding(9, 4)(ids))
+    model = keras.Model(ids, [y, logits, plain])
+    assert all(mask_of(t) is None for t in (x, y, logits))
+    seen = masks_when_run(nodes_of(model))
+    assert {id(t) for t in (x, y, z, logits)} <= seen
+    assert id(plain) not in seen
+
+
+def test_a_symbolic_mask_at_the_edge_is_carried_on():
+    x = layers.Embedding(9, 4, mask_zero=True)(keras.Input((5,), dtype="int32"))
+    y = layers.Dense(3)(x)
+    assert masks_when_run([node_of(y)]) == {id(y)}

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from tests.models import assert_same, kill, noise, outputs, randomize
+from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
@@ -58,6 +59,86 @@ def test_merges_that_look_at_masks(merge):
     merged = merge()([gate, layers.Dense(6)(layers.Embedding(9, 4)(ids))])
     model = randomize(keras.Model(ids, layers.Dense(3)(merged)))
     kill(model, {"gate": np.arange(6) < 3}, producers_only=True)
+    assert_same(outputs(model, IDS), outputs(rebuild(model), IDS))
+
+
+class Embedded(layers.Layer):
+    """Made of an embedding, whose mask is on what it returns."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = layers.Embedding(9, 4, mask_zero=True)
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, ids):
+        return self.inner(ids)
+
+    def compute_output_shape(self, shape):
+        return (*shape, 4)
+
+
+class MaskedByItself(layers.Layer):
+    """Makes a mask with `compute_mask` while it is run, and not for symbolic tensors."""
+
+    def call(self, x):
+        return x + 0.0
+
+    def compute_mask(self, x, previous_mask=None):
+        return None if isinstance(x, keras.KerasTensor) else keras.ops.any(x > 0, axis=-1)
+
+
+def in_a_model(ids):
+    inputs = keras.Input((5,), dtype="int32")
+    return keras.Model(inputs, layers.Embedding(9, 4, mask_zero=True)(inputs))(ids)
+
+
+def there_and_back(ids):
+    # In reverse the same layer makes no mask.
+    embedding = layers.ReversibleEmbedding(9, 4, mask_zero=True)
+    embedding(embedding(ids), reverse=True)
+    return embedding(ids)
+
+
+EMBEDDED = {
+    "reversible": lambda ids: layers.ReversibleEmbedding(9, 4, mask_zero=True)(ids),
+    "there and back": there_and_back,
+    "factorized": lambda ids: FactorizedEmbedding(9, 4, 2, mask_zero=True)(ids),
+    "masking": lambda ids: layers.Masking()(layers.Embedding(9, 4)(ids)),
+    "layer of layers": lambda ids: Embedded()(ids),
+    "model in a model": in_a_model,
+    "sequential": lambda ids: keras.Sequential([layers.Embedding(9, 4, mask_zero=True)])(ids),
+    "its own": lambda ids: MaskedByItself()(layers.Embedding(9, 4)(ids)),
+}
+
+
+@pytest.mark.parametrize("embedded", EMBEDDED)
+def test_merges_behind_whatever_makes_a_mask(embedded):
+    ids = keras.Input((5,), dtype="int32")
+    x = EMBEDDED[embedded](ids)
+    y = layers.Multiply()([layers.Dense(3, "sigmoid", name="gate")(x), layers.Dense(3)(x)])
+    model = randomize(keras.Model(ids, layers.Dense(2)(y)))
+    if embedded == "masking":
+        table = model.get_layer(index=1).embeddings
+        table.assign(np.array(table) * (np.arange(9) > 0)[:, None])
+    kill(model, {"gate": np.array([True, True, False])}, producers_only=True)
+    expected = outputs(model, IDS)
+    # Without its own bias a padded position would emit the same as the rest.
+    assert not np.allclose(expected[0][0, 1], expected[0][0, 2])
+    assert_same(expected, outputs(rebuild(model), IDS))
+
+
+@pytest.mark.parametrize("embedded", EMBEDDED)
+def test_attention_behind_whatever_makes_a_mask(embedded):
+    ids = keras.Input((5,), dtype="int32")
+    x = EMBEDDED[embedded](ids)
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 4, name="first")(x, x)])
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 4, name="second")(x, x)])
+    model = randomize(keras.Model(ids, x))
+    kill(model, {"first": np.ones(2, bool), "second": np.array([True, False])})
+    assert_same(outputs(model, IDS), outputs(rebuild(model), IDS))
+    kill(model, {"second": np.ones(2, bool)}, producers_only=True)
     assert_same(outputs(model, IDS), outputs(rebuild(model), IDS))
 
 

@@ -150,6 +150,21 @@ def test_a_class_that_cannot_be_copied_says_what_to_do():
         rebuild(model)
 
 
+def test_a_layer_that_cannot_be_copied_is_named():
+    class Scaled(layers.Layer):
+        def __init__(self, factor):
+            super().__init__(name="scaled")
+            self.factor = factor
+
+        def call(self, x):
+            return x * self.factor
+
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(2)(Scaled(2)(layers.Dense(3)(x))))
+    with pytest.raises(ValueError, match=r"(?s)'scaled'.*`get_config\(\)` of Scaled"):
+        rebuild(model)
+
+
 class ByName(keras.Model):
     """Gives its layers what they take by name, the query of the attention last."""
 
@@ -173,3 +188,29 @@ def test_emptied_layers_that_are_called_by_name(tmp_path):
     model = randomize(keras.Model(x, layers.Dense(2)(y)))
     kill(model, lambda s: np.ones(s.groups, bool))
     assert_same(outputs(model, noise(2, 3, 4)), outputs(rebuild(model), noise(2, 3, 4)))
+
+
+@keras.saving.register_keras_serializable("test_pruned")
+class WithoutBuild(layers.Layer):
+    """Its layers are built when it is called."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = layers.MultiHeadAttention(2, 3)
+        self.first, self.second = layers.Dense(5, "relu"), layers.Dense(4)
+
+    def call(self, x):
+        y = self.attention(value=x, key=x, query=x, use_causal_mask=True)
+        return x + self.second(self.first(y))
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_layer_without_build_in_a_functional_model(share, calls, tmp_path):
+    x = y = keras.Input((3, 4))
+    block = WithoutBuild()
+    for _ in range(calls):
+        y = block(y)
+    model = randomize(keras.Model(x, layers.Dense(2)(y)))
+    draw = np.random.default_rng(0)
+    check(model, noise(2, 3, 4), tmp_path, lambda s: draw.random(s.groups) < share)

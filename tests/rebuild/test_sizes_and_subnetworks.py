@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.models import assert_same, noise, outputs, randomize
-from tests.rebuild.test_exactness import models
+from tests.rebuild.random_encoders import models
 from tfprune.budgets.opening_sizes import binned, opening_sizes
 from tfprune.gates import DynamicGate, Size, Subnetworks, attach
 from tfprune.gates.chosen_subnetwork import at_subnetwork

@@ -195,6 +195,58 @@ def masks_at_calls(model: Functional) -> dict[int, list[tuple[bool, ...]]]:
     return {key: sorted(calls) for key, calls in seen.items()}
 
 
+def masks_when_run(nodes: Iterable[Any]) -> set[int]:
+    """The tensors that carry a Keras mask when calls are run, not only where symbolic calls say so.
+
+    `ReversibleEmbedding`, a model in a model and a layer that returns what an embedding in it has
+    made set masks while they run, of which their symbolic calls know nothing.
+
+    Assumes: `compute_output_spec` runs a function on tensors of the backend, and that a call
+    carries symbolic masks only in its arguments.
+
+    Args:
+        nodes: Nodes, in the order in which they run.
+
+    Returns:
+        The `id` of each output of the nodes that had a mask once it was made.
+    """
+    nodes = [node for node in nodes if not node.is_input]
+    made = {id(t) for node in nodes for t in node.outputs}
+    given = {id(t): t for node in nodes for t in node.input_tensors if id(t) not in made}
+    masked: set[int] = set()
+
+    def whole(*inputs):
+        masked.clear()  # On JAX it is run once more where sizes are unknown.
+        values = dict(zip(given, inputs, strict=True))
+        for key, x in values.items():
+            if mask_of(given[key]) is not None:
+                backend.set_keras_mask(x, keras.ops.ones(keras.ops.shape(x)[:-1], "bool"))
+        for node in nodes:
+            _run(node, values)
+            masked.update(id(t) for t in node.outputs if mask_of(values[id(t)]) is not None)
+        return [values[id(t)] for t in nodes[-1].outputs]
+
+    fresh = [keras.KerasTensor(t.shape, dtype=t.dtype, sparse=t.sparse) for t in given.values()]
+    backend.compute_output_spec(whole, *fresh)
+    return masked
+
+
+def _run(node, values) -> None:
+    """Runs a call on the values of symbolic tensors, by `id`, and adds what it returns."""
+    given = [values[id(t)] for t in node.input_tensors]
+    masks = [mask_of(x) for x in given]
+    args, kwargs = tree.map_structure(
+        lambda x: values.get(id(x), x), (node.arguments.args, node.arguments.kwargs)
+    )
+    result = [x for x in tree.flatten(node.operation(*args, **kwargs)) if x is not None]
+    for symbolic, x in zip(node.outputs, result, strict=True):
+        values[id(symbolic)] = x
+    for x, mask in zip(given, masks, strict=True):
+        # Attention layers take masks off their inputs, but which layer runs first may change.
+        if mask is not None:
+            backend.set_keras_mask(x, mask)
+
+
 def operation_classes(names: Iterable[str]) -> tuple[type, ...]:
     """The classes of Keras's operations, by name; those that this Keras lacks are left out.
 

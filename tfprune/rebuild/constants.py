@@ -11,7 +11,6 @@ import numpy as np
 from keras import ops, tree
 
 from tfprune.structures.elementwise import is_add, is_elementwise, is_identity
-from tfprune.structures.graph import is_masked
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,10 @@ def through(operation, constant: Constant) -> Constant | None:
 
 
 def as_layer(
-    constant: Constant, made: dict[str, list[keras.layers.Dense]], layers_only: bool = False
+    constant: Constant,
+    made: dict[str, list[keras.layers.Dense]],
+    layers_only: bool = False,
+    masked: bool = False,
 ):
     """A tensor that holds the constant at every position, made by a layer with a trainable bias.
 
@@ -75,9 +77,10 @@ def as_layer(
         made: The layers made so far, by the name of the layer that became constant; a new one is
             added. What was called in several places becomes one layer again, if it can.
         layers_only: Whether nothing but layers may be called, as in a Sequential model.
+        masked: Whether the tensor with the same positions carries a Keras mask.
     """
     like, width = constant.like, len(constant.vector)
-    if not layers_only and not (constant.masked and is_masked(like)):
+    if not layers_only and not (constant.masked and masked):
         # One unit is enough to say where the positions are; its kernel is zero. A mask would be
         # lost on the way, so with one the whole tensor is passed.
         like = like[..., :1]

@@ -190,6 +190,12 @@ class ConstantOutput(keras.Layer):
         """Makes the bias."""
         self.bias = self.add_weight(name="bias", shape=self.shape, initializer="zeros")
 
+    def __call__(self, *args, **kwargs):
+        """Takes what the layer took; Keras must not see all of it, since it mixes no kinds."""
+        query = args[0] if args else kwargs[self.argument]
+        cache = {"cache": kwargs["cache"]} if kwargs.get("cache") is not None else {}
+        return super().__call__(tree.flatten(query)[0], **cache)
+
     def call(self, query=None, *args, **kwargs):
         """The bias at every position of `query`."""
         query = tree.flatten(kwargs[self.argument] if query is None else query)[0]

@@ -21,13 +21,14 @@ from tfprune.keras_private.graphs import (
     operation_of,
     outputs_struct,
 )
-from tfprune.keras_private.layers import inner_layers
+from tfprune.keras_private.layers import inner_layers, plain_variable
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.constants import Constant, Unread, as_layer, first_given, through
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import is_composite, pruned_copy
 from tfprune.structures.biases import output_bias
 from tfprune.structures.elementwise import is_add, is_identity
+from tfprune.structures.feed_forward import cannot_consume, is_dense
 from tfprune.structures.graph import Graph, graph_of, is_masked
 
 
@@ -99,9 +100,16 @@ class GraphRebuilder:
         if id(operation) in self.plan.replacements:
             other, config, _ = self.plan.replacements[id(operation)]
             return other.from_config(config)
-        config = operation.get_config()
-        config.update(self.plan.configs.get(id(operation), {}))
-        return type(operation).from_config(config)
+        try:
+            config = operation.get_config()
+            config.update(self.plan.configs.get(id(operation), {}))
+            return type(operation).from_config(config)
+        except Exception as error:  # Whatever user code raises.
+            raise ValueError(
+                f"`rebuild` cannot copy layer {operation.name!r}: {type(operation).__name__} "
+                f"cannot be made from its configuration: {error}. Correct `get_config()` of "
+                f"{type(operation).__name__}."
+            ) from error
 
     def give_weights(self, old, new) -> None:
         """Copies the weights of a plain layer once it is built."""
@@ -176,7 +184,7 @@ class _OneModel:
         given = [self.values[id(t)] for t in node.input_tensors]
         if id(operation) in self.plan.constants:
             vector = self.plan.constants[id(operation)]
-            masked = is_masked(node.outputs[0])
+            masked = self.graph.is_masked(node.outputs[0])
             like = _like(self.values[id(first_given(node))])
             constant = Constant(vector, like, operation.name, masked, operation.dtype_policy)
             self._set(node.outputs[0], constant)
@@ -193,25 +201,64 @@ class _OneModel:
         """Handles a call that has constants among its inputs, if it need not be made."""
         if len(given) == 1:
             behind = through(node.operation, constants[0])
+            if behind is None:
+                behind = self._through_dense(node, constants[0])
             if behind is not None:
                 self._set(node.outputs[0], behind)
                 return True
+        if is_add(node.operation) and len(given) == len(constants) > 1:
+            return self._add_constants(node, constants)
         if is_add(node.operation) and len(given) == 2 and len(constants) == 1:
             constant = constants[0]
             x = next(g for g in given if g is not constant)
             # Without the addition `x` goes on with its own mask, so that must be the same too.
-            same = tuple(x.shape) == tuple(node.outputs[0].shape) and is_masked(x) == is_masked(
-                node.outputs[0]
+            masked = self._is_masked(x)
+            same = tuple(x.shape) == tuple(node.outputs[0].shape) and (
+                masked == self.graph.is_masked(node.outputs[0])
             )
             if same and (not np.any(constant.vector) or self._absorb(node, x, constant.vector)):
                 self.dropped.add(id(node))
                 self._set(node.outputs[0], x)
                 return True
-            if same and is_masked(x) == constant.masked:
+            if same and masked == constant.masked:
                 # Its positions are those of the residual; what computed its own can go.
                 old = next(t for t in node.input_tensors if self.values[id(t)] is constant)
                 self.values[id(old)] = replace(constant, like=x)
         return False
+
+    def _add_constants(self, node, constants) -> bool:
+        """Adds constants now, if each is as wide and as long as their sum."""
+        output = node.outputs[0]
+        for constant in constants:
+            shape = (*constant.like.shape[:-1], len(constant.vector))
+            if shape != tuple(output.shape):
+                return False
+        total = sum(constant.vector for constant in constants)
+        masked = self.graph.is_masked(output)
+        self._set(output, replace(constants[0], vector=total, masked=masked))
+        return True
+
+    def _through_dense(self, node, constant) -> Constant | None:
+        """The constant behind a dense layer that is called nowhere else, `None` for others."""
+        layer = node.operation
+        if not is_dense(layer) or cannot_consume(layer) or self.rebuilder.uses[id(layer)] > 1:
+            return None
+        vector = constant.vector.astype("float64") @ self.plan.value(
+            plain_variable(layer, "kernel")
+        )
+        if layer.bias is not None:
+            if len(layer.bias.shape) != 1:
+                return None
+            vector = vector + self.plan.value(plain_variable(layer, "bias"))
+        if layer.activation is not None:
+            vector = layer.activation(keras.ops.cast(vector[None], "float32"))[0]
+        return replace(
+            constant,
+            vector=keras.ops.convert_to_numpy(vector).astype("float32"),
+            name=layer.name,
+            masked=self.graph.is_masked(node.outputs[0]),
+            policy=layer.dtype_policy,
+        )
 
     def _call(self, node):
         def new(x):
@@ -236,10 +283,17 @@ class _OneModel:
         value = self.values[id(old)]
         if isinstance(value, Constant):
             value = as_layer(
-                value, self.rebuilder.constants, isinstance(self.model, keras.Sequential)
+                value,
+                self.rebuilder.constants,
+                isinstance(self.model, keras.Sequential),
+                self._is_masked(value.like),
             )
             self._set(old, value)
         return value
+
+    def _is_masked(self, new) -> bool:
+        """Whether a tensor of the rebuilt model carries a mask, or stands for one that did."""
+        return is_masked(new) or any(map(self.graph.is_masked, self.aliases.get(id(new), ())))
 
     # -- folding a constant into a bias that was added before ---------------------------------
 

@@ -12,6 +12,7 @@ from keras import ops
 from tfprune.gates.overlay import factors, gated_attributes
 from tfprune.keras_private.layers import layer_and_inner_layers, plain_variable
 from tfprune.structures import Structure, Structures
+from tfprune.structures.structure import Remainder
 from tfprune.structures.transparent import Transparent
 
 
@@ -60,8 +61,9 @@ class Plan:
         self._cuts: dict[int, dict[int, np.ndarray]] = {}
         keep = _checked({} if keep is None else keep, structures)
         self._fold_gates(layers)
+        self._decide_all(keep)
         for structure in structures:
-            self._decide(structure, keep.get(structure.name))
+            self._note_sizes(structure)
         self._note_cuts()
         # Last, when every bias has received what is folded into it.
         for structure in structures:
@@ -120,6 +122,17 @@ class Plan:
                 if len(self.left[structure.name]) < structure.groups
             }
 
+    def _decide_all(self, keep: Mapping[str, np.ndarray]) -> None:
+        """Decides until nothing more goes: a group may be read by groups alone that have gone."""
+        before = sum(structure.groups for structure in self.structures)
+        while True:
+            for structure in self.structures:
+                self._decide(structure, keep.get(structure.name))
+            left = sum(len(numbers) for numbers in self.left.values())
+            if left == before:
+                return
+            before = left
+
     def _decide(self, structure: Structure, keep) -> None:
         stays = self._alive(structure) if keep is None else keep
         if keep is None:
@@ -128,10 +141,13 @@ class Plan:
         if np.count_nonzero(stays) < least:
             chosen = np.arange(structure.groups) < least
             # What they emit has been folded already, or is not wanted.
-            self._silence(structure, chosen & ~stays)
+            self._silence(structure, chosen & ~stays, structure.consumers)
             stays = chosen
-        left = np.flatnonzero(stays)
-        self.left[structure.name] = left
+        self.left[structure.name] = np.flatnonzero(stays)
+        self._silence(structure, ~stays, structure.slices)
+
+    def _note_sizes(self, structure: Structure) -> None:
+        left = self.left[structure.name]
         if len(left) == structure.groups:
             return
         for share in structure.consumers:
@@ -184,9 +200,11 @@ class Plan:
                     before.dtype
                 )
 
-    def _silence(self, structure: Structure, groups: np.ndarray) -> None:
-        """Zeroes what reads the groups that are marked true."""
-        for share in structure.consumers:
+    def _silence(self, structure: Structure, groups: np.ndarray, shares) -> None:
+        """Zeroes some of the shares of the groups that are marked true."""
+        if not np.any(groups):
+            return
+        for share in shares:
             at = structure.positions(np.flatnonzero(groups), share)
             value = np.array(self.read(share.variable))
             value[(slice(None),) * share.axis + (at,)] = 0
@@ -197,7 +215,7 @@ class Plan:
             return
         ends = structure.remainders()
         for end in ends:
-            constant = np.zeros(end.shape, "float32") if end.bias is None else self.value(end.bias)
+            constant = self._bias_of(end)
             if end.activation is not None:
                 activated = end.activation(ops.cast(constant[None], "float32"))
                 constant = ops.convert_to_numpy(activated)[0]
@@ -207,6 +225,14 @@ class Plan:
                 self.gone.add(id(end.layer))
         read = {id(end.layer) for end in ends}
         self.gone.update(id(x) for x in structure.layers() if id(x) not in read)
+
+    def _bias_of(self, end: Remainder) -> np.ndarray:
+        if end.bias is not None:
+            return self.value(end.bias)
+        if end.kernel is None:
+            return np.zeros(end.shape, "float32")
+        # Its outputs are units of another structure, which may have lost some of them.
+        return np.zeros(self.value(end.kernel).shape[-len(end.shape) :], "float32")
 
 
 def _checked(keep: Mapping[str, Any], structures: Structures) -> dict[str, np.ndarray]:

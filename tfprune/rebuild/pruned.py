@@ -9,9 +9,11 @@ configuration plus the cuts.
 from __future__ import annotations
 
 from functools import cache, wraps
+from inspect import signature
 
 import keras
 
+from tfprune.keras_private.graphs import forgetting_calls
 from tfprune.keras_private.layers import (
     build_shapes,
     inner_layers,
@@ -22,7 +24,7 @@ from tfprune.keras_private.saving import public_module, register_as, registered_
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.plan import Plan
-from tfprune.structures.graph import arguments_from_build
+from tfprune.structures.graph import arguments_from_build, trace
 from tfprune.structures.registry import describe_of
 from tfprune.structures.transparent import Transparent
 
@@ -84,7 +86,9 @@ def build_by_call(model) -> None:
     """Lets a model without a `build()` make its weights, by a call on symbolic tensors."""
     if not all(layer.built for layer in layer_and_inner_layers(model)):
         args, kwargs = arguments_from_build(model)
-        model(*args, **kwargs)
+        # Keras counts calls from the first: a file of a model around this one says which it means.
+        with forgetting_calls(layer_and_inner_layers(model)):
+            model(*args, **kwargs)
     model.built = True
 
 
@@ -95,6 +99,13 @@ def pruned_class(base: type) -> type:
     @wraps(base.build)  # Keras reads the names of the shapes from the signature.
     def build(self, *args, **kwargs):
         base.build(self, *args, **kwargs)
+        if not all(inner.built for inner in inner_layers(self)):
+            # What is cut must be there: without a `build` of its own, a call makes it.
+            shapes = dict(signature(base.build).bind(self, *args, **kwargs).arguments)
+            shapes.pop("self", None)
+            set_build_shapes(self, shapes)
+            given, named = arguments_from_build(self)
+            trace(self, given, named)
         self._cut()
 
     cls = type(base.__name__, (Pruned, base), {"__module__": base.__module__, "build": build})

@@ -15,7 +15,7 @@ from tfprune.structures.elementwise import (
     is_elementwise,
     is_elementwise_function,
 )
-from tfprune.structures.graph import Graph, is_masked
+from tfprune.structures.graph import Graph
 from tfprune.structures.overriding import reason_of
 from tfprune.structures.registry import register_graph_kind
 from tfprune.structures.structure import Remainder, SkippedLayer, Slices, Structure
@@ -80,7 +80,9 @@ class FeedForwardUnits(Structure):
     def remainders(self):
         """The biases of the layers that read the units."""
         return [
-            Remainder(s.layer, s.bias_variable, (s.variable.shape[1],), s.layer.activation)
+            Remainder(
+                s.layer, s.bias_variable, (s.variable.shape[1],), s.layer.activation, s.variable
+            )
             for s in self.consumers
         ]
 
@@ -127,7 +129,8 @@ class Region:
         """Whether masked positions get another value, as in Keras's layer `Multiply`."""
         looking = (keras.layers.Multiply, keras.layers.Maximum, keras.layers.Minimum)
         return any(
-            isinstance(node.operation, looking) and any(is_masked(t) for t in node.input_tensors)
+            isinstance(node.operation, looking)
+            and any(self.graph.is_masked(t) for t in node.input_tensors)
             for node in self.operations
         )
 

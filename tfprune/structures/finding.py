@@ -6,7 +6,7 @@ import keras
 
 from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers, own_variables
 from tfprune.structures.collection import Structures
-from tfprune.structures.graph import Graph, Untraceable, graph_of, is_masked
+from tfprune.structures.graph import Graph, Untraceable, graph_of
 from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind
 from tfprune.structures.structure import Skipped, SkippedLayer, Structure
 
@@ -59,7 +59,9 @@ class _Search:
         self.places: dict[int, set[str]] = {}  # layer of a graph kind -> graphs that call it
         self.owners: dict[int, set[int]] = {}  # variable -> layers that hold it
 
-    def look_into(self, layer: keras.Layer, prefix: str, call, opaque: bool = False) -> None:
+    def look_into(
+        self, layer: keras.Layer, prefix: str, call, opaque: bool = False, outer=None
+    ) -> None:
         """Searches the graph inside a layer, then the layers in it.
 
         Args:
@@ -67,12 +69,13 @@ class _Search:
             prefix: What comes before the names of the layers in it.
             call: The node that calls it, if it is known.
             opaque: Whether it is called by a layer whose graph is unknown.
+            outer: The graph of the call.
         """
         self.seen.add(id(layer))
         self._note_owners(layer)
         self._note_whole(layer, prefix.rstrip("/") or layer.name)
         try:
-            graph = graph_of(layer, call, masked=opaque)
+            graph = graph_of(layer, call, masked=opaque, outer=outer)
         except Untraceable as reason:
             self._skip_all(layer, prefix, str(reason))
             return
@@ -89,8 +92,10 @@ class _Search:
                 continue
             elif inner_layers(inner) and not isinstance(inner, keras.layers.RNN):
                 # One call under a mask is enough for the layers inside to be masked.
-                call = max(graph.calls(inner), key=_is_masked_call)
-                self.look_into(inner, f"{prefix}{inner.name}/", call)
+                call = max(
+                    graph.calls(inner), key=lambda c: any(map(graph.is_masked, c.input_tensors))
+                )
+                self.look_into(inner, f"{prefix}{inner.name}/", call, outer=graph)
             else:
                 self._note_whole(inner, f"{prefix}{inner.name}", layer_and_inner_layers(inner))
 
@@ -132,7 +137,7 @@ class _Search:
         if reason:
             self._skip(layer, name, reason)
             return
-        structure.masked = any(is_masked(node.input_tensors[0]) for node in calls)
+        structure.masked = any(graph.is_masked(node.input_tensors[0]) for node in calls)
         self.found.append(structure)
 
     def _skip_all(self, layer: keras.Layer, prefix: str, reason: str) -> None:
@@ -200,10 +205,6 @@ def _has_matrix(layer) -> bool:
     if isinstance(layer, keras.layers.Embedding):
         return False
     return any(len(variable.shape) > 1 for variable in own_variables(layer))
-
-
-def _is_masked_call(node) -> bool:
-    return any(is_masked(tensor) for tensor in node.input_tensors)
 
 
 def _unique(structures):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -20,6 +21,7 @@ from tfprune.keras_private.graphs import (
     functional_inside,
     is_functional,
     mask_of,
+    masks_when_run,
     node_of,
     nodes_of,
     runs_its_graph,
@@ -51,6 +53,14 @@ class Graph:
             for tensor in {id(t): t for t in node.input_tensors}.values():
                 self._used_by.setdefault(id(tensor), []).append(node)
 
+    @cached_property
+    def _masked(self) -> set[int]:
+        return masks_behind_symbols(self.nodes)
+
+    def is_masked(self, tensor) -> bool:
+        """Whether a tensor carries a Keras mask, in symbolic calls or when the graph runs."""
+        return is_masked(tensor) or id(tensor) in self._masked
+
     def leaves(self, tensor) -> bool:
         """Whether a tensor is one of the outputs."""
         return id(tensor) in self._output_ids
@@ -72,7 +82,9 @@ class Untraceable(Exception):
     """The layer could not be called on symbolic tensors; the message says why."""
 
 
-def graph_of(layer: keras.Layer, call=None, masked: bool = False) -> Graph:
+def graph_of(
+    layer: keras.Layer, call=None, masked: bool = False, outer: Graph | None = None
+) -> Graph:
     """The graph inside a layer or model.
 
     Args:
@@ -80,6 +92,7 @@ def graph_of(layer: keras.Layer, call=None, masked: bool = False) -> Graph:
         call: The node of the outer graph that calls it, whose arguments show what it is given.
         masked: Without a call: whether its inputs may carry Keras masks. With one, those of the
             call do if they do there.
+        outer: The graph of the call, which knows more of masks than its tensors do.
 
     Returns:
         A `Graph`.
@@ -88,11 +101,12 @@ def graph_of(layer: keras.Layer, call=None, masked: bool = False) -> Graph:
         Untraceable: If the layer cannot be called on symbolic tensors.
     """
     functional = _functional(layer)
-    masked = masked if call is None else any(is_masked(t) for t in call.input_tensors)
+    carries = is_masked if outer is None else outer.is_masked
+    masked = masked if call is None else any(carries(t) for t in call.input_tensors)
     # The graph that a Functional model has of itself was made on inputs without masks.
     if functional is not None and not masked:
         return Graph(_in_running_order(nodes_of(functional)), list(functional.outputs))
-    args, kwargs = _symbolic_arguments(layer, call, masked)
+    args, kwargs = _symbolic_arguments(layer, call, masked, carries)
     try:
         return trace(layer, args, kwargs)
     except Untraceable as reason:
@@ -197,15 +211,15 @@ def _without_unknown_arguments(compute_output_spec):
     return call
 
 
-def _symbolic_arguments(layer, call, masked):
+def _symbolic_arguments(layer, call, masked, carries):
     if call is None:
         args, kwargs = arguments_from_build(layer)
         if masked:
             for tensor in tree.flatten((args, kwargs)):
-                give_mask(tensor, keras.KerasTensor(tensor.shape[:-1], dtype="bool"))
+                give_mask(tensor, _mask_for(tensor))
         return args, kwargs
     given = call.arguments.args, call.arguments.kwargs
-    args, kwargs = _copied(given, lambda shape: shape)
+    args, kwargs = _copied(given, lambda shape: shape, carries)
     known = inspect.signature(layer.call).parameters
     if not any(p.kind == p.VAR_KEYWORD for p in known.values()):
         # Keras takes some, such as `training`, that it does not hand to a `call` without them.
@@ -213,7 +227,11 @@ def _symbolic_arguments(layer, call, masked):
     return args, kwargs
 
 
-def _copied(arguments, shape_of):
+def _mask_for(tensor):
+    return keras.KerasTensor(tensor.shape[:-1], dtype="bool")
+
+
+def _copied(arguments, shape_of, carries=None):
     """Arguments with fresh symbolic tensors, of which equal ones stay one, and their masks."""
     fresh: dict[int, Any] = {}
 
@@ -224,14 +242,56 @@ def _copied(arguments, shape_of):
             fresh[id(x)] = keras.KerasTensor(shape_of(x.shape), dtype=x.dtype, name=x.name)
             if is_masked(x):
                 give_mask(fresh[id(x)], copy(mask_of(x)))
+            elif carries is not None and carries(x):
+                give_mask(fresh[id(x)], _mask_for(fresh[id(x)]))
         return fresh[id(x)]
 
     return tree.map_structure(copy, arguments)
 
 
 def is_masked(tensor) -> bool:
-    """Whether a symbolic tensor carries a Keras mask."""
+    """Whether a symbolic tensor carries a Keras mask; `Graph.is_masked` knows of more."""
     return mask_of(tensor) is not None
+
+
+def masks_behind_symbols(nodes) -> set[int]:
+    """The tensors that carry a mask when a graph runs, if any does of which symbols say nothing.
+
+    Args:
+        nodes: The nodes of the graph, in the order in which they run.
+
+    Returns:
+        `id`s of tensors. Where the graph cannot be run, all of them, so that nothing relies on a
+        mask that is not there.
+    """
+    suspects = [node for node in nodes if _may_hide_masks(node.operation)]
+    if not suspects:
+        return set()
+    try:
+        # Those alone first: most of them say what they do.
+        shown = {id(t) for node in suspects for t in node.outputs if is_masked(t)}
+        return masks_when_run(nodes) if masks_when_run(suspects) - shown else set()
+    except Exception:  # Whatever user code raises.
+        return {id(t) for node in nodes for t in node.outputs}
+
+
+def _may_hide_masks(operation) -> bool:
+    """Whether a layer may set masks of which its symbolic call says nothing."""
+    if not isinstance(operation, keras.Layer):
+        return False
+    if type(operation) in (keras.layers.Embedding, keras.layers.Masking):
+        return False  # Their symbolic calls show it.
+    return any(_makes_masks(layer) for layer in layer_and_inner_layers(operation))
+
+
+def _makes_masks(layer) -> bool:
+    if isinstance(layer, keras.layers.Embedding) and type(layer).__module__.startswith("keras."):
+        return layer.mask_zero
+    if isinstance(layer, keras.layers.Masking):
+        return True
+    # Keras's other layers combine masks or pass them on.
+    own = type(layer).compute_mask is not keras.Layer.compute_mask
+    return own and not type(layer).__module__.startswith("keras.")
 
 
 def _with_sizes(arguments, size=2):

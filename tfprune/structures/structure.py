@@ -322,9 +322,12 @@ class Remainder:
         bias: Its output bias, or `None` if it has none.
         shape: The shape of one position of its output.
         activation: What it applies to the bias, or `None`.
+        kernel: The variable whose last axes are those of `shape`, where other structures may cut
+            them too, or `None`.
     """
 
     layer: keras.Layer
     bias: keras.Variable | None
     shape: tuple[int, ...]
     activation: Callable | None = None
+    kernel: keras.Variable | None = None
