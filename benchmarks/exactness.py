@@ -24,6 +24,8 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+from reports import about, arguments, result, smoke_folder, write
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -122,15 +124,14 @@ def summary(results: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = arguments(__doc__)
     parser.add_argument("--cases", type=int, default=1000, help="how many, on this backend")
     parser.add_argument("--seeds", type=int, default=0, help="the seed of the first chunk")
-    parser.add_argument("--smoke", action="store_true", help="a few cases, nothing is written")
     parser.add_argument("--chunk", type=int, help=argparse.SUPPRESS)  # the process of a chunk
     args = parser.parse_args()
     if args.smoke:
-        print(json.dumps(run_chunk(args.seeds, 5), indent=1))
-        return
+        smoke_folder()
+        args.cases = 5
     if args.chunk is not None:
         print(json.dumps(run_chunk(args.chunk, args.cases)))
         return
@@ -148,9 +149,7 @@ def run_chunks(args, environment, backend) -> None:
         environment: Of the processes.
         backend: Whose results they are.
     """
-    from benchmarks.reports import RESULTS, about, write
-
-    path = RESULTS / "exactness.json"
+    path = result("exactness.json")
 
     def known() -> dict:
         # Read anew each time: the other backend may have written meanwhile.
