@@ -152,3 +152,39 @@ def test_a_row_that_may_attend_to_nothing(attention):
     kill(model, {"heads": np.array([True, False])}, producers_only=True)
     given = [noise(2, 4, 6), np.zeros((2, 4, 4), bool)]
     assert_same(outputs(model, given), outputs(rebuild(model), given))
+
+
+@keras.saving.register_keras_serializable("tests.masks")
+class AddIfGiven(layers.Layer):
+    """Returns its input itself, mask and all, where there is nothing to add."""
+
+    def call(self, x, other=None):
+        return x if other is None else x + other
+
+    def compute_output_shape(self, x_shape, other_shape=None):
+        return x_shape
+
+
+def gated(width=4):
+    """A model whose `Multiply` looks at masks, for use inside another one."""
+    x = keras.Input((5, width))
+    merged = layers.Multiply()([layers.Dense(6, "sigmoid")(x), layers.Dense(6, "softplus")(x)])
+    return keras.Model(x, layers.Dense(width)(merged), name="inside")
+
+
+@pytest.mark.parametrize("kind", ["plain", "optional", "sequential"])
+def test_a_model_inside_another_under_a_mask(kind):
+    ids = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(ids)
+    inside, inputs, given = gated(), [ids], [IDS]
+    if kind == "optional":
+        other = keras.Input((5, 4), optional=True)
+        x = AddIfGiven()(x, other)
+        inputs, given = [ids, other], [IDS, None]
+    elif kind == "sequential":
+        inside = keras.Sequential([keras.Input((5, 4)), inside, layers.Dense(4)])
+    model = randomize(keras.Model(inputs, layers.Dense(3)(inside(x))))
+    for structure in find_structures(model):
+        kill(model, {structure.name: np.arange(structure.groups) < 2}, producers_only=True)
+    given = given if len(given) > 1 else given[0]
+    assert_same(outputs(model, given), outputs(rebuild(model), given))

@@ -13,6 +13,8 @@ from keras.src.activations import activations
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.ops import core, math, nn, numpy
 
+from tfprune.keras_private.tracing import missing_outputs
+
 
 def is_functional(model: Any) -> bool:
     """Whether a model was made by the Functional API, also as a subclass of it.
@@ -79,7 +81,7 @@ def input_like(tensor: keras.KerasTensor, shape: tuple | None = None) -> keras.K
         name=tensor.name,
         sparse=tensor.sparse or None,
         ragged=getattr(tensor, "ragged", False) or None,
-        optional=getattr(operation_of(tensor), "optional", False),
+        optional=is_optional(tensor),
     )
 
 
@@ -195,7 +197,15 @@ def masks_at_calls(model: Functional) -> dict[int, list[tuple[bool, ...]]]:
     return {key: sorted(calls) for key, calls in seen.items()}
 
 
-def masks_when_run(nodes: Iterable[Any]) -> set[int]:
+def is_optional(tensor: keras.KerasTensor) -> bool:
+    """Whether a symbolic tensor is an input that may be left out.
+
+    Assumes: the layer that made it keeps whether the input is `optional`.
+    """
+    return bool(getattr(operation_of(tensor), "optional", False))
+
+
+def masks_when_run(nodes: Iterable[Any], without_optional: bool = False) -> set[int]:
     """The tensors that carry a Keras mask when calls are run, not only where symbolic calls say so.
 
     `ReversibleEmbedding`, a model in a model and a layer that returns what an embedding in it has
@@ -206,6 +216,7 @@ def masks_when_run(nodes: Iterable[Any]) -> set[int]:
 
     Args:
         nodes: Nodes, in the order in which they run.
+        without_optional: Whether inputs that may be left out are.
 
     Returns:
         The `id` of each output of the nodes that had a mask once it was made.
@@ -213,13 +224,15 @@ def masks_when_run(nodes: Iterable[Any]) -> set[int]:
     nodes = [node for node in nodes if not node.is_input]
     made = {id(t) for node in nodes for t in node.outputs}
     given = {id(t): t for node in nodes for t in node.input_tensors if id(t) not in made}
+    missing = {key: None for key, t in given.items() if without_optional and is_optional(t)}
+    given = {key: t for key, t in given.items() if key not in missing}
     masked: set[int] = set()
 
     def whole(*inputs):
         masked.clear()  # On JAX it is run once more where sizes are unknown.
-        values = dict(zip(given, inputs, strict=True))
+        values = {**missing, **dict(zip(given, inputs, strict=True))}
         for key, x in values.items():
-            if mask_of(given[key]) is not None:
+            if key in given and mask_of(given[key]) is not None:
                 backend.set_keras_mask(x, keras.ops.ones(keras.ops.shape(x)[:-1], "bool"))
         for node in nodes:
             _run(node, values)
@@ -233,7 +246,7 @@ def masks_when_run(nodes: Iterable[Any]) -> set[int]:
 
 def _run(node, values) -> None:
     """Runs a call on the values of symbolic tensors, by `id`, and adds what it returns."""
-    given = [values[id(t)] for t in node.input_tensors]
+    given = [x for t in node.input_tensors if (x := values[id(t)]) is not None]
     masks = [mask_of(x) for x in given]
     args, kwargs = tree.map_structure(
         lambda x: values.get(id(x), x), (node.arguments.args, node.arguments.kwargs)
@@ -256,3 +269,46 @@ def operation_classes(names: Iterable[str]) -> tuple[type, ...]:
     modules = (numpy, nn, math, core, activations)
     found = (getattr(module, name, None) for name in names for module in modules)
     return tuple(x for x in found if isinstance(x, type) and issubclass(x, keras.Operation))
+
+
+def graph_tensors(model: Functional) -> list[keras.KerasTensor]:
+    """The symbolic tensors of a Functional model, each once.
+
+    Assumes as `nodes_of` does.
+    """
+    return list({id(t): t for node in nodes_of(model) for t in node.outputs}.values())
+
+
+def refresh_shapes(model: Functional) -> None:
+    """Tells the graph of a Functional model the shapes that its layers give now.
+
+    Layers were cut in place, and tensors between them have fewer elements. Models inside it must
+    have been told before.
+
+    Assumes: a symbolic tensor keeps its shape as `_shape`, and `compute_output_spec` of an
+    operation takes the arguments of a call.
+
+    Raises:
+        Exception: Whatever an operation raises that cannot read the smaller tensors.
+    """
+    for node in nodes_of(model):
+        if node.is_input:
+            continue
+        arguments = node.arguments
+        with missing_outputs():
+            spec = node.operation.compute_output_spec(*arguments.args, **arguments.kwargs)
+        made = [t for t in tree.flatten(spec) if t is not None]
+        for tensor, now in zip(node.outputs, made, strict=True):
+            tensor._shape = now.shape
+
+
+def set_shapes(shapes: list[tuple[keras.KerasTensor, tuple]]) -> None:
+    """Gives symbolic tensors other shapes.
+
+    Assumes as `refresh_shapes` does.
+
+    Args:
+        shapes: Tensors and their shapes.
+    """
+    for tensor, shape in shapes:
+        tensor._shape = shape

@@ -20,6 +20,7 @@ from tfprune.keras_private.graphs import (
     forgetting_calls,
     functional_inside,
     is_functional,
+    is_optional,
     mask_of,
     masks_when_run,
     node_of,
@@ -217,14 +218,42 @@ def _symbolic_arguments(layer, call, masked, carries):
         if masked:
             for tensor in tree.flatten((args, kwargs)):
                 give_mask(tensor, _mask_for(tensor))
-        return args, kwargs
+        return args, _with_masks(layer, args, kwargs)
     given = call.arguments.args, call.arguments.kwargs
     args, kwargs = _copied(given, lambda shape: shape, carries)
     known = inspect.signature(layer.call).parameters
     if not any(p.kind == p.VAR_KEYWORD for p in known.values()):
         # Keras takes some, such as `training`, that it does not hand to a `call` without them.
         kwargs = {name: value for name, value in kwargs.items() if name in known}
-    return args, kwargs
+    return args, _with_masks(layer, args, kwargs)
+
+
+def _with_masks(layer, args, kwargs):
+    """Arguments with the masks of tensors, for a `call` that wants to be told of them.
+
+    So does Keras when it calls a layer: as `mask` if one argument holds tensors, else as `x_mask`.
+    """
+    signature = inspect.signature(layer.call)
+    try:
+        given = signature.bind(*args, **kwargs).arguments
+    except TypeError:  # What is wrong is said when the layer is called.
+        return kwargs
+    holders = {
+        name: value
+        for name, value in given.items()
+        if any(isinstance(x, keras.KerasTensor) for x in tree.flatten(value))
+        and not name.endswith("mask")
+    }
+    masks = {}
+    for name, value in holders.items():
+        wanted = "mask" if len(holders) == 1 else f"{name}_mask"
+        if wanted in signature.parameters and given.get(wanted) is None:
+            found = tree.map_structure(
+                lambda x: mask_of(x) if isinstance(x, keras.KerasTensor) else None, value
+            )
+            if any(x is not None for x in tree.flatten(found)):
+                masks[wanted] = found
+    return {**kwargs, **masks}
 
 
 def _mask_for(tensor):
@@ -265,9 +294,13 @@ def masks_behind_symbols(nodes) -> set[int]:
         mask that is not there.
     """
     suspects = [node for node in nodes if _may_hide_masks(node.operation)]
-    if not suspects:
+    # A layer that is given nothing to add may return its input, and its mask with it.
+    varies = any(is_optional(t) for node in nodes for t in node.input_tensors)
+    if not suspects and not varies:
         return set()
     try:
+        if varies:
+            return masks_when_run(nodes) | masks_when_run(nodes, without_optional=True)
         # Those alone first: most of them say what they do.
         shown = {id(t) for node in suspects for t in node.outputs if is_masked(t)}
         return masks_when_run(nodes) if masks_when_run(suspects) - shown else set()
