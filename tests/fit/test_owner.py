@@ -213,9 +213,23 @@ def test_what_cannot_be_rebuilt_is_said_before_training(method):
     inputs = keras.Input((3, 8))
     model = keras.Model(inputs, keras.layers.Dense(3)(Forgetful(6)(inputs)))
     model.compile("adam", "mse")
-    before = values(model)
-    with pytest.raises(ValueError, match="After this fit the model could not be rebuilt"):
+    with pytest.warns(UserWarning, match="After this fit `rebuild` cannot copy .*Forgetful"):
         fit(model, METHODS[method]())
+    assert_same(outputs(model, X), outputs(tfprune.rebuild(model, in_place=True), X))
+
+
+def test_what_can_neither_be_copied_nor_be_cut_is_refused_before_training(monkeypatch):
+    inputs = keras.Input((3, 8))
+    model = keras.Model(inputs, keras.layers.Dense(3)(Forgetful(6)(inputs)))
+    model.compile("adam", "mse")
+    before = values(model)
+
+    def refuse(*_, **__):
+        raise ValueError("it cannot be cut")
+
+    monkeypatch.setattr("tfprune.fit.rehearsal.check_in_place", refuse)
+    with pytest.raises(ValueError, match="After this fit the model could not be rebuilt"):
+        fit(model, METHODS["group lasso"]())
     for a, b in zip(before, values(model), strict=True):
         np.testing.assert_array_equal(a, b)
 

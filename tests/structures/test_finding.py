@@ -198,3 +198,17 @@ def test_an_unknown_structure_is_answered_with_those_there_are(index, error):
     with pytest.raises(error, match=r"attention, ffn_in\."):
         structures[index]
     assert structures[np.int64(-1)].name == "ffn_in" and len(structures[:1]) == 1
+
+
+def test_what_a_wrapper_of_keras_hides_is_listed():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 16)),
+            layers.TimeDistributed(layers.Dense(32, "relu", name="inner"), name="each"),
+            layers.Bidirectional(layers.LSTM(4, return_sequences=True), name="both"),
+            layers.Dense(1, name="out"),
+        ]
+    )
+    reasons = {s.name: s.reason for s in find_structures(model).skipped}
+    assert "TimeDistributed calls it" in reasons["each/inner"]
+    assert set(reasons) >= {"each/inner", "out"} and any(n.startswith("both") for n in reasons)

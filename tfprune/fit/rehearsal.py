@@ -1,15 +1,16 @@
-"""Says before training what `rebuild` would refuse after it."""
+"""Says before training what `rebuild` could not copy after it."""
 
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from tfprune.gates import subnetworks_of
-from tfprune.rebuild.rebuilding import rebuilt_by
+from tfprune.rebuild.rebuilding import check_in_place, rebuilt_by
 from tfprune.structures import Structure, Structures
 
 
@@ -18,13 +19,15 @@ def rehearse_rebuild(
 ) -> None:
     """Rebuilds a model once without the last group of some structures, and drops the result.
 
+    Where no copy can be made, but the model itself could be cut, that is said in a warning.
+
     Args:
         model: A built model.
         found: Its structures.
         structures: Those of them that are to be pruned.
 
     Raises:
-        ValueError: As `tfprune.rebuild`, if the model cannot be rebuilt.
+        ValueError: As `tfprune.rebuild`, if the model can neither be copied nor be cut in place.
     """
     if subnetworks_of(model) is not None:
         return  # Which of them is meant is not known yet.
@@ -35,6 +38,10 @@ def rehearse_rebuild(
     try:
         rebuilt_by(model, found, keep, others_stay=True)
     except ValueError as error:
-        raise ValueError(f"After this fit the model could not be rebuilt. {error}") from error
+        try:
+            check_in_place(model, found, keep)
+        except ValueError:
+            raise ValueError(f"After this fit the model could not be rebuilt. {error}") from error
+        warnings.warn(f"After this fit {error}", stacklevel=2)
     finally:
         random.setstate(state)

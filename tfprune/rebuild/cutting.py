@@ -105,10 +105,16 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
             )
         targets.append(target)
     for cut, target in zip(cuts, targets, strict=True):
-        _become(target, _replacement(target, cut))
+        become(target, replacement(target, cut))
 
 
-def _replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
+def replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
+    """What a layer becomes, built, with fresh weights.
+
+    Args:
+        layer: The layer.
+        cut: Its entry in what `cuts_inside` returned.
+    """
     layer = plain_layer(layer)
     common = {"name": cut["name"], "dtype": layer.dtype_policy}
     if cut["become"] == "constant":
@@ -130,14 +136,15 @@ def _replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
     return smaller
 
 
-def _become(layer: keras.Layer, other: keras.Layer) -> None:
+def become(layer: keras.Layer, other: keras.Layer) -> None:
     """Turns `layer` into `other` while everyone who refers to it keeps the same object."""
     calls, trainable = keep_calls(layer), layer.trainable
     layer.__class__ = other.__class__
     layer.__dict__.clear()
     layer.__dict__.update(other.__dict__)
     layer.__dict__.update(calls)
-    layer.trainable = trainable
+    if layer.trainable != trainable:  # Setting it sets the flags of single weights too.
+        layer.trainable = trainable
 
 
 def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:

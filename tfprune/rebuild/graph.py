@@ -21,11 +21,15 @@ from tfprune.keras_private.graphs import (
     operation_of,
     outputs_struct,
 )
-from tfprune.keras_private.layers import inner_layers, plain_variable
+from tfprune.keras_private.layers import (
+    inner_layers,
+    layer_and_inner_layers,
+    plain_variable,
+)
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.constants import Constant, Unread, as_layer, first_given, through
 from tfprune.rebuild.plan import Plan
-from tfprune.rebuild.pruned import is_composite, pruned_copy
+from tfprune.rebuild.pruned import cannot_copy, is_composite, pruned_copy
 from tfprune.structures.biases import output_bias
 from tfprune.structures.elementwise import is_add, is_identity
 from tfprune.structures.feed_forward import cannot_consume, is_dense
@@ -105,11 +109,7 @@ class GraphRebuilder:
             config.update(self.plan.configs.get(id(operation), {}))
             return type(operation).from_config(config)
         except Exception as error:  # Whatever user code raises.
-            raise ValueError(
-                f"`rebuild` cannot copy layer {operation.name!r}: {type(operation).__name__} "
-                f"cannot be made from its configuration: {error}. Correct `get_config()` of "
-                f"{type(operation).__name__}."
-            ) from error
+            raise cannot_copy(operation, error) from error
 
     def give_weights(self, old, new) -> None:
         """Copies the weights of a plain layer once it is built."""
@@ -125,14 +125,26 @@ def give_weights(old, new, plan: Plan) -> None:
         return
     before, after = old.variables, new.variables
     if len(before) != len(after):
-        raise ValueError(
-            f"Layer {old.name!r} has {len(before)} variables and its copy has {len(after)}: its "
-            "`get_config()` does not describe it. Correct `get_config()` of "
-            f"{type(old).__name__}."
-        )
+        raise _other_variables(old, len(before), len(after))
     for source, target in zip(before, after, strict=True):
         plan.hand_over(source, target)
     give_assets(old, new)
+
+
+def _other_variables(old, before, after):
+    cls = type(old).__name__
+    if any(getattr(layer, "lora_enabled", False) for layer in layer_and_inner_layers(old)):
+        return ValueError(
+            f"`rebuild` cannot copy the layer {old.name!r}: its configuration does not say that it "
+            "has LoRA weights. Either merge them: `model.save(path)`, then "
+            "`keras.saving.load_model(path)`; or cut the model itself: "
+            "`rebuild(model, in_place=True)`."
+        )
+    return ValueError(
+        f"`rebuild` cannot copy the layer {old.name!r}: it has {before} variables, and the {cls} "
+        f"that its `get_config()` describes has {after}. Either correct it; or cut the model "
+        "itself: `rebuild(model, in_place=True)`."
+    )
 
 
 class _OneModel:

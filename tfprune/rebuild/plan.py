@@ -82,6 +82,10 @@ class Plan:
             value = np.take(value, positions, axis=axis)
         return value
 
+    def changes(self, variable) -> bool:
+        """Whether a variable has another value in the rebuilt model."""
+        return id(variable) in self._values or bool(self._cuts.get(id(variable)))
+
     def hand_over(self, source, target) -> None:
         """Gives a variable of the rebuilt model its value and its trainable flag."""
         target.assign(self.value(source))

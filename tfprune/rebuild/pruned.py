@@ -120,7 +120,7 @@ def _pruned(base, config, cuts):
         pruned = base
     else:
         # Keras binds `build` when an object is made, so it must be made as the subclass.
-        pruned = pruned_class(type(base)).from_config(config)
+        pruned = pruned_class(type(base)).from_config({**config})
     pruned.__dict__["_cuts"] = cuts
     if pruned.built:
         pruned._cut()
@@ -150,19 +150,37 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
         apart: set[int] = set()
         config = _with_cuts(config, layer, plan, apart)
         cuts = [*getattr(layer, "_cuts", ()), cuts_inside(layer, plan, apart)]
-        copy = _pruned(original.from_config(config), config, cuts)
+        # Some classes of Keras take entries out of what they are given.
+        copy = _pruned(original.from_config({**config}), config, cuts)
         if not copy.built:
             set_build_shapes(copy, build_shapes(layer))
             copy.build_from_config(layer.get_build_config())
-    except Exception as error:
-        raise ValueError(
-            f"`rebuild` cannot copy {layer.name!r}, because {original.__name__} cannot be made "
-            f"from its configuration: {error}. Write `get_config()` (and `build()`, if it makes "
-            "its layers there), or write the model with the Functional API."
-        ) from error
+    except Exception as error:  # Whatever user code raises.
+        raise cannot_copy(layer, error) from error
     give_cut_weights(layer, copy, plan)
     give_assets(layer, copy)
     return copy
+
+
+def cannot_copy(layer: keras.Layer, error: Exception) -> ValueError:
+    """The error for a layer that cannot be made again from its configuration.
+
+    Args:
+        layer: The layer.
+        error: What its class raised.
+    """
+    cls = type(layer) if not isinstance(layer, Pruned) else type(layer).__mro__[2]
+    own = any("get_config" in vars(c) for c in cls.__mro__ if not c.__module__.startswith("keras."))
+    why = "has no `get_config()` of its own"
+    if own:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        why = f"cannot be made from what its `get_config()` returns ({first_line[:200]})"
+    return ValueError(
+        f"`rebuild` cannot copy the layer {layer.name!r}: {cls.__name__} {why}. Either give "
+        f"{cls.__name__} a `get_config()` that returns the arguments of its `__init__`, which must "
+        "take `**kwargs` and hand them to `super().__init__`; or cut the model itself: "
+        "`rebuild(model, in_place=True)`."
+    )
 
 
 def _with_cuts(config, layer, plan, apart):

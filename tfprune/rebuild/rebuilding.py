@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from tfprune.arguments import one_of
 from tfprune.gates.chosen_subnetwork import at_subnetwork, subnetworks_of
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.subnetworks import input_names
@@ -20,8 +21,10 @@ from tfprune.keras_private.graphs import (
 from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.rebuild.graph import GraphRebuilder, is_plain, model_between, nodes_of_plain
 from tfprune.rebuild.grown_again import warn_if_grown
+from tfprune.rebuild.in_place import InPlace
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import pruned_copy
+from tfprune.rebuild.self_check import SelfCheck
 from tfprune.structures import Structures, find_structures
 
 
@@ -30,6 +33,8 @@ def rebuild(
     keep: Mapping[str, np.ndarray] | None = None,
     size: float | None = None,
     subnetwork: str | None = None,
+    in_place: bool = False,
+    check: bool = True,
 ) -> keras.Model:
     """Makes the smaller model that a pruned model contains.
 
@@ -51,11 +56,19 @@ def rebuild(
         subnetwork: For a model that was trained by a callback with `subnetworks`: the name of the
             one to cut out. The rebuilt model needs no number of a subnetwork: an input that only
             the gates needed is left out.
+        in_place: Cuts the model itself instead of a copy, for models that cannot be copied: layers
+            without `get_config`, lookup tables, LoRA, layers that Keras cannot serialize. If
+            something fails, the model is as it was. It must be compiled again.
+        check: Compares the result with the model on a small batch of made-up inputs, where they
+            can be made up, before it is returned.
 
     Returns:
-        A new model with the same name, inputs, outputs, dtypes and trainable flags.
+        A new model with the same name, inputs, outputs, dtypes and trainable flags; with
+        `in_place` the model that was given.
 
     Raises:
+        RuntimeError: If the result computes something else than the model, which would be a
+            mistake of tfprune.
         ValueError: If the model is not built or cannot be copied, if its weights hold NaN, if
             `keep` does not fit, if `size` or `subnetwork` is given for a model of one
             size or one network, or if `subnetwork` is not given for a model of several.
@@ -75,12 +88,39 @@ def rebuild(
     >>> tfprune.rebuild(model, keep=keep).count_params()
     23
     """
+    one_of("in_place", in_place, (False, True))
+    one_of("check", check, (False, True))
+    if in_place and subnetworks_of(model) is not None:
+        raise ValueError(
+            "`in_place` must be False for a model of several subnetworks: the others would be "
+            "lost. Received: in_place=True"
+        )
     structures = find_structures(model)
     _refuse_nan(structures)
     warn_if_grown(model, structures, keep)
     with at_size(model, size), at_subnetwork(model, subnetwork):
-        small = rebuilt_by(model, structures, keep)
+        # Made before, since a wrong `keep` is not to be silenced.
+        plan = _plan(model, structures, keep)
+        checked = SelfCheck(model, structures, keep) if check else None
+        if in_place:
+            return _cut_itself(model, plan, checked)
+        small = _copied(model, structures, keep, plan)
+        if checked is not None:
+            checked.check(small)
     return small if subnetwork is None else _without(small, subnetworks_of(model).entry)
+
+
+def _cut_itself(model, plan, checked):
+    cut = InPlace(model, plan)
+    cut.make()
+    try:
+        if checked is not None:
+            checked.check(model)
+    except BaseException:
+        cut.undo()
+        raise
+    cut.conclude()
+    return model
 
 
 def rebuilt_by(
@@ -102,16 +142,36 @@ def rebuilt_by(
     """
     if others_stay:
         keep = {s.name: np.ones(s.groups, bool) for s in structures} | dict(keep or {})
-    layers = layer_and_inner_layers(model)
-    # What is hidden in a layer's `call` keeps its place, and with it what it does to masks.
-    hidden = [s.name for s in structures if s.masked and not _is_called_in_graph(model, s)]
-    plan = Plan(structures, keep, replacements, layers, hidden)
+    plan = _plan(model, structures, keep, replacements)
+    return _copied(model, structures, keep, plan, replacements)
+
+
+def check_in_place(model: keras.Model, structures: Structures, keep) -> None:
+    """Raises `ValueError` where `in_place=True` could not cut a model; it is left as it is.
+
+    Args:
+        model: As in `rebuild`.
+        structures: What may be cut.
+        keep: As in `rebuild`; structures that it does not name stay whole.
+    """
+    keep = {s.name: np.ones(s.groups, bool) for s in structures} | dict(keep)
+    InPlace(model, _plan(model, structures, keep))
+
+
+def _plan(model, structures, keep, replacements=None, never_empty=None) -> Plan:
+    if never_empty is None:
+        # What is hidden in a layer's `call` keeps its place, and with it what it does to masks.
+        never_empty = [s.name for s in structures if s.masked and not _is_called_in_graph(model, s)]
+    return Plan(structures, keep, replacements, layer_and_inner_layers(model), never_empty)
+
+
+def _copied(model, structures, keep, plan, replacements=None) -> keras.Model:
     if not is_plain(model):
         return pruned_copy(model, plan)
     rebuilder = GraphRebuilder(plan)
     small = rebuilder.rebuild(model)
     if plan.constants and not _same_masks(model, small, rebuilder):
-        plan = Plan(structures, keep, replacements, layers, [s.name for s in structures])
+        plan = _plan(model, structures, keep, replacements, [s.name for s in structures])
         small = GraphRebuilder(plan).rebuild(model)
     return small
 

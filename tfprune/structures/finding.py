@@ -98,6 +98,22 @@ class _Search:
                 self.look_into(inner, f"{prefix}{inner.name}/", call, outer=graph)
             else:
                 self._note_whole(inner, f"{prefix}{inner.name}", layer_and_inner_layers(inner))
+        self._note_hidden(layer, graph, prefix)
+
+    def _note_hidden(self, layer, graph, prefix):
+        """Lists the layers in a layer of which its graph shows no call.
+
+        Keras's `TimeDistributed` does not call the layer in it, but what that layer's `call` is.
+        """
+        called = {id(node.operation) for node in graph.nodes}
+        for inner in inner_layers(layer, recursive=False):
+            parts = layer_and_inner_layers(inner)
+            # One that is not used, or that is called inside another one, is none of these.
+            if called & {id(x) for x in parts} or any(id(x) in self.seen for x in parts):
+                continue
+            if isinstance(layer, keras.layers.Wrapper) and any(_has_matrix(x) for x in parts):
+                reason = f"{type(layer).__name__} calls it in a way that cannot be followed"
+                self._skip(inner, f"{prefix}{inner.name}", reason)
 
     def _in_graph(self, graph: Graph, prefix: str, where: str) -> dict[int, list[Structure]]:
         """The structures between the layers of a graph, by the `id` of their first layer."""

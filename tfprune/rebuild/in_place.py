@@ -1,0 +1,160 @@
+"""Cuts a model itself, where no copy of it can be made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.gates.attaching import containers, detach
+from tfprune.keras_private.fits import forget_compiled
+from tfprune.keras_private.graphs import (
+    functional_inside,
+    graph_tensors,
+    is_functional,
+    refresh_shapes,
+    set_shapes,
+)
+from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers
+from tfprune.rebuild.cutting import (
+    become,
+    cuts_inside,
+    give_cut_weights,
+    layers_inside,
+    replacement,
+)
+from tfprune.rebuild.graph import is_plain
+from tfprune.rebuild.plan import Plan
+from tfprune.rebuild.pruned import is_composite, pruned_class
+
+
+class InPlace:
+    """All that changes in a model when a plan is carried out on the model itself.
+
+    It is worked out first; the model is touched only by `make`, and `undo` takes that back.
+
+    Args:
+        model: A built model.
+        plan: The plan.
+
+    Raises:
+        ValueError: If a layer cannot be made with fewer groups.
+    """
+
+    def __init__(self, model: keras.Model, plan: Plan):
+        self.model = model
+        # Layers, and what each becomes, with its weights.
+        self._others: list[tuple[keras.Layer, keras.Layer]] = []
+        # What is made of layers, and the cuts with which a file of it can be loaded.
+        self._cuts: list[tuple[keras.Layer, list[dict[str, Any]]]] = []
+        for part in _parts(model):
+            cuts = cuts_inside(part, plan)
+            inside = list(layers_inside(part))
+            for cut in cuts:
+                self._prepare(inside[cut["index"]], cut, plan)
+            # The configuration of a plain model spells out that of its layers.
+            if cuts and not isinstance(part, _Layers):
+                self._cuts.append((part, cuts))
+        replaced = {id(v) for layer, _ in self._others for v in layer.variables}
+        # Other layers take constants into their biases, or have gates folded into their kernels.
+        self._values = [
+            (v, plan.value(v)) for v in model.variables if id(v) not in replaced and plan.changes(v)
+        ]
+        self._undo = ExitStack()
+
+    def _prepare(self, layer, cut, plan):
+        try:
+            other = replacement(layer, cut)
+            give_cut_weights(layer, other, plan)
+        except Exception as error:  # Whatever user code raises.
+            raise ValueError(
+                f"`in_place=True` cannot cut the layer {layer.name!r}: no smaller "
+                f"{type(layer).__name__} can be made: {error}"
+            ) from error
+        self._others.append((layer, other))
+
+    def make(self) -> None:
+        """Cuts the model. If that fails half way, the model is as it was."""
+        try:
+            for held in containers(self.model):
+                self._undo.callback(held.apply)
+                held.remove()
+            for layer, other in self._others:
+                self._keep(layer)
+                become(layer, other)
+            for variable, value in self._values:
+                before = np.array(keras.ops.convert_to_numpy(variable))
+                self._undo.callback(variable.assign, before)
+                variable.assign(value)
+            for layer, cuts in self._cuts:
+                self._keep(layer)
+                earlier = getattr(layer, "_cuts", ())
+                if not earlier:
+                    layer.__class__ = pruned_class(type(layer))
+                vars(layer).update(_cuts=[*earlier, cuts], _is_cut=True)
+            for functional in _graphs(self.model):
+                before = [(t, t.shape) for t in graph_tensors(functional)]
+                self._undo.callback(set_shapes, before)
+                refresh_shapes(functional)
+            forget_compiled(self.model)
+        except BaseException:
+            self.undo()
+            raise
+
+    def _keep(self, layer):
+        self._undo.callback(_restore, layer, type(layer), dict(vars(layer)))
+
+    def undo(self) -> None:
+        """The model is as it was before `make`."""
+        self._undo.close()
+        forget_compiled(self.model)
+
+    def conclude(self) -> None:
+        """Leaves the model as it is now. It must be compiled again, as its variables are others."""
+        self._undo.pop_all()
+        detach(self.model)
+        self.model.compiled = False
+        self.model.optimizer = None
+
+
+class _Layers(keras.Layer):
+    """Holds the layers of plain models, to be looked into as a layer made of layers is."""
+
+    def __init__(self, layers):
+        super().__init__(name="layers")
+        self.layers = layers
+
+
+def _parts(model) -> Iterator[keras.Layer]:
+    """What is cut by itself: a model with a `call` of its own, or what is in a plain one."""
+    if not is_plain(model):
+        yield model
+        return
+    leaves = []
+    for layer in inner_layers(model, recursive=False):
+        if is_plain(layer):
+            yield from _parts(layer)
+        elif is_composite(layer):
+            yield layer
+        else:
+            leaves.append(layer)
+    yield _Layers(leaves)
+
+
+def _graphs(model) -> list[keras.Model]:
+    """The Functional models in a model, those inside others first."""
+    found = []
+    for layer in layer_and_inner_layers(model):
+        inside = functional_inside(layer) if isinstance(layer, keras.Sequential) else layer
+        if is_functional(inside) and all(inside is not other for other in found):
+            found.append(inside)
+    return found[::-1]
+
+
+def _restore(layer, cls, contents):
+    layer.__class__ = cls
+    vars(layer).clear()
+    vars(layer).update(contents)
