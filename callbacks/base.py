@@ -114,9 +114,9 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
                 "or clip gradients; groups are left as they are."
             )
         before = self.pruned(structure)
-        # A moving average that is swapped in has a little of each step in it, which is no matter.
-        usual = np.median(norms[~before]) if np.any(~before) else 0.0
-        if np.any(norms[before] > 0.1 * usual):
+        # A moving average that is swapped in has a little of each step in it, which is no matter;
+        # compared to the weights at the beginning, since a penalty may have shrunk all since then.
+        if np.any(norms[before] > 0.1 * self._usual[structure.name]):
             self._warn_of_restored_weights()
         if np.any(groups & ~before):
             self.owner.model_changed()
@@ -173,8 +173,11 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
                 f"`model` has nothing that {type(self).__name__} could prune. "
                 f"Skipped: {reasons or 'nothing, as it has no layers with groups'}."
             )
+        self._usual: dict[str, float] = {}
         for structure in self.structures:
-            if not np.all(np.isfinite(structure.norms())):
+            norms = structure.norms()
+            self._usual[structure.name] = float(np.median(norms[norms > 0])) if norms.any() else 0.0
+            if not np.all(np.isfinite(norms)):
                 raise ValueError(
                     f"The weights of {structure.name!r} are not finite; pruning cannot start. "
                     "Load weights from before the training diverged."
@@ -344,7 +347,16 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
     # -- report --------------------------------------------------------------------------------
 
     def groups_left(self) -> dict[str, dict[str, int]]:
-        """Title of a column to the number of groups left in each structure."""
+        """Title of a column to the number of groups left in each structure.
+
+        Raises:
+            ValueError: If there was no `fit` yet.
+        """
+        if self.structures is None:
+            raise ValueError(
+                "There are no groups to count yet: give the callback to `fit` first. Received: "
+                f"a {type(self).__name__} that no `fit` was given"
+            )
         return {"left": self._left_in_weights()}
 
     def _left_in_weights(self):

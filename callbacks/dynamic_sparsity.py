@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from tfprune import criteria
-from tfprune.arguments import integer, number
+from tfprune.arguments import boolean, integer, number
 from tfprune.budgets.opening_sizes import binned, opening_sizes
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.by_subnetwork import examples_by_subnetwork, subnetworks_and_prior
@@ -108,6 +108,7 @@ class DynamicSparsity(GatedPruning):
     ):
         super().__init__(structures, None, start, None, within, per_cost, round_to, 20, verbose)
         sizes = _checked_sizes(sizes)
+        train_gates = boolean("train_gates", train_gates)
         if criterion is None:
             criterion = "magnitude" if data is None else "gradient_importance"
         self.criterion = criteria.get(criterion, data)
@@ -125,7 +126,7 @@ class DynamicSparsity(GatedPruning):
         self.diversity = diversity
         self.sizes = sizes
         self.data = data
-        self.sandwich = sandwich
+        self.sandwich = boolean("sandwich", sandwich)
         self.train_gates = train_gates
         self.strength = checked_strength(strength)
         self.score_learning_rate = number("score_learning_rate", score_learning_rate, above=0)
