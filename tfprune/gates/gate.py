@@ -38,6 +38,7 @@ class Gate(keras.layers.Layer):
         shares: The slices of weights that the gate multiplies.
         shape: `(groups,)`, or `(names, groups)`.
         wanted_size: What holds the size of the model, for gates that follow it, or `None`.
+        draws: What it draws its values with while training, or `None`.
         permanent: Whether it is part of one of the model's layers, as in `tfprune.wrappers`, and
             stays applied when a fit is over.
 
@@ -48,6 +49,7 @@ class Gate(keras.layers.Layer):
 
     wanted_size: Any = None
     permanent = False
+    draws: keras.random.SeedGenerator | None = None
 
     def __init__(
         self,
@@ -291,9 +293,28 @@ class Gate(keras.layers.Layer):
         for variable, value in pairs:
             variable.assign(value)
 
+    # -- saving ----------------------------------------------------------------------------------
+
+    def save_own_variables(self, store):
+        """Saves how far the draws are too, with which a resumed fit goes on; Keras does not."""
+        super().save_own_variables(store)
+        if self.draws is not None:
+            store[_DRAWS] = ops.convert_to_numpy(self.draws.state)
+
+    def load_own_variables(self, store):
+        """Loads what `save_own_variables` saved; a file may be without the draws."""
+        held = {key: store[key] for key in store.keys()}  # noqa: SIM118  # No mapping.
+        draws = held.pop(_DRAWS, None)
+        super().load_own_variables(held)
+        if draws is not None and self.draws is not None:
+            self.draws.state.assign(np.asarray(draws))
+
     def call(self, inputs):
         """Passes its input on; a gate is never called."""
         return inputs
+
+
+_DRAWS = "draws"
 
 
 def _consumers(structure):
