@@ -170,3 +170,25 @@ def test_a_file_without_draws_is_loaded():
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(gate.draws.state), moved)
     gate.load_own_variables(store)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(gate.draws.state), [3, 0])
+
+
+@pytest.mark.tensorflow_only
+def test_steps_at_once_that_do_not_divide_an_epoch(tmp_path):
+    """Three and one of the four steps: Keras says that the last one is the sixth."""
+    model, pruning = compiled(steps_per_execution=3), halving(start=16)
+    look = Look()
+    fit(model, pruning, look, epochs=5)
+    assert pruning.owner.clock.steps == 20
+    assert look.units == [6] * 7 + [3] * 3
+
+    def trained(folder, *more):
+        model = compiled(steps_per_execution=3)
+        backup = keras.callbacks.BackupAndRestore(tmp_path / folder, delete_checkpoint=False)
+        fit(model, METHODS["movement"](structures="ffn"), backup, *more, epochs=5)
+        return model
+
+    whole = trained("whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained("killed", Killed(1))
+    for a, b in zip(values(whole), values(trained("killed")), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
