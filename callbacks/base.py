@@ -61,10 +61,11 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
     def __deepcopy__(self, memo):
         """A fresh callback with the same arguments and the same data, as a tuner makes them.
 
-        What belongs to a fit that is over is not copied. Data may be a dataset, which cannot be.
+        What belongs to a fit that is over is not copied. Data may be a dataset, which cannot be; a
+        subclass may take one under another name, so what cannot be copied is shared.
         """
         given = {
-            name: value if name in self._data_arguments else copy.deepcopy(value, memo)
+            name: value if name in self._data_arguments else _copied_or_shared(value, memo)
             for name, value in self._arguments.items()
         }
         again = memo[id(self)] = made_with(type(self), given)
@@ -372,6 +373,15 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         ]
         heads = ["layer", "kind", *columns, "of"]
         print(table(heads, rows, f"{type(self).__name__}: {title}", text_columns=2))
+
+
+def _copied_or_shared(value, memo):
+    if type(value) is dict:  # Such as the arguments that a subclass takes as `**kwargs`.
+        return {key: _copied_or_shared(each, memo) for key, each in value.items()}
+    try:
+        return copy.deepcopy(value, memo)
+    except (TypeError, ValueError, NotImplementedError):
+        return value
 
 
 def _stops_too_early(start, stop):

@@ -234,3 +234,26 @@ def test_a_subclass_with_an_argument_by_place_is_copied():
     first = Mine("ffn", mine=3, strength=0.5, verbose=0)
     for again in (copy.deepcopy(first), Mine.from_config(first.get_config())):
         assert (again.patterns, again.mine, again.strength) == (["ffn"], 3, 0.5)
+
+
+@pytest.mark.parametrize("name", ["dataset", "data"])
+def test_a_subclass_that_takes_data_by_another_name_is_copied(name):
+    class Data:
+        def __iter__(self):
+            return iter([(X, Y)])
+
+        def __deepcopy__(self, memo):
+            raise TypeError("cannot be copied")
+
+    class ByName(ImportancePruning):
+        def __init__(self, dataset, **kwargs):
+            super().__init__(data=dataset, **kwargs)
+
+    class Passed(ImportancePruning):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+
+    data = Data()
+    first = (ByName if name == "dataset" else Passed)(**{name: data}, target=HALF, verbose=0)
+    again = copy.deepcopy([first])[0]
+    assert again is not first and again.data is data and again.target == first.target
