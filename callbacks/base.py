@@ -61,10 +61,11 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
     def __deepcopy__(self, memo):
         """A fresh callback with the same arguments and the same data, as a tuner makes them.
 
-        What belongs to a fit that is over is not copied. Data may be a dataset, which cannot be.
+        What belongs to a fit that is over is not copied. Data may be a dataset, which cannot be; a
+        subclass may take one under another name, so what cannot be copied is shared.
         """
         given = {
-            name: value if name in self._data_arguments else copy.deepcopy(value, memo)
+            name: value if name in self._data_arguments else _copied_or_shared(value, memo)
             for name, value in self._arguments.items()
         }
         again = memo[id(self)] = made_with(type(self), given)
@@ -114,9 +115,9 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
                 "or clip gradients; groups are left as they are."
             )
         before = self.pruned(structure)
-        # A moving average that is swapped in has a little of each step in it, which is no matter.
-        usual = np.median(norms[~before]) if np.any(~before) else 0.0
-        if np.any(norms[before] > 0.1 * usual):
+        # A moving average that is swapped in has a little of each step in it, which is no matter;
+        # compared to the weights at the beginning, since a penalty may have shrunk all since then.
+        if np.any(norms[before] > 0.1 * self._usual[structure.name]):
             self._warn_of_restored_weights()
         if np.any(groups & ~before):
             self.owner.model_changed()
@@ -173,8 +174,11 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
                 f"`model` has nothing that {type(self).__name__} could prune. "
                 f"Skipped: {reasons or 'nothing, as it has no layers with groups'}."
             )
+        self._usual: dict[str, float] = {}
         for structure in self.structures:
-            if not np.all(np.isfinite(structure.norms())):
+            norms = structure.norms()
+            self._usual[structure.name] = float(np.median(norms[norms > 0])) if norms.any() else 0.0
+            if not np.all(np.isfinite(norms)):
                 raise ValueError(
                     f"`model` must have finite weights. Received: the weights of "
                     f"{structure.name!r} are not finite; pruning cannot start. Load weights from "
@@ -345,7 +349,16 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
     # -- report --------------------------------------------------------------------------------
 
     def groups_left(self) -> dict[str, dict[str, int]]:
-        """Title of a column to the number of groups left in each structure."""
+        """Title of a column to the number of groups left in each structure.
+
+        Raises:
+            ValueError: If there was no `fit` yet.
+        """
+        if self.structures is None:
+            raise ValueError(
+                "There are no groups to count yet: give the callback to `fit` first. Received: "
+                f"a {type(self).__name__} that no `fit` was given"
+            )
         return {"left": self._left_in_weights()}
 
     def _left_in_weights(self):
@@ -361,6 +374,15 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         ]
         heads = ["layer", "kind", *columns, "of"]
         print(table(heads, rows, f"{type(self).__name__}: {title}", text_columns=2))
+
+
+def _copied_or_shared(value, memo):
+    if type(value) is dict:  # Such as the arguments that a subclass takes as `**kwargs`.
+        return {key: _copied_or_shared(each, memo) for key, each in value.items()}
+    try:
+        return copy.deepcopy(value, memo)
+    except (TypeError, ValueError, NotImplementedError):
+        return value
 
 
 def _stops_too_early(start, stop):

@@ -9,10 +9,14 @@ import numpy as np
 from keras import ops
 
 from tfprune import criteria
-from tfprune.arguments import integer, number
+from tfprune.arguments import boolean, integer, number
 from tfprune.budgets.opening_sizes import binned, opening_sizes
 from tfprune.callbacks.gated import GatedPruning
-from tfprune.fit.by_subnetwork import examples_by_subnetwork, subnetworks_and_prior
+from tfprune.fit.by_subnetwork import (
+    check_subnetworks_in,
+    examples_by_subnetwork,
+    subnetworks_and_prior,
+)
 from tfprune.gates import DynamicGate, Size
 from tfprune.gates.attaching import PenaltyValues
 from tfprune.gates.dynamic import at_size
@@ -108,6 +112,7 @@ class DynamicSparsity(GatedPruning):
     ):
         super().__init__(structures, None, start, None, within, per_cost, round_to, 20, verbose)
         sizes = _checked_sizes(sizes)
+        train_gates = boolean("train_gates", train_gates)
         if criterion is None:
             criterion = "magnitude" if data is None else "gradient_importance"
         self.criterion = criteria.get(criterion, data)
@@ -125,7 +130,7 @@ class DynamicSparsity(GatedPruning):
         self.diversity = diversity
         self.sizes = sizes
         self.data = data
-        self.sandwich = sandwich
+        self.sandwich = boolean("sandwich", sandwich)
         self.train_gates = train_gates
         self.strength = checked_strength(strength)
         self.score_learning_rate = number("score_learning_rate", score_learning_rate, above=0)
@@ -150,6 +155,8 @@ class DynamicSparsity(GatedPruning):
         super().prepare()
         self.criterion.check_structures(self.subject, self.structures)
         self.criterion.try_data(self.model, self.subject, self.data, self.batches)
+        if self.subnetworks is not None:
+            check_subnetworks_in(self.data, self.subnetworks)
         if self.train_gates:
             self.state.add_penalty(SizeGap(self.gates, self._size, self._cost))
         if self.diversity:
@@ -159,19 +166,19 @@ class DynamicSparsity(GatedPruning):
         """Scores the groups, and says at which size each of them is added."""
         self.owner.model_changed()
         if self.subnetworks is None:
-            ranked = self._ranked(self.data)
+            ranked = self._ranked(self.data, self.batches)
         else:
-            apart = examples_by_subnetwork(self.data, self.subnetworks)
-            each = [self._ranked(apart[name]) for name in self.subnetworks.names]
+            apart = examples_by_subnetwork(self.data, self.subnetworks, self.batches)
+            # Arrays are told apart as a whole; of a dataset there are just the batches wanted.
+            batches = self.batches if isinstance(self.data, tuple) else None
+            each = [self._ranked(apart[name], batches) for name in self.subnetworks.names]
             ranked = {name: np.stack([one[name] for one in each], axis=1) for name in each[0]}
         for gate in self.gates:
             gate.rank(*ranked[gate.structure.name])
 
-    def _ranked(self, data):
+    def _ranked(self, data, batches):
         """Structure name to `t̂` and δ, an array `(2, groups)`."""
-        scores = self.criterion.scores(
-            self.model, self.subject, self.structures, data, self.batches
-        )
+        scores = self.criterion.scores(self.model, self.subject, self.structures, data, batches)
         opens_at, width = opening_sizes(
             self.structures, scores, self.within, self.per_cost, self.round_to
         )

@@ -108,7 +108,9 @@ class GroupLasso(PruningCallback):
 
     def prepare(self):
         """Chooses each structure's strength and puts the penalties in place."""
-        self._schedules = [scheduled(s) for s in strength_of_each(self.strength, self.structures)]
+        self._schedules = [
+            scheduled(s, "strength") for s in strength_of_each(self.strength, self.structures)
+        ]
         if self.step == "gradient":
             for index, structure in enumerate(self.structures):
                 self.state.add_penalty(

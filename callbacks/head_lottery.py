@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from tfprune import criteria
-from tfprune.arguments import integer, number
+from tfprune.arguments import boolean, integer, number
 from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
@@ -114,6 +114,11 @@ class HeadLottery(Rounds, TargetedPruning):
         if within == "kind":
             raise ValueError("`within` must be 'model' or 'layer'. Received: within='kind'")
         self.criterion = criteria.get(criterion, data)
+        if monitor is not None and (not isinstance(monitor, str) or not monitor):
+            raise ValueError(
+                "`monitor` must be a name in the epoch logs, or None. Received: "
+                f"monitor={monitor!r}"
+            )
         if floor is not None and monitor is None:
             raise ValueError("`monitor` must name the metric that `floor` is for. Received: None")
         self.heads_per_round = integer("heads_per_round", heads_per_round, optional=True)
@@ -127,7 +132,7 @@ class HeadLottery(Rounds, TargetedPruning):
         self.batches = integer("batches", batches, optional=True)
         self.monitor = monitor
         self.floor = number("floor", floor, optional=True)
-        self.stop_training = stop_training
+        self.stop_training = boolean("stop_training", stop_training)
         self.scores = None
         self.rounds: list[dict] = []
 

@@ -9,12 +9,13 @@ import numpy as np
 from keras import ops
 
 from tfprune import criteria
-from tfprune.arguments import integer, number, one_of
+from tfprune.arguments import number, one_of
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.gates import BlockScores, MovementScores
 from tfprune.gates.gate import kernels_of
+from tfprune.gates.movement import checked_block
 from tfprune.gates.penalties import ScorePenalty
 from tfprune.schedules import cubic, scheduled
 
@@ -102,7 +103,7 @@ class MovementPruning(GatedPruning):
         self.method = one_of("method", method, METHODS)
         self.strength = None if strength is None else checked_strengths(strength)
         self.decoder_strength = number("decoder_strength", decoder_strength, least=0)
-        self.block = _checked_block(block)
+        self.block = checked_block(block)
         self.score_learning_rate = number("score_learning_rate", score_learning_rate, above=0)
 
     # -- gates -----------------------------------------------------------------------------------
@@ -132,7 +133,10 @@ class MovementPruning(GatedPruning):
         each = strength_of_each(self.strength, self.structures)
         # Structure by structure, a function of the step since `start` and a factor.
         self._strengths = [
-            (scheduled(strength), 1.0 if isinstance(self.strength, Mapping) else self._factor(s))
+            (
+                scheduled(strength, "strength"),
+                1.0 if isinstance(self.strength, Mapping) else self._factor(s),
+            )
             for s, strength in zip(self.structures, each, strict=True)
         ]
         names = [s.name for s in self.structures]
@@ -227,15 +231,3 @@ class MovementPruning(GatedPruning):
             (share,) = gate.shares
             share.variable.assign(gate.masked_kernel(fill=self.method == "hybrid_filled"))
             gate.fix(np.ones(gate.scores.shape, "float32"))
-
-
-def _checked_block(block) -> tuple[int, int]:
-    """Height and width."""
-    try:
-        height, width = (integer("block", size) for size in block)
-    except (TypeError, ValueError):
-        raise ValueError(
-            "`block` must be two positive integers, height and width, such as (32, 32). "
-            f"Received: block={block!r}"
-        ) from None
-    return height, width

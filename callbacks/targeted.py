@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tfprune.arguments import one_of
+from tfprune.arguments import boolean, integer, one_of
 from tfprune.budgets.choosing import choose
 from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Sparsity, Target
@@ -47,21 +47,20 @@ class TargetedPruning(PruningCallback):
         verbose: int,
     ):
         super().__init__(structures, start, stop, check_every, verbose)
-        if target is not None and not isinstance(target, Target) and not callable(target):
+        is_function = callable(target) and not isinstance(target, type)
+        if target is not None and not isinstance(target, Target) and not is_function:
             raise ValueError(
                 "`target` must be a target such as tfprune.Sparsity(0.5), or a function of the "
                 f"step that gives a sparsity. Received: target={target!r}"
             )
         one_of("within", within, ("model", "kind", "layer"))
-        if round_to is not None and not isinstance(round_to, Mapping):
-            raise ValueError(
-                "`round_to` must be a dictionary from kinds to whole numbers, such as "
-                f"{{'ffn': 8}}. Received: round_to={round_to!r}"
-            )
+        _check_round_to(round_to)
         self.target = target if isinstance(target, Target) else None
-        self.schedule = None if target is None or self.target else scheduled(target)
+        self.schedule = (
+            None if target is None or self.target else scheduled(target, "target", most=1)
+        )
         self.within = within
-        self.per_cost = per_cost
+        self.per_cost = boolean("per_cost", per_cost)
         self.round_to = round_to
         self.reached: float | dict[str, float] | None = None
 
@@ -139,3 +138,17 @@ class TargetedPruning(PruningCallback):
                 name = type(self).__name__
                 text = f"{name}{whose}: {self.target.describe(cost)}; the target is {goal}."
                 print(f"{text}{self.target.note}")
+
+
+def _check_round_to(round_to):
+    try:
+        if round_to is not None:
+            if not all(isinstance(kind, str) for kind in round_to):
+                raise ValueError
+            for multiple in round_to.values():
+                integer("round_to", multiple)
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(
+            "`round_to` must be a dictionary from kinds to positive whole numbers, such as "
+            f"{{'ffn': 8}}. Received: round_to={round_to!r}"
+        ) from None

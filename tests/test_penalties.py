@@ -102,3 +102,36 @@ def test_round_trip_and_errors():
             penalties.GroupLassoRegularizer(bad)
     with pytest.raises(ValueError, match="`groups`"):
         penalties.GroupLassoRegularizer(0.1, "diagonals")
+
+
+@pytest.mark.parametrize(
+    "groups", ["row", 3, None, (1.5, 2), ("a", "b"), (1, 2, 3), (0, 2), np.array([0, 2])]
+)
+def test_groups_that_are_none(groups):
+    with pytest.raises(ValueError, match="`groups` must be .*Received: groups="):
+        penalties.GroupLassoRegularizer(groups=groups)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 3, 2, 2), ()])
+def test_what_is_no_matrix(shape):
+    for function in (penalties.GroupLassoRegularizer(), penalties.block_norms):
+        with pytest.raises(ValueError, match="`matrix` must have rows and columns"):
+            function(np.ones(shape, "float32"))
+
+
+@pytest.mark.parametrize(
+    "name, call",
+    [
+        ("block", lambda s: penalties.block_norms(np.ones((3, 3), "float32"), (0, 1))),
+        ("structure", lambda s: penalties.penalty(3)),
+        ("groups", lambda s: penalties.penalty(s, "both")),
+        ("groups", lambda s: penalties.dead_groups(s, 0.1, "both")),
+        ("threshold", lambda s: penalties.dead_groups(s, "x")),
+        ("amount", lambda s: penalties.shrink(s, "x")),
+        ("amount", lambda s: penalties.shrink(s, -1.0)),
+        ("amount", lambda s: penalties.shrink(s, float("nan"))),
+    ],
+)
+def test_wrong_calls_name_the_argument(name, call):
+    with pytest.raises(ValueError, match=f"`{name}` must be .*Received: {name}="):
+        call(find_structures(transformer())["ffn_in"])

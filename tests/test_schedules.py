@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfprune.schedules import Clock, Epoch, Fraction, Plateau, Step, scheduled, when
+from tfprune.schedules import Clock, Epoch, Fraction, Plateau, Step, cubic, scheduled, when
 
 
 def test_moments():
@@ -107,3 +107,22 @@ def test_numbers_of_numpy_are_moments():
     assert when(np.int64(3), "start") == Step(3)
     assert when(np.float32(0.5), "start") == Fraction(0.5)
     assert Epoch(np.float64(1.5)) == Epoch(1.5)
+
+
+@pytest.mark.parametrize("given", [float("nan"), -0.5, None, "half", (1, 2, 3), 1.5, float("inf")])
+def test_what_a_schedule_must_not_give(given):
+    share = scheduled(lambda step: given, "target", most=1)
+    with pytest.raises(ValueError, match="`target` must be a function .* at step 3"):
+        share(3)
+
+
+@pytest.mark.parametrize("given", ["x", None, -1.0, lambda: 1.0, lambda a, b: 1.0, float])
+def test_what_is_no_schedule(given):
+    with pytest.raises(ValueError, match="`strength` must be .*Received: strength="):
+        scheduled(given, "strength")
+
+
+@pytest.mark.parametrize("passed", [-0.1, 1.1, "x", None])
+def test_a_share_of_the_time(passed):
+    with pytest.raises(ValueError, match="`passed` must be .*Received: passed="):
+        cubic(passed)

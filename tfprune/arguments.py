@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
+from inspect import signature
 from numbers import Integral, Real
 from typing import Any
 
@@ -94,6 +95,47 @@ def is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     return math.isfinite(value)
+
+
+def boolean(name: str, value: Any) -> bool:
+    """`True` or `False`; a string such as `"no"`, which Python takes for true, is neither.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given; a boolean of NumPy is one too.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool_", "bool"):
+        raise _error(name, value, "True or False")
+    return bool(value)
+
+
+def called_with_one(name: str, function: Any, what: str) -> Any:
+    """A function that can be called with one argument.
+
+    Args:
+        name: The argument's name, for the message.
+        function: What was given, callable.
+        what: The argument that it is called with, in words.
+
+    Returns:
+        The function.
+
+    Raises:
+        ValueError: If it is a class, or takes no or more arguments.
+    """
+    try:
+        signature(function).bind(None)
+        fits = not isinstance(function, type)
+    except TypeError:
+        fits = False
+    except ValueError:  # Some of C tell no signature.
+        fits = True
+    if not fits:
+        raise _error(name, function, f"a function that is called with one argument, {what}")
+    return function
 
 
 def one_of(name: str, value: Any, allowed: Iterable) -> Any:

@@ -62,7 +62,14 @@ class Configurable:
         Args:
             config: What `get_config` returned.
             **more: Arguments that are not part of it, such as `data`, or that are to differ.
+
+        Raises:
+            ValueError: If `config` is no dictionary.
         """
+        if not isinstance(config, Mapping):
+            raise ValueError(
+                f"`config` must be a dictionary, as `get_config()` gives it. Received: {config!r}"
+            )
         given = {n: keras.saving.deserialize_keras_object(v) for n, v in config.items()}
         return made_with(cls, {**given, **more})
 
@@ -79,5 +86,8 @@ def made_with(cls: type, given: Mapping[str, Any]) -> Any:
         if parameter.kind == parameter.VAR_KEYWORD:
             kwargs |= kwargs.pop(parameter.name, {})
         elif parameter.kind == parameter.VAR_POSITIONAL:
+            # What stands before them can be given by place alone.
             args += kwargs.pop(parameter.name, ())
+        elif parameter.kind == parameter.POSITIONAL_ONLY and parameter.name in kwargs:
+            args.append(kwargs.pop(parameter.name))
     return cls(*args, **kwargs)

@@ -16,9 +16,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.arguments import integer, number, one_of
 from tfprune.structures import Structure
+from tfprune.structures.structure import checked_structure
 
 _GROUPS = ("rows", "columns")
+_MODES = ("joint", "rowcol")
 
 
 def safe_sqrt(x: Any) -> Any:
@@ -36,9 +39,12 @@ def block_norms(matrix: Any, block: tuple[int, int] = (8, 8)) -> Any:
 
     Returns:
         Tensor `(ceil(rows / height), ceil(columns / width))`.
+
+    Raises:
+        ValueError: If `matrix` is none, or `block` is not two positive integers.
     """
-    rows, columns = matrix.shape
-    height, width = block
+    rows, columns = _sides(matrix)
+    height, width = _checked_block("block", block)
     down, across = -(-rows // height), -(-columns // width)
     squares = ops.square(ops.cast(matrix, "float32"))
     squares = ops.pad(squares, [[0, down * height - rows], [0, across * width - columns]])
@@ -66,16 +72,18 @@ class GroupLassoRegularizer(keras.regularizers.Regularizer):
 
     def __init__(self, strength: float = 0.01, groups: str | Sequence[int] = "columns"):
         self.strength = checked_strength(strength)
-        block = not isinstance(groups, str) and len(groups) == 2 and min(groups) > 0
-        if groups not in _GROUPS and not block:
-            raise ValueError(
-                "`groups` must be 'rows', 'columns' or the height and width of a block. "
-                f"Received: groups={groups!r}"
-            )
-        self.groups = groups if isinstance(groups, str) else tuple(groups)
+        is_word = isinstance(groups, str) and groups in _GROUPS
+        self.groups = (
+            groups if is_word else _checked_block("groups", groups, "'rows', 'columns' or ")
+        )
 
     def __call__(self, x):
-        """The penalty on a matrix `(rows, columns)`, a scalar."""
+        """The penalty on a matrix `(rows, columns)`, a scalar.
+
+        Raises:
+            ValueError: If it is no matrix.
+        """
+        _sides(x)
         if self.groups == "rows":
             block = (1, x.shape[1])
         elif self.groups == "columns":
@@ -88,6 +96,28 @@ class GroupLassoRegularizer(keras.regularizers.Regularizer):
     def get_config(self):
         """The configuration."""
         return {"strength": self.strength, "groups": self.groups}
+
+
+def _sides(matrix) -> tuple[int, int]:
+    shape = tuple(getattr(matrix, "shape", ()))
+    if len(shape) != 2:
+        raise ValueError(
+            "`matrix` must have rows and columns, as the kernel of a dense layer; of a convolution "
+            "the callback `GroupLasso` knows the groups. Received: an array or tensor of shape "
+            f"{shape}"
+        )
+    return shape
+
+
+def _checked_block(name, block, others="") -> tuple[int, int]:
+    try:
+        height, width = (integer(name, size) for size in block)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`{name}` must be {others}the height and width of a block, positive integers such as "
+            f"(8, 8). Received: {name}={block!r}"
+        ) from None
+    return height, width
 
 
 def _block_sizes(shape, block):
@@ -148,8 +178,12 @@ def penalty(structure: Structure, groups: str = "joint") -> Any:
 
     Returns:
         Scalar tensor.
+
+    Raises:
+        ValueError: If `structure` is none or `groups` is unknown.
     """
-    if groups == "joint":
+    checked_structure(structure)
+    if one_of("groups", groups, _MODES) == "joint":
         norms = safe_sqrt(structure.squared_norms())
         return math.sqrt(structure.group_size) * ops.sum(norms)
     return sum(math.sqrt(size) * ops.sum(norms) for norms, size in connection_norms(structure))
@@ -183,8 +217,12 @@ def shrink(structure: Structure, amount: float) -> None:
         structure: The structure, changed in place.
         amount: Learning rate times strength times number of steps.
 
+    Raises:
+        ValueError: If `amount` is not a finite number, 0 or more.
+
     Source: Yuan & Lin, "Model Selection and Estimation in Regression with Grouped Variables", 2006.
     """
+    number("amount", amount, least=0)
     norms = structure.norms()
     safe = np.where(norms > 0, norms, 1.0)
     factor = np.maximum(0.0, 1.0 - amount * math.sqrt(structure.group_size) / safe)
@@ -221,9 +259,13 @@ def dead_groups(
     Returns:
         Boolean array `(groups,)`.
 
+    Raises:
+        ValueError: If `groups` is unknown or `threshold` is no number.
+
     Source: Behnke & Heafield, WMT 2021, section 5.3.
     """
-    if groups == "joint":
+    number("threshold", threshold)
+    if one_of("groups", groups, _MODES) == "joint":
         return root_mean_squares(structure, norms) <= threshold
     dead = [
         ops.convert_to_numpy(norms) / math.sqrt(size) <= threshold

@@ -6,12 +6,13 @@ or the moment at which a metric stops gaining.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
-from tfprune.arguments import integer, number
+from tfprune.arguments import called_with_one, integer, number
 from tfprune.configurable import Configurable
 
 
@@ -149,25 +150,37 @@ def cubic(passed: float) -> float:
     Args:
         passed: 0 to 1.
 
+    Raises:
+        ValueError: If it is not.
+
     Source: Zhu & Gupta, "To Prune, or Not to Prune", 2017, equation 1.
     """
-    return 1.0 - (1.0 - passed) ** 3
+    return 1.0 - (1.0 - number("passed", passed, least=0, most=1)) ** 3
 
 
-def scheduled(schedule: Any) -> Callable[[int], float]:
+def scheduled(
+    schedule: Any, name: str = "schedule", most: float = math.inf
+) -> Callable[[int], float]:
     """Reads a value that may change over steps.
 
     Args:
         schedule: A number, a function of the step, or a schedule of
             tensorflow_model_optimization (`PolynomialDecay`, `ConstantSparsity`), which returns
             whether to act and the value.
+        name: The argument's name, for messages.
+        most: The largest value that is allowed; the smallest is 0.
 
     Returns:
-        A function of the step, counted from the start of pruning.
+        A function of the step, counted from the start of pruning. It raises `ValueError` where the
+        schedule gives no number in this range.
+
+    Raises:
+        ValueError: If `schedule` is no such number, or a function that takes no step.
     """
     if not callable(schedule):
-        return lambda step: float(schedule)
-    return _Scheduled(schedule)
+        value = float(number(name, schedule, least=0, most=most))
+        return lambda step: value
+    return _Scheduled(called_with_one(name, schedule, "the step"), name, most)
 
 
 class _Scheduled:
@@ -177,18 +190,18 @@ class _Scheduled:
     twice. The schedules of tensorflow_model_optimization say how often they act.
     """
 
-    def __init__(self, schedule):
-        self._schedule = schedule
+    def __init__(self, schedule, name, most):
+        self._schedule, self._name, self._most = schedule, name, most
         self._seen, self._value = -1, 0.0
 
     def __call__(self, step: int) -> float:
         last = self._last_that_acts(step)
         if last is not None:
-            return 0.0 if last < 0 else _amount(self._schedule(last))[1]
+            return 0.0 if last < 0 else self._amount(last)[1]
         if step < self._seen:
             self._seen, self._value = -1, 0.0
         for earlier in range(step, self._seen, -1):
-            acts, amount = _amount(self._schedule(earlier))
+            acts, amount = self._amount(earlier)
             if acts:
                 self._value = amount
                 break
@@ -207,10 +220,19 @@ class _Scheduled:
         step = step if end < 0 else min(step, end)
         return -1 if step < begin else step - (step - begin) % frequency
 
-
-def _amount(result) -> tuple[bool, float]:
-    """Whether a schedule acts, and the value; one that gives a number alone always acts."""
-    if not isinstance(result, tuple):
-        return True, float(result)
-    acts, amount = result
-    return bool(acts), float(amount)
+    def _amount(self, step) -> tuple[bool, float]:
+        """Whether the schedule acts at a step, and the value; a number alone always acts."""
+        result = self._schedule(step)
+        acts, amount = result if isinstance(result, tuple) and len(result) == 2 else (True, result)
+        try:
+            value = float(amount)
+            fits = 0 <= value <= self._most and math.isfinite(value)
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            want = "0 or more" if math.isinf(self._most) else f"from 0 to {self._most:g}"
+            raise ValueError(
+                f"`{self._name}` must be a function of the step that gives a finite number, "
+                f"{want}. Received: {result!r} at step {step}"
+            )
+        return bool(acts), value

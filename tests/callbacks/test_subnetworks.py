@@ -284,7 +284,7 @@ def test_sharing_counts_what_one_has_and_the_other_has_not(tmp_path):
             "`subnetworks`, which is not given",
         ),
         (lambda: HardConcreteGates(strength=1.0, subnetworks=["en"]), "two names or more"),
-        (lambda: HardConcreteGates(strength=1.0, subnetworks=NAMES, diversity=-1), "0 or more"),
+        (lambda: HardConcreteGates(strength=1.0, subnetworks=NAMES, diversity=-1), "at least 0"),
         (
             lambda: HardConcreteGates(strength=1.0, subnetworks=NAMES, families=[["en", "fr"]]),
             "'en', 'de', 'es'.*'fr'",
@@ -314,3 +314,41 @@ def test_data_must_tell_examples_apart():
             verbose=0,
             callbacks=[HardConcreteGates(strength=1.0, subnetworks=NAMES, verbose=0)],
         )
+
+
+class FirstStep(keras.callbacks.Callback):
+    """Fails if a step is made."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        raise AssertionError("The first step has begun.")
+
+
+def only_english(kind):
+    x = {**X, "language": np.zeros(48, int)} if kind == "one" else {"x": X["x"]}
+    data = (x, Y)
+    if kind == "dataset":
+        data = [({"x": X["x"][:12]}, Y[:12])]
+    return data
+
+
+@pytest.mark.parametrize("kind", ["one", "no entry", "dataset"])
+def test_data_that_cannot_be_told_apart_is_refused_before_the_first_step(kind):
+    every = DynamicSparsity(
+        sizes=[1.0, 0.5], data=only_english(kind), subnetworks=NAMES, start=2, verbose=0
+    )
+    with pytest.raises(ValueError, match="`data`"):
+        fit(compiled(), every, FirstStep())
+
+
+def test_of_endless_data_as_many_batches_are_used_as_are_wanted():
+    def endless():
+        for number in range(1000):
+            assert number < 6, "It goes on for ever."
+            yield {"x": X["x"][:12], "language": LANGUAGE[:12]}, Y[:12]
+
+    model = compiled()
+    every = DynamicSparsity(
+        sizes=[1.0, 0.5], data=endless(), batches=2, subnetworks=NAMES, start=0, verbose=0
+    )
+    fit(model, every, epochs=1)
+    assert [tfprune.rebuild(model, subnetwork=n, size=0.5).count_params() for n in NAMES]

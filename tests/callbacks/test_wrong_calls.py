@@ -101,6 +101,31 @@ def test_what_stops_before_it_starts_in_this_fit():
         (DynamicSparsity, {"seed": -1}, "seed"),
         (HeadLottery, {"target": HALF, "data": X, "heads_per_round": True}, "heads_per_round"),
         (HeadLottery, {"target": HALF, "data": X, "monitor": "a", "floor": "x"}, "floor"),
+        (HeadLottery, {"target": HALF, "data": X, "monitor": 3}, "monitor"),
+        (HeadLottery, {"target": HALF, "data": X, "stop_training": "no"}, "stop_training"),
+        (DynamicSparsity, {"sandwich": "no"}, "sandwich"),
+        (DynamicSparsity, {"train_gates": "no"}, "train_gates"),
+        (GroupLasso, {"strength": {}}, "strength"),
+        (GroupLasso, {"strength": {3: 0.1}}, "strength"),
+        (GroupLasso, {"strength": lambda: 1.0}, "strength"),
+        (ImportancePruning, {"target": tfprune.Sparsity, "criterion": "magnitude"}, "target"),
+        (ImportancePruning, {"target": lambda: 0.5, "criterion": "magnitude"}, "target"),
+        (ImportancePruning, {"target": HALF, "criterion": tfprune.criteria.Magnitude}, "criterion"),
+        (ImportancePruning, {"target": HALF, "criterion": lambda: 1}, "criterion"),
+        (ImportancePruning, {"target": HALF, "criterion": "random", "per_cost": "yes"}, "per_cost"),
+        (
+            ImportancePruning,
+            {"target": HALF, "criterion": "random", "round_to": {"ffn": "8"}},
+            "round_to",
+        ),
+        (HardConcreteGates, {"target": HALF, "subnetworks": 2}, "subnetworks"),
+        (HardConcreteGates, {"target": HALF, "subnetworks": [["a"], ["b"]]}, "subnetworks"),
+        (HardConcreteGates, {"target": HALF, "subnetworks": ["a", "b"], "families": 3}, "families"),
+        (
+            HardConcreteGates,
+            {"target": HALF, "subnetworks": ["a", "b"], "families": [3]},
+            "families",
+        ),
     ],
 )
 def test_what_one_has(kind, options, name):
@@ -179,3 +204,56 @@ def test_a_subclass_with_further_arguments_is_copied():
 
     again = copy.deepcopy(Mine(3, strength=0.5, verbose=0))
     assert (again.mine, again.strength, again.verbose) == (3, 0.5, 0)
+
+
+@pytest.mark.parametrize("given", [float("nan"), -0.5, None, "half", 50])
+def test_a_function_that_gives_no_sparsity(given):
+    callback = ImportancePruning(target=lambda step: given, criterion="magnitude", verbose=0)
+    with pytest.raises(ValueError, match="`target` must be a function of the step .*at step"):
+        fit(compiled(), callback)
+
+
+def test_what_there_is_only_after_a_fit():
+    lottery = METHODS["lottery"]()
+    for function in (lottery.keep, lottery.table, lottery.plot, lottery.groups_left):
+        with pytest.raises(ValueError, match="give the callback to `fit` first"):
+            function()
+
+
+def test_a_configuration_that_is_none():
+    with pytest.raises(ValueError, match="`config` must be a dictionary"):
+        GroupLasso.from_config(3)
+
+
+def test_a_subclass_with_an_argument_by_place_is_copied():
+    class Mine(GroupLasso):
+        def __init__(self, structures, /, *, mine, **kwargs):
+            super().__init__(structures, **kwargs)
+            self.mine = mine
+
+    first = Mine("ffn", mine=3, strength=0.5, verbose=0)
+    for again in (copy.deepcopy(first), Mine.from_config(first.get_config())):
+        assert (again.patterns, again.mine, again.strength) == (["ffn"], 3, 0.5)
+
+
+@pytest.mark.parametrize("name", ["dataset", "data"])
+def test_a_subclass_that_takes_data_by_another_name_is_copied(name):
+    class Data:
+        def __iter__(self):
+            return iter([(X, Y)])
+
+        def __deepcopy__(self, memo):
+            raise TypeError("cannot be copied")
+
+    class ByName(ImportancePruning):
+        def __init__(self, dataset, **kwargs):
+            super().__init__(data=dataset, **kwargs)
+
+    class Passed(ImportancePruning):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+
+    data = Data()
+    first = (ByName if name == "dataset" else Passed)(**{name: data}, target=HALF, verbose=0)
+    again = copy.deepcopy([first])[0]
+    assert again is not first and again.data is data and again.target == first.target

@@ -191,3 +191,12 @@ def test_a_penalty_that_a_train_step_does_not_read_is_said(method, reads):
 
 def test_no_penalty_needs_no_reading():
     assert not any("model.losses" in t for t in warned(fit, compiled(), METHODS["importance"]()))
+
+
+def test_a_moving_average_of_weights_that_shrink_is_not_said():
+    """It has a little of each step in pruned groups, of which others have hardly more by then."""
+    model = compiled(keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5))
+    average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    said = warned(fit, model, METHODS["group lasso"](strength=1.0), average, epochs=6)
+    assert not any("set weights" in text for text in said)
+    assert sum(left(model).values()) < 8

@@ -132,3 +132,63 @@ def test_the_clock():
     fresh = FitClock()
     fresh.begin_epoch(0, None)
     assert fresh.steps == 0
+
+
+@pytest.mark.parametrize(
+    "method, options",
+    [
+        ("hard concrete", {}),
+        ("hard concrete", {"target": None, "strength": 1.0}),
+        ("dynamic", {"train_gates": True, "start": 0}),
+    ],
+)
+def test_a_resumed_fit_draws_on(method, options, tmp_path):
+    """Keras does not save how far a seed generator is; the same draws would come twice."""
+
+    def trained(folder, *more):
+        model, pruning = compiled(), METHODS[method](**options)
+        backup = keras.callbacks.BackupAndRestore(tmp_path / folder, delete_checkpoint=False)
+        fit(model, pruning, backup, *more, epochs=4)
+        return model
+
+    whole = trained("whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained("killed", Killed(1))
+    for a, b in zip(values(whole), values(trained("killed")), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_without_draws_is_loaded():
+    """Such as one that an earlier version of this package wrote."""
+    gate = tfprune.gates.HardConcrete(tfprune.find_structures(compiled())[0], seed=3)
+    store = {}
+    gate.save_own_variables(store)
+    assert "draws" in store
+    gate.draws.next()
+    moved = keras.ops.convert_to_numpy(gate.draws.state).copy()
+    gate.load_own_variables({k: v for k, v in store.items() if k != "draws"})
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(gate.draws.state), moved)
+    gate.load_own_variables(store)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(gate.draws.state), [3, 0])
+
+
+@pytest.mark.tensorflow_only
+def test_steps_at_once_that_do_not_divide_an_epoch(tmp_path):
+    """Three and one of the four steps: Keras says that the last one is the sixth."""
+    model, pruning = compiled(steps_per_execution=3), halving(start=16)
+    look = Look()
+    fit(model, pruning, look, epochs=5)
+    assert pruning.owner.clock.steps == 20
+    assert look.units == [6] * 7 + [3] * 3
+
+    def trained(folder, *more):
+        model = compiled(steps_per_execution=3)
+        backup = keras.callbacks.BackupAndRestore(tmp_path / folder, delete_checkpoint=False)
+        fit(model, METHODS["movement"](structures="ffn"), backup, *more, epochs=5)
+        return model
+
+    whole = trained("whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained("killed", Killed(1))
+    for a, b in zip(values(whole), values(trained("killed")), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

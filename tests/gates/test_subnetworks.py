@@ -243,10 +243,11 @@ def test_names_must_be_several(names):
 
 
 def test_gates_agree_on_who_is_told_apart():
-    structures = tfprune.find_structures(transformer())
+    model = transformer()
+    structures = tfprune.find_structures(model)
     mixed = [HardConcrete(structures[0], subnetworks=Subnetworks(NAMES))]
     mixed += [HardConcrete(s) for s in structures[1:]]
     with pytest.raises(ValueError, match="same `subnetworks`"):
-        attach(transformer(), mixed)
+        attach(model, mixed)
     with pytest.raises(ValueError, match="consumers"):
         Gate(structures[0], "all", subnetworks=Subnetworks(NAMES))

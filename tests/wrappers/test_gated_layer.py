@@ -348,13 +348,13 @@ def test_a_mask_that_does_not_fit(mask):
 
 
 def test_numbers_out_of_range():
-    with pytest.raises(ValueError, match="`strength` must be 0 or more"):
+    with pytest.raises(ValueError, match="`strength` must be a finite number, at least 0"):
         HardConcreteGroups(layers.Dense(4), strength=-1.0)
-    with pytest.raises(ValueError, match="`score_scale` must be positive"):
+    with pytest.raises(ValueError, match="`score_scale` must be a finite number, above 0"):
         HardConcreteGroups(layers.Dense(4), score_scale=0.0)(X)
     wrapper = MovementGroups(layers.Dense(4))
     wrapper(X)
-    with pytest.raises(ValueError, match="`share` must lie"):
+    with pytest.raises(ValueError, match="`share` must be a finite number"):
         wrapper.keep(1.5)
 
 

@@ -128,7 +128,13 @@ def checked_scores(structures: Sequence, scores) -> dict[str, np.ndarray]:
             value = scores[structure.name]
         else:
             raise ValueError(f"`scores` holds none for {structure.name!r}.")
-        value = np.asarray(keras.ops.convert_to_numpy(value), "float64")
+        try:
+            value = np.asarray(keras.ops.convert_to_numpy(value), "float64")
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"`scores` must give {structure.groups} numbers for {structure.name!r}. Received: "
+                f"{value!r}"
+            ) from None
         if value.shape != (structure.groups,) or np.isnan(value).any():
             raise ValueError(
                 f"`scores` must give {structure.groups} numbers for {structure.name!r}. Received: "

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import integer, keras_model
 from tfprune.batches import each_batch
 from tfprune.criteria.attention_probe import AttentionProbe
 from tfprune.criteria.criterion import Criterion, register_criterion
@@ -71,7 +72,8 @@ def attention_confidence(
         positions are masked.
 
     Raises:
-        ValueError: If no attention layer is found, or there is no data.
+        ValueError: If no attention layer is found, there is no data, or an argument is out of
+            range.
 
     Source: Voita et al., "Analyzing Multi-Head Self-Attention", 2019, section 4; Behnke &
     Heafield, "Losing Heads in the Lottery", 2020, section 4.
@@ -85,6 +87,8 @@ def attention_confidence(
     >>> attention_confidence(model, np.ones((3, 5, 8)))["attention"]
     array([0.2, 0.2])
     """
+    integer("batch_size", batch_size)
+    keras_model("model", model)
     check(x, steps, "steps")
     probe = AttentionProbe(model)
     totals, positions, looks_ahead = {}, {}, {}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
+from tfprune.arguments import called_with_one
 from tfprune.configurable import Configurable
 from tfprune.criteria import data as given
 from tfprune.structures import Structure, Structures
@@ -172,7 +173,8 @@ def register_criterion(criterion: type[Criterion]) -> type[Criterion]:
 
     Example: see `Criterion`.
     """
-    if not (isinstance(criterion, type) and issubclass(criterion, Criterion) and criterion.name):
+    is_one = isinstance(criterion, type) and issubclass(criterion, Criterion)
+    if not is_one or not isinstance(criterion.name, str) or not criterion.name:
         raise ValueError(
             "`criterion` must be a subclass of `tfprune.criteria.Criterion` with a `name`. "
             f"Received: {criterion!r}"
@@ -212,9 +214,9 @@ def _found(identifier):
         return identifier
     if isinstance(identifier, str) and identifier in _CRITERIA:
         return _CRITERIA[identifier]()
-    if callable(identifier):
-        return ScoreFunction(identifier)
+    if callable(identifier) and not isinstance(identifier, type):
+        return ScoreFunction(called_with_one("criterion", identifier, "the structure"))
     raise ValueError(
-        f"`criterion` must be {', '.join(map(repr, sorted(_CRITERIA)))} or a function of a "
-        f"structure. Received: criterion={identifier!r}"
+        f"`criterion` must be {', '.join(map(repr, sorted(_CRITERIA)))}, a `Criterion`, no "
+        f"class, or a function of a structure. Received: criterion={identifier!r}"
     )

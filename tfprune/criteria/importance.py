@@ -9,8 +9,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.arguments import integer, keras_model
 from tfprune.criteria.criterion import Criterion, register_criterion
-from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check
+from tfprune.criteria.data import (
+    as_tensors,
+    as_the_layers_take_it,
+    check,
+    first_batch,
+    is_arrays,
+)
 from tfprune.gates.overlay import apply_factor, hook_input, remove
 from tfprune.keras_private.compiling import compile_arguments
 from tfprune.structures import Structure, Structures, find_structures
@@ -57,7 +64,8 @@ def gradient_importance(
         The scores, structure name to array `(groups,)`; also a `callable(structure)`.
 
     Raises:
-        ValueError: If the model is not compiled or not built, or `per` is unknown.
+        ValueError: If the model is not compiled or not built, `structures` are not its own, `data`
+            cannot be used, or another argument is out of range.
 
     Source: Michel et al., "Are Sixteen Heads Really Better than One?", 2019, equation 2; Li et
     al., 2022, section 3.
@@ -74,17 +82,22 @@ def gradient_importance(
     (3,)
     """
     _checked_per(per)
+    integer("batch_size", batch_size)
+    keras_model("model", model)
     if not model.compiled or (structures is None and not model.built):
         raise ValueError(
             "`model` must be built and compiled: importance is the gradient of its loss."
         )
-    structures = find_structures(model) if structures is None else structures
+    if structures is None:
+        structures = find_structures(model)
+    _check_structures(model, structures)
     check(data, steps, "steps")
     data = as_the_layers_take_it(model, data, steps, batch_size)
+    given = _as_fit_takes_it(data, batch_size)
+    _check_arrays(model, data, given)
     probe = _Probe(model, structures, per)
     with probe.attached(), _metrics_kept(model):
         probe.compile_as_the_model()
-        given = _as_fit_takes_it(data, batch_size)
         probe.fit(**given, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
     batches = ops.convert_to_numpy(probe.optimizer.iterations)
     examples = ops.convert_to_numpy(probe.examples)
@@ -131,6 +144,33 @@ class GradientImportance(Criterion):
 def has_own_loss(model: keras.Model) -> bool:
     """Whether a model computes its loss in a way of its own."""
     return type(model).compute_loss is not keras.Model.compute_loss
+
+
+def _check_structures(model, structures):
+    own = {id(variable) for variable in model.variables}
+    try:
+        is_own = all(id(share.variable) in own for s in structures for share in s.slices)
+    except (AttributeError, TypeError):
+        is_own = False
+    if not is_own:
+        raise ValueError(
+            "`structures` must be structures of `model`, as `tfprune.find_structures(model)` gives "
+            f"them. Received: {structures!r}"
+        )
+
+
+def _check_arrays(model, data, given):
+    """Refuses arrays that Keras would refuse less clearly, or that hold nothing."""
+    if not is_arrays(data) or not ("y" in given or hasattr(data, "shape")):
+        return
+    try:
+        _, y, _ = first_batch(data, 1)
+        if y is None and not has_own_loss(model):
+            raise ValueError("it has no targets y")
+    except ValueError as error:
+        raise ValueError(
+            f"`data` must be a dataset, (x, y) or (x, y, sample_weight), not this: {error}"
+        ) from error
 
 
 def _checked_per(per):

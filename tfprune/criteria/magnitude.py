@@ -7,6 +7,7 @@ import numpy as np
 from tfprune.criteria.criterion import Criterion, register_criterion
 from tfprune.penalties import root_mean_squares
 from tfprune.structures import Structure
+from tfprune.structures.structure import checked_structure
 
 
 def magnitude(structure: Structure) -> np.ndarray:
@@ -20,6 +21,9 @@ def magnitude(structure: Structure) -> np.ndarray:
     Returns:
         Array `(groups,)`.
 
+    Raises:
+        ValueError: If `structure` is none.
+
     Example:
 
     >>> import keras, tfprune
@@ -28,7 +32,7 @@ def magnitude(structure: Structure) -> np.ndarray:
     >>> magnitude(tfprune.find_structures(model)[0]).shape
     (3,)
     """
-    return root_mean_squares(structure)
+    return root_mean_squares(checked_structure(structure))
 
 
 @register_criterion

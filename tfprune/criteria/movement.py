@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import keras
 
+from tfprune.arguments import keras_model
 from tfprune.criteria.criterion import Criterion, register_criterion
 from tfprune.gates import gates_of
 
@@ -36,6 +37,7 @@ def movement(model: keras.Model) -> Callable:
     >>> movement(model)(units)
     array([0., 0., 0.], dtype=float32)
     """
+    keras_model("model", model)
     ranking: dict[str, list] = {}
     for gate in gates_of(model):
         learned = gate.group_scores()

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tfprune.arguments import integer
 from tfprune.criteria.criterion import Criterion, register_criterion
+from tfprune.structures.structure import checked_structure
 
 
 def random(seed: int = 0) -> Callable:
@@ -18,6 +20,9 @@ def random(seed: int = 0) -> Callable:
     Returns:
         A `callable(structure)` that returns an array `(groups,)`.
 
+    Raises:
+        ValueError: If `seed` is not a whole number, 0 or more.
+
     Example:
 
     >>> from tfprune.criteria import random
@@ -25,7 +30,10 @@ def random(seed: int = 0) -> Callable:
     True
     """
 
+    seed = integer("seed", seed, least=0)
+
     def scores(structure):
+        checked_structure(structure)
         name = np.frombuffer(structure.name.encode(), np.uint8)
         return np.random.default_rng([seed, *name]).uniform(size=structure.groups)
 
@@ -43,7 +51,7 @@ class Random(Criterion):
     name = "random"
 
     def __init__(self, seed: int = 0):
-        self.seed = seed
+        self.seed = integer("seed", seed, least=0)
 
     def scores(self, model, subject, structures, data=None, batches=None):
         """Scores drawn by the seed and the structures' names."""

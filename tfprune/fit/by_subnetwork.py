@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,13 +39,33 @@ def subnetworks_and_prior(names, entry: str, diversity: float, families):
     return Subnetworks(names, entry), prior_over_pairs(tuple(names), families)
 
 
-def examples_by_subnetwork(data: Any, subnetworks: Subnetworks) -> dict[str, Any]:
+def check_subnetworks_in(data: Any, subnetworks: Subnetworks) -> None:
+    """Refuses data that cannot be told apart, as far as a look at arrays or the first batch shows.
+
+    Args:
+        data: As in `examples_by_subnetwork`.
+        subnetworks: As there.
+
+    Raises:
+        ValueError: As there; that examples are missing is seen in arrays alone.
+    """
+    if isinstance(data, tuple):
+        _refuse_missing(_apart(data, subnetworks), subnetworks)
+    elif not hasattr(data, "__next__"):  # A look at a generator would use its first batch up.
+        for batch in itertools.islice(each_batch(data), 1):
+            _apart(tree.map_structure(np.asarray, batch), subnetworks)
+
+
+def examples_by_subnetwork(
+    data: Any, subnetworks: Subnetworks, batches: int | None = None
+) -> dict[str, Any]:
     """The examples of each subnetwork.
 
     Args:
         data: A dataset of batches `(x, y)` or `(x, y, sample_weight)`, or such a tuple of arrays,
             where `x` holds the number of each example's subnetwork.
         subnetworks: Which entry of `x` that is, and which names there are.
+        batches: How many batches of a dataset to use; `None` means all, which must then end.
 
     Returns:
         Name to a dataset of batches as large as those of `data`, or to a tuple of arrays.
@@ -59,7 +80,7 @@ def examples_by_subnetwork(data: Any, subnetworks: Subnetworks) -> dict[str, Any
     # Batches of other lengths do not go together.
     pools: dict[str, dict[Any, list]] = {}
     largest = 1
-    for batch in each_batch(data):
+    for batch in itertools.islice(each_batch(data), batches):
         batch = tree.map_structure(np.asarray, batch)
         largest = max(largest, len(tree.flatten(batch)[0]))
         for name, mine in _apart(batch, subnetworks).items():

@@ -28,6 +28,7 @@ class FitClock(keras.Layer):
         self.built = True
         self.steps = self.epoch_start = 0
         self._epoch: int | None = None
+        self._steps_per_epoch: int | None = None
 
     @property
     def has_begun(self) -> bool:
@@ -41,6 +42,7 @@ class FitClock(keras.Layer):
             epoch: Number of the epoch; the first one is above 0 where a fit is resumed.
             steps_per_epoch: Batches of an epoch, or `None` if unknown.
         """
+        self._steps_per_epoch = steps_per_epoch
         if self._epoch is None:
             saved = int(ops.convert_to_numpy(self._saved))
             self.steps = epoch * steps_per_epoch if steps_per_epoch else max(saved, 0)
@@ -51,9 +53,14 @@ class FitClock(keras.Layer):
         """A step is done.
 
         Args:
-            batch: Its number in the epoch, that of the last where several are done at once.
+            batch: Its number in the epoch, that of the last where several are done at once. Where
+                `steps_per_execution` does not divide the steps of an epoch, Keras gives the last
+                ones a number beyond its end.
         """
-        self.steps = self.epoch_start + batch + 1
+        done = batch + 1
+        if self._steps_per_epoch:
+            done = min(done, self._steps_per_epoch)
+        self.steps = self.epoch_start + done
 
     def save(self) -> None:
         """Writes the count where a backup finds it; the weights must be synchronized."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfprune.arguments import integer
 from tfprune.structures import Structures
 from tfprune.tables import markdown
 
@@ -45,12 +46,13 @@ class Rounds:
             Structure name to boolean array `(heads,)`.
 
         Raises:
-            ValueError: If there was no such round.
+            ValueError: If there was no such round, or no `fit` yet.
         """
-        number = len(self.rounds) if number is None else number
-        if not 0 <= number <= len(self.rounds):
+        self._check_begun()
+        number = integer("number", len(self.rounds) if number is None else number, least=0)
+        if number > len(self.rounds):
             raise ValueError(
-                f"`number` must be a round from 0 to {len(self.rounds)}. Received: {number}"
+                f"`number` must be a round from 0 to {len(self.rounds)}. Received: number={number}"
             )
         masks = {s.name: np.ones(s.groups, bool) for s in self.structures}
         for row in self.rounds[:number]:
@@ -60,6 +62,7 @@ class Rounds:
 
     def table(self) -> str:
         """The rounds in Markdown: how many heads each layer has left, as in the paper's table 3."""
+        self._check_begun()
         if not self.rounds:
             raise ValueError("There are no rounds yet: `fit` has not come so far.")
         families: dict[str, list] = {}
@@ -85,8 +88,16 @@ class Rounds:
 
         Returns:
             The matplotlib `Figure`.
+
+        Raises:
+            ValueError: If there was no `fit` yet.
         """
+        self._check_begun()
         from tfprune.reports.plots import rounds
 
         whole = {s.name: s.groups for s in self.structures}
         return rounds([whole, *(row["left"] for row in self.rounds)], path)
+
+    def _check_begun(self):
+        if self.structures is None:
+            raise ValueError("There are no rounds yet: give the callback to `fit` first.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
+from tfprune.arguments import boolean, built_model, keras_model
 from tfprune.gates.gate import Gate
 from tfprune.keras_private.fits import forget_compiled
 from tfprune.model_parts import add_part, parts_of, remove_part
@@ -120,11 +121,12 @@ def attach(model: keras.Model, gates: Sequence[Gate]) -> Gates:
         The gates as a layer that the model now tracks.
 
     Raises:
-        ValueError: If one of the structures has a gate already, or only some of the gates tell
-            examples apart.
+        ValueError: If one of the structures has a gate already, is another model's, or has two
+            gates over the same weight, or only some of the gates tell examples apart.
 
     Example: see `HardConcrete`.
     """
+    _check_gates(built_model("model", model), gates)
     before = gates_of(model)
     taken = {gate.structure.name for gate in before} & {gate.structure.name for gate in gates}
     if taken:
@@ -143,6 +145,28 @@ def attach(model: keras.Model, gates: Sequence[Gate]) -> Gates:
     return held
 
 
+def _check_gates(model, gates):
+    if not isinstance(gates, Iterable) or not all(isinstance(gate, Gate) for gate in gates):
+        raise ValueError(
+            "`gates` must be a list of gates of `tfprune.gates`, such as "
+            "[HardConcrete(s) for s in tfprune.find_structures(model)]. Received: "
+            f"gates={gates!r}"
+        )
+    own = {id(variable) for variable in model.variables}
+    gated = set()
+    for gate in gates:
+        weights = {(id(share.variable), share.axis, gate.structure.name) for share in gate.shares}
+        if not all(variable in own for variable, _, _ in weights):
+            raise ValueError(
+                f"`gates` must be over structures of `model`. Received: one over "
+                f"{gate.structure.name!r}, whose weights {model.name!r} does not have; it may be a "
+                "copy of the model that the structures were found in."
+            )
+        if weights & gated:
+            raise ValueError(f"`gates` holds two over {gate.structure.name!r}. Give it one.")
+        gated |= weights
+
+
 def detach(model: keras.Model, fold: bool = False, gates: Gates | None = None) -> None:
     """Removes gates from a model; one that has none is not changed.
 
@@ -151,7 +175,21 @@ def detach(model: keras.Model, fold: bool = False, gates: Gates | None = None) -
         fold: Multiplies the gates into the weights, so that the outputs stay. Without it the
             weights are as training has left them.
         gates: What `attach` returned; by default all gates of the model.
+
+    Raises:
+        ValueError: If `gates` is not what `attach` returned, or is applied to another model.
     """
+    boolean("fold", fold)
+    if gates is not None and not isinstance(gates, Gates):
+        raise ValueError(
+            "`gates` must be what `tfprune.gates.attach` returned, or None for all. Received: "
+            f"gates={gates!r}"
+        )
+    is_elsewhere = gates is not None and any(gate.is_applied for gate in gates.attached)
+    if is_elsewhere and not any(held is gates for held in containers(model)):
+        raise ValueError(
+            f"`gates` must be those of `model`. Received: some that {model.name!r} does not have"
+        )
     for held in reversed(containers(model)):
         if gates is not None and held is not gates:
             continue
@@ -166,7 +204,11 @@ def detach(model: keras.Model, fold: bool = False, gates: Gates | None = None) -
 
 
 def gates_of(model: keras.Model) -> list[Gate]:
-    """The gates that are attached to a model, in the order in which they were."""
+    """The gates that are attached to a model, in the order in which they were.
+
+    Raises:
+        ValueError: If `model` is no model.
+    """
     return [gate for held in containers(model) for gate in held]
 
 
@@ -178,4 +220,5 @@ def _free_name(model) -> str:
 
 def containers(model: keras.Model) -> list[Gates]:
     """What `attach` has given a model, in that order."""
+    keras_model("model", model)
     return [part for name, part in parts_of(model) if name.startswith(_ATTRIBUTE)]

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.arguments import number
+from tfprune.arguments import boolean, integer, number
 from tfprune.gates.attaching import gates_of
 from tfprune.gates.gate import Gate
 from tfprune.gates.hard_concrete import BETA, HIGH, LOW, stretched
@@ -93,6 +93,9 @@ class DynamicGate(Gate):
         name: Name of the layer.
         subnetworks: As in `Gate`; shapes `(groups,)` below are then `(names, groups)`.
 
+    Raises:
+        ValueError: If `size` is no `Size`, and as `HardConcrete`.
+
     Attributes:
         opens_at: Variable `(groups,)`, `t̂`; at first 0, which is open always.
         width: Variable `(groups,)`, δ.
@@ -125,8 +128,11 @@ class DynamicGate(Gate):
         subnetworks: Subnetworks | None = None,
     ):
         super().__init__(structure, "consumers", name, subnetworks)
+        if not isinstance(size, Size):
+            raise ValueError(f"`size` must be a `tfprune.gates.Size`. Received: size={size!r}")
         self.wanted_size = size
-        self.trained = trained
+        self.trained = boolean("trained", trained)
+        seed = integer("seed", seed, least=0, optional=True)
         self.draws = keras.random.SeedGenerator(seed)
         self._add_scores((2, *self.shape), score_scale, 0.0)
         self.scores.trainable = trained
@@ -141,15 +147,23 @@ class DynamicGate(Gate):
             width: `(groups,)`, how much smaller the model is without it, δ.
 
         Raises:
-            ValueError: If a width is not positive or a number is not finite.
+            ValueError: If a width is not positive, a number is not finite, or there is not one of
+                each for each gate.
         """
-        if not np.all(np.isfinite(opens_at)) or not np.all(np.asarray(width) > 0):
+        try:
+            both = np.stack([np.asarray(opens_at, "float32"), np.asarray(width, "float32")])
+            fits = (
+                both.shape[1:] == self.shape and np.all(np.isfinite(both)) and np.all(both[1] > 0)
+            )
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
             raise ValueError(
-                "`opens_at` must be finite and `width` positive. Received: "
+                f"`opens_at` must be finite and `width` positive, of shape {self.shape}. Received: "
                 f"opens_at={opens_at!r}, width={width!r}"
             )
-        self.opens_at.assign(np.asarray(opens_at, "float32"))
-        self.width.assign(np.asarray(width, "float32"))
+        self.opens_at.assign(both[0])
+        self.width.assign(both[1])
 
     @property
     def beta(self) -> Any:

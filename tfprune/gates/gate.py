@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from tfprune.arguments import number, one_of
 from tfprune.gates.overlay import apply_factor, hook_input, remove
 from tfprune.gates.subnetworks import Subnetworks
 from tfprune.model_parts import add_untrained
 from tfprune.structures import Slices, Structure
+from tfprune.structures.structure import checked_structure
 
 
 class Gate(keras.layers.Layer):
@@ -35,15 +38,18 @@ class Gate(keras.layers.Layer):
         shares: The slices of weights that the gate multiplies.
         shape: `(groups,)`, or `(names, groups)`.
         wanted_size: What holds the size of the model, for gates that follow it, or `None`.
+        draws: What it draws its values with while training, or `None`.
         permanent: Whether it is part of one of the model's layers, as in `tfprune.wrappers`, and
             stays applied when a fit is over.
 
     Raises:
-        ValueError: If `over` is unknown, or not `"consumers"` where there are `subnetworks`.
+        ValueError: If `structure` is none, `over` is unknown, or not `"consumers"` where there are
+            `subnetworks`.
     """
 
     wanted_size: Any = None
     permanent = False
+    draws: keras.random.SeedGenerator | None = None
 
     def __init__(
         self,
@@ -52,9 +58,12 @@ class Gate(keras.layers.Layer):
         name: str | None = None,
         subnetworks: Subnetworks | None = None,
     ):
-        if over not in _OVER:
+        checked_structure(structure)
+        one_of("over", over, _OVER)
+        if subnetworks is not None and not isinstance(subnetworks, Subnetworks):
             raise ValueError(
-                f"`over` must be one of {', '.join(map(repr, _OVER))}. Received: over={over!r}"
+                "`subnetworks` must be a `tfprune.gates.Subnetworks` or None. Received: "
+                f"subnetworks={subnetworks!r}"
             )
         if over != "consumers" and subnetworks is not None:
             raise ValueError("`over` must be 'consumers' where there are `subnetworks`.")
@@ -75,9 +84,7 @@ class Gate(keras.layers.Layer):
 
     def _add_scores(self, shape, scale: float, initial: float) -> None:
         """Makes the trained variable, and the one that takes its place once all is decided."""
-        if not scale > 0:
-            raise ValueError(f"`score_scale` must be positive. Received: score_scale={scale!r}")
-        self.score_scale = scale
+        self.score_scale = number("score_scale", scale, above=0)
         self.scores = self.add_weight(
             name="scores",
             shape=shape,
@@ -93,7 +100,15 @@ class Gate(keras.layers.Layer):
         return self.score_scale * ops.convert_to_tensor(self.scores)
 
     def rescale(self, scale: float) -> None:
-        """Changes `score_scale`; the scaled scores stay."""
+        """Changes `score_scale`; the scaled scores stay.
+
+        Args:
+            scale: A positive number.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        number("scale", scale, above=0)
         self.scores.assign(ops.convert_to_tensor(self.scores) * (self.score_scale / scale))
         self.score_scale = scale
 
@@ -150,8 +165,30 @@ class Gate(keras.layers.Layer):
 
         Args:
             values: 0 or more, of the scores' shape.
+
+        Raises:
+            ValueError: If the shape is another, or a value is negative or not finite.
         """
-        self.fixed.assign(values)
+        self.fixed.assign(self._checked_values(values))
+
+    def _checked_values(self, values, most: float = math.inf, name: str = "values"):
+        """The values as an array, if there is one in the range for each that is to be set."""
+        shape = tuple(self.fixed.shape)
+        try:
+            array = ops.convert_to_numpy(values) if ops.is_tensor(values) else np.asarray(values)
+            array = array.astype("float32")
+            fits = array.shape == shape and bool(np.all(np.isfinite(array) & (array >= 0)))
+        except (TypeError, ValueError):
+            fits = False
+        if not fits or np.any(array > most):
+            want = (
+                "finite numbers, 0 or more" if math.isinf(most) else f"numbers from 0 to {most:g}"
+            )
+            raise ValueError(
+                f"`{name}` must be {math.prod(shape)} {want}, of shape {shape}, for the gate over "
+                f"{self.structure.name!r}. Received: {name}={values!r}"
+            )
+        return array
 
     def release(self) -> None:
         """Undoes `fix`: the gate follows its scores again."""
@@ -205,6 +242,11 @@ class Gate(keras.layers.Layer):
         apart = self.subnetworks is not None and self.subnetworks.told_apart
         return apart and self.structure.read_as_input
 
+    @property
+    def is_applied(self) -> bool:
+        """Whether it multiplies weights now."""
+        return bool(self._applied)
+
     def set_structure(self, structure: Structure) -> None:
         """Says which structure's groups are meant; the gate stays on the weights it is on."""
         vars(self)["structure"] = structure
@@ -251,9 +293,28 @@ class Gate(keras.layers.Layer):
         for variable, value in pairs:
             variable.assign(value)
 
+    # -- saving ----------------------------------------------------------------------------------
+
+    def save_own_variables(self, store):
+        """Saves how far the draws are too, with which a resumed fit goes on; Keras does not."""
+        super().save_own_variables(store)
+        if self.draws is not None:
+            store[_DRAWS] = ops.convert_to_numpy(self.draws.state)
+
+    def load_own_variables(self, store):
+        """Loads what `save_own_variables` saved; a file may be without the draws."""
+        held = {key: store[key] for key in store.keys()}  # noqa: SIM118  # No mapping.
+        draws = held.pop(_DRAWS, None)
+        super().load_own_variables(held)
+        if draws is not None and self.draws is not None:
+            self.draws.state.assign(np.asarray(draws))
+
     def call(self, inputs):
         """Passes its input on; a gate is never called."""
         return inputs
+
+
+_DRAWS = "draws"
 
 
 def _consumers(structure):

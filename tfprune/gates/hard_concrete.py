@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfprune.arguments import integer, number
 from tfprune.gates.gate import Gate
 from tfprune.gates.subnetworks import Subnetworks
 from tfprune.structures import Structure
@@ -42,7 +43,8 @@ class HardConcrete(Gate):
         scaled_scores: α.
 
     Raises:
-        ValueError: If `score_scale` is not positive.
+        ValueError: If `score_scale` is not positive, `initial` is not finite, or `seed` is not a
+            whole number, 0 or more, or `None`; and as `Gate`.
 
     Source: Louizos et al., "Learning Sparse Neural Networks through L0 Regularization", 2018,
     equations 10 to 13; Li et al., 2022, section 3.
@@ -70,7 +72,8 @@ class HardConcrete(Gate):
         over: str = "consumers",
     ):
         super().__init__(structure, over, name, subnetworks)
-        self.draws = keras.random.SeedGenerator(seed)
+        number("initial", initial)
+        self.draws = keras.random.SeedGenerator(integer("seed", seed, least=0, optional=True))
         self._add_scores(self.shape, score_scale, initial)
 
     def free(self, training: bool = False) -> Any:

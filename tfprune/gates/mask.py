@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -60,15 +59,7 @@ class Mask(Gate):
         Raises:
             ValueError: If the shape is another or a value is out of range.
         """
-        if not keras.ops.is_tensor(values):
-            values = np.asarray(values, "float32")
-        values = ops.convert_to_numpy(values)
-        if values.shape != self.shape or not np.all((values >= 0) & (values <= 1)):
-            raise ValueError(
-                f"`mask` must be {self.shape[0]} numbers from 0 to 1, one for each group of "
-                f"{self.structure.name!r}. Received: mask={values!r}"
-            )
-        self.fixed.assign(values)
+        self.fixed.assign(self._checked_values(values, 1.0, "mask"))
 
     def release(self) -> None:
         """Opens every group."""

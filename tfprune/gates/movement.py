@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.arguments import integer
 from tfprune.gates.gate import Gate, kernels_of
 from tfprune.model_parts import add_untrained
 from tfprune.structures import Slices, Structure
@@ -103,16 +104,15 @@ class BlockScores(MovementScores):
         score_scale: float = 1.0,
         name: str | None = None,
     ):
-        if len(block) != 2 or not all(isinstance(n, int) and n > 0 for n in block):
-            raise ValueError(f"`block` must be a height and a width. Received: block={block!r}")
+        block = checked_block(block)
         Gate.__init__(self, structure, "all", name)
         if not any(share is s for s in kernels_of(structure)):
             raise ValueError(
-                "`share` must be a kernel among `structure.slices`, not a bias. Received: "
-                f"{share.attribute!r} of {share.layer.name!r}"
+                f"`share` must be a kernel among the `slices` of {structure.name!r}, not a bias. "
+                f"Received: share={share!r}"
             )
         vars(self)["_share"] = share  # Past Keras, which would take the layer for a part of this.
-        self.block = tuple(block)
+        self.block = block
         self.matrix = _as_matrix(share)
         grid = tuple(-(-n // size) for n, size in zip(self.matrix, block, strict=True))
         self._add_scores(grid, score_scale)
@@ -168,6 +168,22 @@ class BlockScores(MovementScores):
             blocks = ops.repeat(blocks, size, axis=axis)
         rows, columns = self.matrix
         return ops.reshape(blocks[:rows, :columns], self.shares[0].variable.shape)
+
+
+def checked_block(block: Any) -> tuple[int, int]:
+    """Height and width of a block.
+
+    Raises:
+        ValueError: If they are not two positive integers.
+    """
+    try:
+        height, width = (integer("block", size) for size in block)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`block` must be two positive integers, height and width, such as (32, 32). "
+            f"Received: block={block!r}"
+        ) from None
+    return height, width
 
 
 def _as_matrix(share: Slices) -> tuple[int, int]:

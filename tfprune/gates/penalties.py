@@ -136,13 +136,16 @@ def prior_over_pairs(names: Sequence[str], families) -> np.ndarray:
     Source: Li et al., 2022, section 4.2.1, equation 12.
     """
     prior = np.ones((len(names), len(names)), "float32")
+    try:
+        fits = all(not isinstance(f, str) and set(f) <= set(names) for f in families or ())
+    except TypeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"`families` must be lists of names out of {', '.join(map(repr, names))}. Received: "
+            f"families={families!r}"
+        )
     for family in families or ():
-        unknown = {family} if isinstance(family, str) else set(family) - set(names)
-        if unknown:
-            raise ValueError(
-                f"`families` must be lists of names out of {', '.join(map(repr, names))}. "
-                f"Received: {families!r}"
-            )
         members = [list(names).index(name) for name in family]
         prior[np.ix_(members, members)] = 0.0
     np.fill_diagonal(prior, 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -29,7 +29,7 @@ class Subnetworks:
         entry: The entry of `x` that holds each example's number, integers `(batch,)`.
 
     Raises:
-        ValueError: If there are fewer than two names, or one twice.
+        ValueError: If there are fewer than two names, or one twice, or `entry` is no name.
 
     Source: Li et al., "Probing Structured Pruning on Multilingual Pre-trained Models", 2022,
     section 4: the non-shared setting.
@@ -52,13 +52,19 @@ class Subnetworks:
     """
 
     def __init__(self, names: Sequence[str], entry: str = "language"):
-        names = tuple(names) if not isinstance(names, str) else (names,)
-        if len(names) < 2 or len(set(names)) < len(names):
+        is_some = isinstance(names, Iterable) and not isinstance(names, (str, bytes, Mapping))
+        given = tuple(names) if is_some else ()
+        are_names = all(isinstance(name, str) and name for name in given)
+        if len(given) < 2 or not are_names or len(set(given)) < len(given):
             raise ValueError(
-                "`subnetworks` must be two names or more, each once. Received: "
-                f"subnetworks={names!r}"
+                "`subnetworks` must be two names or more, strings, each once. Received: "
+                f"subnetworks={given or names!r}"
             )
-        self.names = names
+        if not isinstance(entry, str) or not entry:
+            raise ValueError(
+                f"The `entry` of x that holds subnetworks must be a name. Received: entry={entry!r}"
+            )
+        self.names = given
         self.entry = entry
         self.chosen: int | None = None
         self._numbers: Any = None

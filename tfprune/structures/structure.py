@@ -283,6 +283,24 @@ class Structure:
                 yield share.layer
 
 
+def checked_structure(value: Any, name: str = "structure") -> Structure:
+    """A structure, if it is one.
+
+    Args:
+        value: What was given.
+        name: The argument's name, for the message.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(value, Structure):
+        raise ValueError(
+            f"`{name}` must be a structure, such as `tfprune.find_structures(model)[0]`. Received: "
+            f"{name}={value!r}"
+        )
+    return value
+
+
 @dataclass(frozen=True)
 class Skipped:
     """A layer that was skipped, and why.

@@ -61,8 +61,20 @@ class GatedLayer(Transparent, keras.layers.Wrapper):
 
     @property
     def gate(self) -> Gate:
-        """The gate; the first, if there are several."""
+        """The gate; the first, if there are several.
+
+        Raises:
+            ValueError: If the layer is not built yet.
+        """
+        self._check_built("gate")
         return self.gates[0]
+
+    def _check_built(self, what):
+        if getattr(self, "gates", None) is None:
+            raise ValueError(
+                f"`{what}` of {self.name!r} can be read and set once the layer is built: call it "
+                "on data first, or put it into a model."
+            )
 
     @property
     def groups(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfprune.arguments import integer, number
 from tfprune.gates import HardConcrete
 from tfprune.wrappers.penalised_layer import PenalisedLayer
 
@@ -34,7 +35,7 @@ class HardConcreteGroups(PenalisedLayer):
         strength: λ; it may be set at any time.
 
     Raises:
-        ValueError: If `strength` is negative or `score_scale` is not positive, and as `GatedLayer`.
+        ValueError: If an argument is out of range, and as `GatedLayer`.
 
     Source: Louizos et al., "Learning Sparse Neural Networks through L0 Regularization", 2018; Voita
     et al., "Analyzing Multi-Head Self-Attention", 2019, section 4.
@@ -109,9 +110,9 @@ class HardConcreteGroups(PenalisedLayer):
         **kwargs,
     ):
         super().__init__(layer, strength, **kwargs)
-        self.initial = initial
-        self.seed = seed
-        self._score_scale = score_scale
+        self.initial = number("initial", initial)
+        self.seed = integer("seed", seed, least=0, optional=True)
+        self._score_scale = number("score_scale", score_scale, above=0)
 
     def make_gates(self, structure, over):
         """A hard concrete gate."""

@@ -57,20 +57,13 @@ class MaskedGroups(GatedLayer):
     @property
     def mask(self) -> Any:
         """The mask, an array `(groups,)`."""
-        self._check_built()
+        self._check_built("mask")
         return ops.convert_to_numpy(self.gate.fixed)
 
     @mask.setter
     def mask(self, mask: Any) -> None:
-        self._check_built()
+        self._check_built("mask")
         self.gate.fix(mask)
-
-    def _check_built(self):
-        if not self.built:
-            raise ValueError(
-                f"`mask` of {self.name!r} can be read and set once the layer is built: call it on "
-                "data first, or put it into a model."
-            )
 
     def __setattr__(self, name, value):
         if name == "mask":

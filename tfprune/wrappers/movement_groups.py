@@ -8,8 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.arguments import number
 from tfprune.gates import BlockScores, MovementScores
 from tfprune.gates.gate import kernels_of
+from tfprune.gates.movement import checked_block
 from tfprune.wrappers.penalised_layer import PenalisedLayer
 
 
@@ -65,8 +67,8 @@ class MovementGroups(PenalisedLayer):
         **kwargs,
     ):
         super().__init__(layer, strength, **kwargs)
-        self.block = None if block is None else tuple(block)
-        self._score_scale = score_scale
+        self.block = None if block is None else checked_block(block)
+        self._score_scale = number("score_scale", score_scale, above=0)
 
     def make_gates(self, structure, over):
         """A score for each group, or for each block of each kernel."""
@@ -84,6 +86,7 @@ class MovementGroups(PenalisedLayer):
     @property
     def scores(self) -> Any:
         """`S` of all groups or blocks, an array."""
+        self._check_built("scores")
         return np.concatenate(
             [ops.convert_to_numpy(gate.scaled_scores).reshape(-1) for gate in self.gates]
         )
@@ -95,6 +98,8 @@ class MovementGroups(PenalisedLayer):
 
     @threshold.setter
     def threshold(self, threshold: float) -> None:
+        self._check_built("threshold")
+        number("threshold", threshold)
         for gate in self.gates:
             gate.threshold.assign(threshold)
 
@@ -106,10 +111,9 @@ class MovementGroups(PenalisedLayer):
                 as at the beginning, none or all are masked, so that more may stay.
 
         Raises:
-            ValueError: If `share` is out of range.
+            ValueError: If `share` is out of range, or the layer is not built yet.
         """
-        if not 0 <= share <= 1:
-            raise ValueError(f"`share` must lie in [0, 1]. Received: share={share!r}")
+        number("share", share, least=0, most=1)
         scores = np.sort(self.scores)
         masked = round((1 - share) * len(scores))
         lowest = scores[masked] if masked < len(scores) else np.inf

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from tfprune.arguments import number
 from tfprune.model_parts import add_untrained
 from tfprune.wrappers.gated_layer import GatedLayer
 
@@ -18,7 +19,7 @@ class PenalisedLayer(GatedLayer):
         **kwargs: As in `GatedLayer`.
 
     Raises:
-        ValueError: If `strength` is negative, and as `GatedLayer`.
+        ValueError: If `strength` is negative or not finite, and as `GatedLayer`.
     """
 
     def __init__(self, layer: keras.Layer, strength: float = 0.0, **kwargs):
@@ -62,6 +63,4 @@ class _Penalty(keras.regularizers.Regularizer):
 
 
 def _checked(strength):
-    if not strength >= 0:
-        raise ValueError(f"`strength` must be 0 or more. Received: strength={strength!r}")
-    return float(strength)
+    return float(number("strength", strength, least=0))
