@@ -201,3 +201,18 @@ def test_a_process_that_dies_in_an_import_says_why(tmp_path):
         )
         assert done.returncode < 0
         assert b"this CPU is too old" in done.stderr
+
+
+def test_sizes_and_float16_of_an_exported_file(tmp_path):
+    import keras
+
+    from tfprune.litert import Runner
+
+    x = keras.Input((None, 8))
+    keras.Model(x, keras.layers.Dense(64)(x)).save(tmp_path / "m.keras")
+    options = ["--batch-size", "1", "--sequence-length", "6", "--quantize", "float16"]
+    assert (
+        cli.main(["export", str(tmp_path / "m.keras"), str(tmp_path / "m.tflite"), *options]) == 0
+    )
+    (detail,) = Runner(tmp_path / "m.tflite").details.values()
+    assert list(detail["shape"]) == [1, 6, 8]

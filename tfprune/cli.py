@@ -95,7 +95,13 @@ def _parser():
     export = command("export", _export, "Write a SavedModel or a LiteRT file.")
     export.add_argument("model", help="a .keras file")
     export.add_argument("output", help="a .tflite file, or a folder for a SavedModel")
-    export.add_argument("--quantize", choices=["dynamic_int8"], help="int8 weights (.tflite only)")
+    export.add_argument(
+        "--quantize",
+        choices=["float16", "dynamic_int8"],
+        help="weights of half or a quarter of the size (.tflite only)",
+    )
+    export.add_argument("--batch-size", type=int, help="size of the first axis, if it is open")
+    export.add_argument("--sequence-length", type=int, help="size of other open axes")
 
     measure = command("measure", _measure, "Time models in LiteRT, in turn.")
     measure.add_argument("models", nargs="+", help=".tflite or .keras files")
@@ -140,7 +146,13 @@ def _rebuild(options):
 def _export(options):
     import tfprune
 
-    path = tfprune.export(_load(options.model), options.output, options.quantize)
+    path = tfprune.export(
+        _load(options.model),
+        options.output,
+        options.quantize,
+        batch_size=options.batch_size,
+        sequence_length=options.sequence_length,
+    )
     print(f"{path} written and checked")
 
 
