@@ -15,7 +15,9 @@ from keras import ops, tree
 from tfprune.keras_private.graphs import keep_calls
 from tfprune.keras_private.layers import own_variables
 from tfprune.model_parts import own_children
+from tfprune.rebuild.attributes import carry_over
 from tfprune.rebuild.constants import first_parameter
+from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.plan import Plan
 from tfprune.structures.transparent import Transparent, plain_layer
 
@@ -121,12 +123,14 @@ def _replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
         return other
     if cut["become"] == "nothing":
         return Passed(**common)
-    smaller = type(layer).from_config({**layer.get_config(), "name": cut["name"], **cut["config"]})
+    changes = {"name": cut["name"], **cut["config"]}
+    smaller = copy_from_config(layer, changes)
     shapes = layer.get_build_config()
     if cut["input_width"] is not None:
         shape = shapes["input_shape"]
         shapes = {**shapes, "input_shape": (*shape[:-1], cut["input_width"])}
     smaller.build_from_config(shapes)
+    carry_over(layer, smaller, changes)
     return smaller
 
 
@@ -157,6 +161,7 @@ def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
         new.set_weights(plan.replacements[id(old)][2])
         return
     new.name = old.name
+    carry_over(old, new, plan.configs.get(id(old), {}) if plan.touches(old) else None)
     for source, target in zip(own_variables(old), own_variables(new), strict=True):
         plan.hand_over(source, target)
     children = zip(

@@ -22,6 +22,7 @@ from tfprune.keras_private.layers import (
 )
 from tfprune.keras_private.saving import public_module, register_as, registered_name
 from tfprune.rebuild.assets import give_assets
+from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.plan import Plan
 from tfprune.structures.graph import arguments_from_build, trace
@@ -142,18 +143,12 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
     """
     original = type(layer) if not isinstance(layer, Pruned) else type(layer).__mro__[2]
     try:
-        config = (
-            layer.get_config()
-            if not isinstance(layer, Pruned)
-            else super(Pruned, layer).get_config()
+        pruned = isinstance(layer, Pruned)
+        copy = copy_from_config(
+            layer,
+            make=lambda config: _cut_copy(layer, original, config, plan),
+            get_config=super(Pruned, layer).get_config if pruned else None,
         )
-        apart: set[int] = set()
-        config = _with_cuts(config, layer, plan, apart)
-        cuts = [*getattr(layer, "_cuts", ()), cuts_inside(layer, plan, apart)]
-        copy = _pruned(original.from_config(config), config, cuts)
-        if not copy.built:
-            set_build_shapes(copy, build_shapes(layer))
-            copy.build_from_config(layer.get_build_config())
     except Exception as error:
         raise ValueError(
             f"`rebuild` cannot copy {layer.name!r}, because {original.__name__} cannot be made "
@@ -162,6 +157,17 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
         ) from error
     give_cut_weights(layer, copy, plan)
     give_assets(layer, copy)
+    return copy
+
+
+def _cut_copy(layer, original, config, plan):
+    apart: set[int] = set()
+    config = _with_cuts(config, layer, plan, apart)
+    cuts = [*getattr(layer, "_cuts", ()), cuts_inside(layer, plan, apart)]
+    copy = _pruned(original.from_config(config), config, cuts)
+    if not copy.built:
+        set_build_shapes(copy, build_shapes(layer))
+        copy.build_from_config(layer.get_build_config())
     return copy
 
 

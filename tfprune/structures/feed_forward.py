@@ -182,6 +182,8 @@ class Region:
             return []
         if has_array_arguments(node):
             raise MustStay(f"{describe(node.operation)} mixes in an array of its own")
+        if isinstance(node.operation, keras.layers.Lambda) and len(node.input_tensors) != 1:
+            raise MustStay(f"{describe(node.operation)} is given several tensors")
         self.operations.append(node)
         found = [node.outputs[0]]
         for tensor in node.input_tensors:
