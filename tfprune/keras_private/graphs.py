@@ -247,6 +247,26 @@ def _run(node, values) -> None:
             backend.set_keras_mask(x, mask)
 
 
+def refresh_shapes(model: Functional, changed: Iterable[Any]) -> None:
+    """Brings the shapes in the graph of a model up to date, once layers in it have become others.
+
+    Assumes as `forgetting_calls` does, and that a symbolic tensor keeps its shape as `_shape`.
+
+    Args:
+        model: A built Functional model.
+        changed: The layers that have changed. Where the model calls none of them, nothing is done.
+    """
+    nodes = [node for node in nodes_of(model) if not node.is_input]
+    if not {id(x) for x in changed} & {id(node.operation) for node in nodes}:
+        return
+    operations = {id(node.operation): node.operation for node in nodes}
+    with forgetting_calls([*operations.values(), *(operation_of(x) for x in model.inputs)]):
+        for node in nodes:
+            made = node.operation(*node.arguments.args, **node.arguments.kwargs)
+            for old, new in zip(node.outputs, tree.flatten(made), strict=True):
+                old._shape = new.shape
+
+
 def operation_classes(names: Iterable[str]) -> tuple[type, ...]:
     """The classes of Keras's operations, by name; those that this Keras lacks are left out.
 

@@ -12,8 +12,13 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfprune.keras_private.graphs import keep_calls
-from tfprune.keras_private.layers import own_variables
+from tfprune.keras_private.graphs import (
+    functional_inside,
+    is_functional,
+    keep_calls,
+    refresh_shapes,
+)
+from tfprune.keras_private.layers import layer_and_inner_layers, own_variables
 from tfprune.model_parts import own_children
 from tfprune.rebuild.attributes import carry_over
 from tfprune.rebuild.constants import first_parameter
@@ -108,6 +113,11 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
         targets.append(target)
     for cut, target in zip(cuts, targets, strict=True):
         _become(target, _replacement(target, cut))
+    # Deepest first: models that call models whose shapes have changed.
+    for inner in reversed(layer_and_inner_layers(layer)):
+        functional = functional_inside(inner) if isinstance(inner, keras.Sequential) else inner
+        if is_functional(functional):
+            refresh_shapes(functional, targets)
 
 
 def _replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
