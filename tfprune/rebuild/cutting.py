@@ -208,6 +208,12 @@ class ConstantOutput(keras.Layer):
     def __call__(self, *args, **kwargs):
         """Takes what the layer took; Keras must not see all of it, since it mixes no kinds."""
         query = args[0] if args else kwargs[self.argument]
+        if kwargs.get("return_attention_scores"):
+            raise ValueError(
+                f"`return_attention_scores` must be false for {self.name!r}, which has lost all "
+                "its heads. Received: return_attention_scores=True. Take the scores from the model "
+                "as it was before it was rebuilt."
+            )
         cache = {"cache": kwargs["cache"]} if kwargs.get("cache") is not None else {}
         return super().__call__(tree.flatten(query)[0], **cache)
 

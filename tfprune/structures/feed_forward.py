@@ -51,6 +51,8 @@ class FeedForwardUnits(Structure):
             for layer in consumers
         ]
         super().__init__(name, groups, tuple(slices))
+        if any(layer.bias is not None and len(layer.bias.shape) > 1 for layer in consumers):
+            self.least = 1  # Without units it would be no vector that stands at every place.
 
     def emitted(self, consumer, read):
         """The activation of the bias, carried through the operations between."""
@@ -311,6 +313,8 @@ def cannot_consume(layer) -> str | None:
     reason = reason_of(layer, keras.layers.EinsumDense if is_einsum else keras.layers.Dense)
     if reason is not None or not is_einsum:
         return reason
+    if layer.bias is not None and layer.bias.shape[-1] != layer.kernel.shape[-1]:
+        return "its bias has no axis for its units"
     inputs, rest = layer.equation.replace(" ", "").split(",")
     kernel, outputs = rest.split("->")
     plain = (
