@@ -279,7 +279,7 @@ def graph_tensors(model: Functional) -> list[keras.KerasTensor]:
     return list({id(t): t for node in nodes_of(model) for t in node.outputs}.values())
 
 
-def refresh_shapes(model: Functional) -> None:
+def refresh_shapes(model: Functional, changed: Iterable[Any]) -> None:
     """Tells the graph of a Functional model the shapes that its layers give now.
 
     Layers were cut in place, and tensors between them have fewer elements. Models inside it must
@@ -288,12 +288,17 @@ def refresh_shapes(model: Functional) -> None:
     Assumes: a symbolic tensor keeps its shape as `_shape`, and `compute_output_spec` of an
     operation takes the arguments of a call.
 
+    Args:
+        model: A built Functional model.
+        changed: The layers that were cut. Where the model calls none of them, nothing is done.
+
     Raises:
         Exception: Whatever an operation raises that cannot read the smaller tensors.
     """
-    for node in nodes_of(model):
-        if node.is_input:
-            continue
+    nodes = [node for node in nodes_of(model) if not node.is_input]
+    if not {id(x) for x in changed} & {id(node.operation) for node in nodes}:
+        return
+    for node in nodes:
         arguments = node.arguments
         with missing_outputs():
             spec = node.operation.compute_output_spec(*arguments.args, **arguments.kwargs)

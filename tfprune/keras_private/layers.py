@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -125,3 +126,35 @@ def give_signatures(wrapper: keras.Layer, layer: keras.Layer) -> None:
     call.__signature__ = layer._call_signature
     vars(wrapper)["call"] = call
     vars(wrapper)["build"].__signature__ = signature(layer.build)
+
+
+@cache
+def kept_by_keras(model: bool) -> frozenset[str]:
+    """The attributes that Keras keeps in every layer, or in every model, for itself.
+
+    What says how a layer behaves is left out.
+
+    Assumes: making a layer or a model sets them all, but for what `compile` and `fit` add to a
+    model, and what TensorFlow adds to a layer, which begins with `_self_`.
+
+    Args:
+        model: Whether the attributes of models are meant.
+    """
+    names = set(vars(keras.Model(name="names") if model else keras.Layer(name="names")))
+    behaviour = {
+        "activity_regularizer",
+        "autocast",
+        "supports_jit",
+        "_trainable",
+        "_supports_masking",
+        "_input_spec",
+        "_convert_input_args",
+        "_allow_non_tensor_positional_args",
+    }
+    added = {"optimizer", "loss", "history", "stop_training", "_loss_tracker", "_parent_path"}
+    return frozenset(names - behaviour) | (added if model else frozenset())
+
+
+def is_of_keras(layer: keras.Layer) -> bool:
+    """Whether Keras, KerasHub or this library wrote a layer's class."""
+    return type(layer).__module__.split(".")[0] in ("keras", "keras_hub", "tfprune")

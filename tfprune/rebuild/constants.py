@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from tfprune.structures.elementwise import is_add, is_elementwise, is_identity
+from tfprune.structures.elementwise import function_of, is_add, is_elementwise, is_identity
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,23 @@ def first_given(node) -> Any:
     return next(iter(tree.flatten(first)), None) if first is not None else node.input_tensors[0]
 
 
-def through(operation, constant: Constant) -> Constant | None:
-    """The constant behind an element-wise operation with one input, or `None` for others."""
+def through(operation, constant: Constant, masked: bool) -> Constant | None:
+    """The constant behind an element-wise operation with one input, or `None` for others.
+
+    Args:
+        operation: The operation.
+        constant: What it is given.
+        masked: Whether its output carries a Keras mask.
+    """
     if not is_elementwise(operation) or is_add(operation):
         return None
     if is_identity(operation):
         return constant
-    if not isinstance(operation, keras.layers.Activation):
+    if not isinstance(operation, (keras.layers.Activation, keras.layers.Lambda)):
         return None
-    function = operation.activation
+    function = function_of(operation)
     value = ops.convert_to_numpy(function(ops.cast(constant.vector[None], "float32")))[0]
-    return replace(constant, vector=value)
+    return replace(constant, vector=value, masked=masked)
 
 
 def as_layer(

@@ -12,10 +12,17 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfprune.keras_private.graphs import keep_calls
-from tfprune.keras_private.layers import own_variables
+from tfprune.keras_private.graphs import (
+    functional_inside,
+    is_functional,
+    keep_calls,
+    refresh_shapes,
+)
+from tfprune.keras_private.layers import layer_and_inner_layers, own_variables
 from tfprune.model_parts import own_children
+from tfprune.rebuild.attributes import carry_over
 from tfprune.rebuild.constants import first_parameter
+from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.plan import Plan
 from tfprune.structures.transparent import Transparent, plain_layer
 
@@ -106,6 +113,18 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
         targets.append(target)
     for cut, target in zip(cuts, targets, strict=True):
         become(target, replacement(target, cut))
+    for functional in graphs_inside(layer):
+        refresh_shapes(functional, targets)
+
+
+def graphs_inside(layer: keras.Layer) -> list[keras.Model]:
+    """The Functional models in a layer, and itself if it is one; those inside others first."""
+    found: dict[int, keras.Model] = {}
+    for inner in layer_and_inner_layers(layer):
+        functional = functional_inside(inner) if isinstance(inner, keras.Sequential) else inner
+        if is_functional(functional):
+            found[id(functional)] = functional
+    return list(found.values())[::-1]
 
 
 def replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
@@ -127,12 +146,14 @@ def replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
         return other
     if cut["become"] == "nothing":
         return Passed(**common)
-    smaller = type(layer).from_config({**layer.get_config(), "name": cut["name"], **cut["config"]})
+    changes = {"name": cut["name"], **cut["config"]}
+    smaller = copy_from_config(layer, changes)
     shapes = layer.get_build_config()
     if cut["input_width"] is not None:
         shape = shapes["input_shape"]
         shapes = {**shapes, "input_shape": (*shape[:-1], cut["input_width"])}
     smaller.build_from_config(shapes)
+    carry_over(layer, smaller, changes)
     return smaller
 
 
@@ -164,6 +185,7 @@ def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
         new.set_weights(plan.replacements[id(old)][2])
         return
     new.name = old.name
+    carry_over(old, new, plan.configs.get(id(old), {}) if plan.touches(old) else None)
     for source, target in zip(own_variables(old), own_variables(new), strict=True):
         plan.hand_over(source, target)
     children = zip(
@@ -200,6 +222,12 @@ class ConstantOutput(keras.Layer):
     def __call__(self, *args, **kwargs):
         """Takes what the layer took; Keras must not see all of it, since it mixes no kinds."""
         query = args[0] if args else kwargs[self.argument]
+        if kwargs.get("return_attention_scores"):
+            raise ValueError(
+                f"`return_attention_scores` must be false for {self.name!r}, which has lost all "
+                "its heads. Received: return_attention_scores=True. Take the scores from the model "
+                "as it was before it was rebuilt."
+            )
         cache = {"cache": kwargs["cache"]} if kwargs.get("cache") is not None else {}
         return super().__call__(tree.flatten(query)[0], **cache)
 

@@ -27,7 +27,9 @@ from tfprune.keras_private.layers import (
     plain_variable,
 )
 from tfprune.rebuild.assets import give_assets
+from tfprune.rebuild.attributes import carry_over, carry_over_inside
 from tfprune.rebuild.constants import Constant, Unread, as_layer, first_given, through
+from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import cannot_copy, is_composite, pruned_copy
 from tfprune.structures.biases import output_bias
@@ -105,16 +107,21 @@ class GraphRebuilder:
             other, config, _ = self.plan.replacements[id(operation)]
             return other.from_config(config)
         try:
-            config = operation.get_config()
-            config.update(self.plan.configs.get(id(operation), {}))
-            return type(operation).from_config(config)
+            copy = copy_from_config(operation, self.plan.configs.get(id(operation)))
         except Exception as error:  # Whatever user code raises.
             raise cannot_copy(operation, error) from error
+        if not self.plan.touches(operation):
+            carry_over(operation, copy, last=False)  # They may say how wide its output is.
+        return copy
 
     def give_weights(self, old, new) -> None:
         """Copies the weights of a plain layer once it is built."""
         if is_composite(old) and self.plan.touches(old):
             return  # It has them already or takes them when it is built.
+        if self.plan.touches(old) and id(old) not in self.plan.replacements:
+            carry_over(old, new, self.plan.configs.get(id(old), {}))
+        elif not self.plan.touches(old):
+            carry_over_inside(old, new)
         give_weights(old, new, self.plan)
 
 
@@ -212,7 +219,8 @@ class _OneModel:
     def _without_call(self, node, given, constants) -> bool:
         """Handles a call that has constants among its inputs, if it need not be made."""
         if len(given) == 1:
-            behind = through(node.operation, constants[0])
+            masked = self.graph.is_masked(node.outputs[0])
+            behind = through(node.operation, constants[0], masked)
             if behind is None:
                 behind = self._through_dense(node, constants[0])
             if behind is not None:

@@ -12,17 +12,16 @@ import numpy as np
 from tfprune.gates.attaching import containers, detach
 from tfprune.keras_private.fits import forget_compiled
 from tfprune.keras_private.graphs import (
-    functional_inside,
     graph_tensors,
-    is_functional,
     refresh_shapes,
     set_shapes,
 )
-from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers
+from tfprune.keras_private.layers import inner_layers
 from tfprune.rebuild.cutting import (
     become,
     cuts_inside,
     give_cut_weights,
+    graphs_inside,
     layers_inside,
     replacement,
 )
@@ -95,10 +94,11 @@ class InPlace:
                 if not earlier:
                     layer.__class__ = pruned_class(type(layer))
                 vars(layer).update(_cuts=[*earlier, cuts], _is_cut=True)
-            for functional in _graphs(self.model):
+            cut = [layer for layer, _ in self._others]
+            for functional in graphs_inside(self.model):
                 before = [(t, t.shape) for t in graph_tensors(functional)]
                 self._undo.callback(set_shapes, before)
-                refresh_shapes(functional)
+                refresh_shapes(functional, cut)
             forget_compiled(self.model)
         except BaseException:
             self.undo()
@@ -142,16 +142,6 @@ def _parts(model) -> Iterator[keras.Layer]:
         else:
             leaves.append(layer)
     yield _Layers(leaves)
-
-
-def _graphs(model) -> list[keras.Model]:
-    """The Functional models in a model, those inside others first."""
-    found = []
-    for layer in layer_and_inner_layers(model):
-        inside = functional_inside(layer) if isinstance(layer, keras.Sequential) else layer
-        if is_functional(inside) and all(inside is not other for other in found):
-            found.append(inside)
-    return found[::-1]
 
 
 def _restore(layer, cls, contents):

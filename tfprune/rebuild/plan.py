@@ -200,9 +200,10 @@ class Plan:
             )
             if np.all(np.isfinite(constant)) and np.any(constant):
                 before = self.read(bias)
-                self._values[id(bias)] = (before + constant.reshape(before.shape)).astype(
-                    before.dtype
-                )
+                if constant.size == before.size:
+                    constant = constant.reshape(before.shape)
+                # Otherwise it has a value for each place, and all get the constant.
+                self._values[id(bias)] = (before + constant).astype(before.dtype)
 
     def _silence(self, structure: Structure, groups: np.ndarray, shares) -> None:
         """Zeroes some of the shares of the groups that are marked true."""

@@ -22,6 +22,7 @@ from tfprune.keras_private.layers import (
 )
 from tfprune.keras_private.saving import public_module, register_as, registered_name
 from tfprune.rebuild.assets import give_assets
+from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.plan import Plan
 from tfprune.structures.graph import arguments_from_build, trace
@@ -142,19 +143,12 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
     """
     original = type(layer) if not isinstance(layer, Pruned) else type(layer).__mro__[2]
     try:
-        config = (
-            layer.get_config()
-            if not isinstance(layer, Pruned)
-            else super(Pruned, layer).get_config()
+        pruned = isinstance(layer, Pruned)
+        copy = copy_from_config(
+            layer,
+            make=lambda config: _cut_copy(layer, original, config, plan),
+            get_config=super(Pruned, layer).get_config if pruned else None,
         )
-        apart: set[int] = set()
-        config = _with_cuts(config, layer, plan, apart)
-        cuts = [*getattr(layer, "_cuts", ()), cuts_inside(layer, plan, apart)]
-        # Some classes of Keras take entries out of what they are given.
-        copy = _pruned(original.from_config({**config}), config, cuts)
-        if not copy.built:
-            set_build_shapes(copy, build_shapes(layer))
-            copy.build_from_config(layer.get_build_config())
     except Exception as error:  # Whatever user code raises.
         raise cannot_copy(layer, error) from error
     give_cut_weights(layer, copy, plan)
@@ -181,6 +175,18 @@ def cannot_copy(layer: keras.Layer, error: Exception) -> ValueError:
         "take `**kwargs` and hand them to `super().__init__`; or cut the model itself: "
         "`rebuild(model, in_place=True)`."
     )
+
+
+def _cut_copy(layer, original, config, plan):
+    apart: set[int] = set()
+    config = _with_cuts(config, layer, plan, apart)
+    cuts = [*getattr(layer, "_cuts", ()), cuts_inside(layer, plan, apart)]
+    # Some classes of Keras take entries out of what they are given.
+    copy = _pruned(original.from_config({**config}), config, cuts)
+    if not copy.built:
+        set_build_shapes(copy, build_shapes(layer))
+        copy.build_from_config(layer.get_build_config())
+    return copy
 
 
 def _with_cuts(config, layer, plan, apart):

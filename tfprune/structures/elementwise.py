@@ -7,6 +7,7 @@ from keras import layers
 
 from tfprune.keras_private.graphs import operation_classes
 from tfprune.structures.graph import Untraceable, trace
+from tfprune.structures.locality import treats_each_number_alone
 
 # Those that at inference return what they are given.
 _IDENTITIES = (
@@ -56,6 +57,8 @@ def is_elementwise(operation) -> bool:
     """
     if isinstance(operation, layers.Activation):
         return is_elementwise_function(operation.activation)
+    if type(operation) is layers.Lambda:
+        return _keeps_shapes(operation) and treats_each_number_alone(function_of(operation))
     if isinstance(operation, keras.Layer):
         return type(operation) in _LAYERS
     return type(operation) in _OPERATIONS
@@ -71,13 +74,20 @@ def is_identity(operation) -> bool:
     return type(operation) in _IDENTITIES
 
 
-# Element-wise too, but they convert their input to an array and so refuse symbolic tensors.
-_FUNCTIONS = (
-    keras.activations.linear,
-    keras.activations.hard_silu,
-    keras.activations.mish,
-    keras.activations.threshold,
-)
+def function_of(layer: keras.layers.Activation | keras.layers.Lambda):
+    """The function that an `Activation` or a `Lambda` is at inference."""
+    if isinstance(layer, layers.Activation):
+        return layer.activation
+    return lambda x: layer.call(x, training=False)
+
+
+def _keeps_shapes(layer: keras.layers.Lambda) -> bool:
+    """Whether a `Lambda` says that its output is as wide as its input, whatever that is."""
+    shapes = ((None, 3), (None, 2, 5))
+    try:
+        return all(tuple(layer.compute_output_shape(shape)) == shape for shape in shapes)
+    except Exception:  # Whatever user code raises.
+        return False
 
 
 class _Call(keras.Layer):
@@ -92,12 +102,17 @@ class _Call(keras.Layer):
 
 
 def is_elementwise_function(function) -> bool:
-    """Whether an activation function is made of element-wise operations alone.
+    """Whether an activation function treats each unit alone, and all alike.
 
-    The function is called on a symbolic tensor, so lambdas and compositions are seen through.
+    The function is called on a symbolic tensor, so lambdas and compositions of Keras's operations
+    are seen through; what cannot be seen through, or is made of others, is tried with numbers.
     """
-    if function is None or function in _FUNCTIONS:
+    if function is None:
         return True
+    return _is_made_of_elementwise(function) or treats_each_number_alone(function)
+
+
+def _is_made_of_elementwise(function) -> bool:
     x = keras.KerasTensor((None, 3))
     try:
         graph = trace(_Call(function), (x,))

@@ -51,6 +51,8 @@ class FeedForwardUnits(Structure):
             for layer in consumers
         ]
         super().__init__(name, groups, tuple(slices))
+        if any(layer.bias is not None and len(layer.bias.shape) > 1 for layer in consumers):
+            self.least = 1  # Without units it would be no vector that stands at every place.
 
     def emitted(self, consumer, read):
         """The activation of the bias, carried through the operations between."""
@@ -182,6 +184,8 @@ class Region:
             return []
         if has_array_arguments(node):
             raise MustStay(f"{describe(node.operation)} mixes in an array of its own")
+        if isinstance(node.operation, keras.layers.Lambda) and len(node.input_tensors) != 1:
+            raise MustStay(f"{describe(node.operation)} is given several tensors")
         self.operations.append(node)
         found = [node.outputs[0]]
         for tensor in node.input_tensors:
@@ -309,6 +313,8 @@ def cannot_consume(layer) -> str | None:
     reason = reason_of(layer, keras.layers.EinsumDense if is_einsum else keras.layers.Dense)
     if reason is not None or not is_einsum:
         return reason
+    if layer.bias is not None and layer.bias.shape[-1] != layer.kernel.shape[-1]:
+        return "its bias has no axis for its units"
     inputs, rest = layer.equation.replace(" ", "").split(",")
     kernel, outputs = rest.split("->")
     plain = (

@@ -1,0 +1,99 @@
+"""Copies layers from their configurations, with the very functions that they have.
+
+A configuration names a function, which Keras then looks up: of a function of TensorFlow or of the
+user that is called `gelu` it makes Keras's own, a partial function it cannot write, a lambda it
+does not read back. In one process there is no need for names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from itertools import count
+from typing import Any
+
+import keras
+
+from tfprune.keras_private.layers import layer_and_inner_layers
+from tfprune.keras_private.saving import trusting
+
+_numbers = count()
+
+
+def copy_from_config(
+    layer: keras.Layer,
+    changes: dict[str, Any] | None = None,
+    make: Callable[[dict], Any] | None = None,
+    get_config: Callable[[], dict] | None = None,
+) -> Any:
+    """A new layer from the configuration of another one.
+
+    Args:
+        layer: The layer.
+        changes: Entries of the configuration to change.
+        make: What makes the new layer from a configuration; `from_config` of its class by default.
+        get_config: What returns its configuration, by default its method.
+
+    Returns:
+        What `make` returns; by default a layer that is not built.
+
+    Raises:
+        Exception: Whatever `get_config` and `make` raise.
+    """
+    get_config = get_config or layer.get_config
+    make = make or type(layer).from_config
+    functions: dict[str, Callable] = {}
+    with trusting():
+        try:
+            with _standing_in(layer, functions):
+                config = get_config()
+            with keras.saving.custom_object_scope(functions):
+                return make({**config, **(changes or {})})
+        except Exception:
+            if not functions:
+                raise
+        # A `get_config` that looks at which function it has, and writes down a name of its own.
+        return make({**get_config(), **(changes or {})})
+
+
+@contextmanager
+def _standing_in(layer, functions) -> Iterator[None]:
+    """Puts functions with names of their own in the place of those that a layer holds."""
+    undo = []
+    names: dict[int, Callable] = {}
+    try:
+        for inner in layer_and_inner_layers(layer):
+            for name, value in list(vars(inner).items()):
+                if not is_function_of_its_own(inner, name, value):
+                    continue
+                if id(value) not in names:
+                    names[id(value)] = _stand_in(value, functions)
+                undo.append((inner, name, value))
+                vars(inner)[name] = names[id(value)]
+        yield
+    finally:
+        for inner, name, value in undo:
+            vars(inner)[name] = value
+
+
+def is_function_of_its_own(layer: keras.Layer, name: str, value: Any) -> bool:
+    """Whether an attribute is a function that a configuration may hold but not name."""
+    if not callable(value) or isinstance(value, (keras.Layer, type)):
+        return False
+    if hasattr(value, "get_config") or hasattr(type(layer), name):
+        return False  # A Keras object says itself what it is; methods belong to the layer.
+    known = getattr(keras.activations, getattr(value, "__name__", None) or "", None)
+    return known is not value
+
+
+def _stand_in(function, functions):
+    name = f"tfprune_function_{next(_numbers)}"
+
+    @wraps(function, assigned=("__doc__",), updated=())
+    def stand_in(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    stand_in.__name__ = stand_in.__qualname__ = name
+    functions[name] = function
+    return stand_in
