@@ -21,6 +21,7 @@ from tfprune.keras_private.graphs import (
 from tfprune.keras_private.layers import layer_and_inner_layers, own_variables
 from tfprune.model_parts import own_children
 from tfprune.rebuild.attributes import carry_over
+from tfprune.rebuild.caches import take_wider_caches
 from tfprune.rebuild.constants import first_parameter
 from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.plan import Plan
@@ -154,6 +155,7 @@ def replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
         shapes = {**shapes, "input_shape": (*shape[:-1], cut["input_width"])}
     smaller.build_from_config(shapes)
     carry_over(layer, smaller, changes)
+    take_wider_caches(smaller)
     return smaller
 
 

@@ -18,6 +18,7 @@ from tfprune.keras_private.graphs import (
     nodes_of,
     outputs_struct,
 )
+from tfprune.keras_private.initializing import zeros_for_random_values
 from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.rebuild.graph import GraphRebuilder, is_plain, model_between, nodes_of_plain
 from tfprune.rebuild.grown_again import warn_if_grown
@@ -111,7 +112,8 @@ def rebuild(
 
 
 def _cut_itself(model, plan, checked):
-    cut = InPlace(model, plan)
+    with zeros_for_random_values():
+        cut = InPlace(model, plan)
     cut.make()
     try:
         if checked is not None:
@@ -166,6 +168,11 @@ def _plan(model, structures, keep, replacements=None, never_empty=None) -> Plan:
 
 
 def _copied(model, structures, keep, plan, replacements=None) -> keras.Model:
+    with zeros_for_random_values():
+        return _copy(model, structures, keep, plan, replacements)
+
+
+def _copy(model, structures, keep, plan, replacements) -> keras.Model:
     if not is_plain(model):
         return pruned_copy(model, plan)
     rebuilder = GraphRebuilder(plan)
