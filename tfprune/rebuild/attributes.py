@@ -189,6 +189,9 @@ def _is_function(value) -> bool:
 
 
 def _is_array(value) -> bool:
+    # Asked of very many values: what looks like no array is none, which is told at once.
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        return False
     return isinstance(value, np.ndarray) or keras.ops.is_tensor(value)
 
 
@@ -230,6 +233,8 @@ def holds_layers(value: Any, depth: int = 0) -> bool:
         return any(holds_layers(x, depth + 1) for x in value)
     # Seed generators and metrics say nothing of their variables.
     parts = [] if _is_function(value) else list(getattr(value, "__dict__", {}).values())
+    if any(isinstance(x, keras.Layer | keras.Variable | keras.KerasTensor) for x in parts):
+        return True  # Before looking into all the others.
     inside = _inside(value)
     return any(holds_layers(x, depth + 1) for x in [*parts, *([] if inside is None else [inside])])
 
