@@ -188,3 +188,41 @@ def test_a_model_inside_another_under_a_mask(kind):
         kill(model, {structure.name: np.arange(structure.groups) < 2}, producers_only=True)
     given = given if len(given) > 1 else given[0]
     assert_same(outputs(model, given), outputs(rebuild(model), given))
+
+
+@keras.saving.register_keras_serializable("tests.masks")
+class Masked(keras.Model):
+    """A subclassed model, which is traced without knowing that it takes ids."""
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+        options = {"rank": 3} if kind is FactorizedEmbedding else {}
+        self.embedding = kind(9, 4, mask_zero=True, **options)
+        self.one, self.other = layers.Dense(6, "sigmoid"), layers.Dense(6, "softplus")
+        self.merge, self.out = layers.Multiply(), layers.Dense(3)
+
+    def call(self, ids):
+        x = self.embedding(ids)
+        return self.out(self.merge([self.one(x), self.other(x)]))
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind}
+
+
+@pytest.mark.parametrize(
+    "kind", [layers.Embedding, layers.ReversibleEmbedding, FactorizedEmbedding]
+)
+def test_a_subclassed_model_that_takes_ids(kind):
+    model = Masked(kind)
+    model(IDS)
+    randomize(model)
+    (structure,) = find_structures(model).select(["ffn"])
+    kill(model, {structure.name: np.arange(6) < 3}, producers_only=True)
+    small = rebuild(model, in_place=True, check=False)
+    fresh = Masked(kind)
+    fresh(IDS)
+    randomize(fresh)
+    (same,) = find_structures(fresh).select(["ffn"])
+    kill(fresh, {same.name: np.arange(6) < 3}, producers_only=True)
+    assert_same(outputs(fresh, IDS), outputs(small, IDS))

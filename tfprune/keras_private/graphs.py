@@ -239,7 +239,18 @@ def masks_when_run(nodes: Iterable[Any], without_optional: bool = False) -> set[
             masked.update(id(t) for t in node.outputs if mask_of(values[id(t)]) is not None)
         return [values[id(t)] for t in nodes[-1].outputs]
 
-    fresh = [keras.KerasTensor(t.shape, dtype=t.dtype, sparse=t.sparse) for t in given.values()]
+    # What a subclassed model is traced with are numbers of its own type, ids among them; embeddings
+    # make masks of integers alone.
+    ids = {
+        id(t)
+        for node in nodes
+        if hasattr(node.operation, "embeddings") and not node.arguments.kwargs.get("reverse")
+        for t in node.input_tensors
+    }
+    fresh = [
+        keras.KerasTensor(t.shape, "int32" if key in ids else t.dtype, sparse=t.sparse)
+        for key, t in given.items()
+    ]
     backend.compute_output_spec(whole, *fresh)
     return masked
 
