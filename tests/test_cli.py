@@ -203,6 +203,7 @@ def test_a_process_that_dies_in_an_import_says_why(tmp_path):
         assert b"this CPU is too old" in done.stderr
 
 
+@pytest.mark.tensorflow_only
 def test_sizes_and_float16_of_an_exported_file(tmp_path):
     import keras
 

@@ -124,7 +124,7 @@ def test_bad_sizes_are_refused():
     gates = attach(model, [DynamicGate(s, size) for s in tfprune.find_structures(model)])
     assert size_of(model) is size
     for bad in (0.0, -1, 1.5):
-        with pytest.raises(ValueError, match=r"`size` must lie in \(0, 1\]"):
+        with pytest.raises(ValueError, match="`size` must be a finite number"):
             tfprune.rebuild(model, size=bad)
     with pytest.raises(ValueError, match="`width` positive"):
         gates[0].rank(np.ones(2), np.zeros(2))
