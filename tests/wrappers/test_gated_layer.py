@@ -117,9 +117,9 @@ def test_drawn_gates_are_those_of_an_attached_one():
     layer = layers.MultiHeadAttention(4, 2)
     wrapper = HardConcreteGroups(layer, initial=0.1, seed=3)
     ours = ops.convert_to_numpy(wrapper(X, X, training=True))
-    plain = keras.Sequential([keras.Input((5, 8))])  # Something to attach a gate to.
     twin = layers.MultiHeadAttention(4, 2)
-    twin.build(X.shape, X.shape)
+    inputs = keras.Input(X.shape[1:])
+    plain = keras.Model(inputs, twin(inputs, inputs))
     twin.set_weights(layer.get_weights())
     (structure,) = [wrapper.gate.structure.__class__("twin", twin, 4)]
     attach(plain, [HardConcrete(structure, initial=0.1, seed=3)])
