@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops, tree
 
 from tfprune.keras_private.graphs import inputs_struct
+from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.structures import Structures
 from tfprune.structures.graph import Untraceable, arguments_from_build
 
@@ -88,7 +89,7 @@ def _difference(want, got) -> float:
 
 
 def _tolerance(model) -> float:
-    policies = {layer.compute_dtype for layer in model._flatten_layers()}
+    policies = {layer.compute_dtype for layer in layer_and_inner_layers(model)}
     return 0.1 if policies & {"float16", "bfloat16"} else 1e-3
 
 
