@@ -130,8 +130,7 @@ class GroupLasso(PruningCallback):
             )
 
     def _mode(self, structure):
-        is_single = all(share.within is None for share in structure.slices)
-        mode = self.groups if is_single else self.heads
+        mode = self.groups if structure.of_single_connections else self.heads
         return "rowcol" if mode == "rowcol" else "joint"
 
     # -- during the fit -----------------------------------------------------------------------

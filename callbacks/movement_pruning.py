@@ -122,7 +122,7 @@ class MovementPruning(GatedPruning):
         return gates
 
     def _in_blocks(self, structure):
-        of_heads = any(share.within is not None for share in structure.slices)
+        of_heads = not structure.of_single_connections
         return self.method == "block" or (self.method.startswith("hybrid") and of_heads)
 
     def prepare(self):

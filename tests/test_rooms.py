@@ -13,6 +13,7 @@ HELPERS = {
     "arguments",
     "batches",
     "configurable",
+    "errors",
     "extras",
     "files",
     "keras_private",

@@ -163,7 +163,7 @@ def connection_norms(structure: Structure) -> list[tuple[Any, int]]:
         size = int(np.prod([value.shape[a] for a in others])) if others else 1
         along = ops.sum(value, axis=others) if others else value
         entry = squares.setdefault((id(share.layer), share.role), [0.0, 0])
-        entry[0] = entry[0] + ops.reshape(along, (structure.groups, -1))
+        entry[0] = entry[0] + structure.by_group(along, share)
         entry[1] += size
     return [(safe_sqrt(total), size) for total, size in squares.values()]
 

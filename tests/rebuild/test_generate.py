@@ -66,7 +66,7 @@ def test_a_wider_cache_keeps_what_is_not_the_layers(update):
     wide = draw.normal(size=(1, 2, 3, 5, 4)).astype("float32")
     given = {} if update is None else {"cache_update_index": update}
     want, narrow = layer(x, x, cache=wide[..., :2, :], **given)
-    take_wider_caches(layer)
+    take_wider_caches(layer, 2)
     got, cache = layer(x, x, cache=wide, **given)
     np.testing.assert_allclose(ops.convert_to_numpy(got), ops.convert_to_numpy(want), atol=1e-6)
     cache = ops.convert_to_numpy(cache)
@@ -77,5 +77,5 @@ def test_a_wider_cache_keeps_what_is_not_the_layers(update):
 
 def test_layers_without_a_cache_are_left_alone():
     layer = keras.layers.MultiHeadAttention(2, 4)
-    take_wider_caches(layer)
+    take_wider_caches(layer, 2)
     assert "call" not in vars(layer)

@@ -27,17 +27,17 @@ MODELS = {
     "GPT2": ({**SIZES, "num_heads": 2, "max_sequence_length": 8}, TEXT, {"heads", "ffn"}),
     "Bart": ({**SIZES, "num_heads": 2, "max_sequence_length": 8}, PAIR, {"heads", "ffn"}),
     "DistilBert": ({**SIZES, "num_heads": 2, "max_sequence_length": 8}, TEXT, {"heads", "ffn"}),
-    "Llama": ({**SIZES, "num_query_heads": 4, "num_key_value_heads": 2}, TEXT, {"ffn"}),
+    "Llama": ({**SIZES, "num_query_heads": 4, "num_key_value_heads": 2}, TEXT, {"heads", "ffn"}),
     "Gemma": (
         {**SIZES, "num_query_heads": 4, "num_key_value_heads": 2, "head_dim": 4},
         TEXT,
-        {"ffn"},
+        {"heads", "ffn"},
     ),
     "T5": ({**SIZES, "num_heads": 2}, PAIR, {"ffn"}),
     "GPTNeoX": (
         {**SIZES, "num_heads": 2, "rotary_percentage": 0.5, "max_sequence_length": 8},
         TEXT,
-        {"ffn"},
+        {"heads", "ffn"},
     ),
     "DeiT": (
         {

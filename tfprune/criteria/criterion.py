@@ -11,6 +11,7 @@ import numpy as np
 from tfprune.arguments import called_with_one
 from tfprune.configurable import Configurable
 from tfprune.criteria import data as given
+from tfprune.errors import in_one_line
 from tfprune.structures import Structure, Structures
 
 Scores = Callable[[Structure], np.ndarray] | Mapping[str, np.ndarray]
@@ -110,10 +111,9 @@ class Criterion(Configurable):
             ready = given.as_the_layers_take_it(model, data, 1, _TRIED)
             self.try_batch(model, subject, *given.first_batch(ready, _TRIED, not self.needs_labels))
         except Exception as error:  # Whatever the model raises is the reason we report.
-            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ValueError(
                 f"`data` must be what `fit` takes; criterion={self.name!r} needs {self.needs_data}."
-                f" Its first batch cannot be used: {first_line}"
+                f" Its first batch cannot be used: {in_one_line(error)}"
             ) from error
 
     def try_batch(self, model: keras.Model, subject: keras.Model, x: Any, y: Any, weights: Any):

@@ -161,7 +161,7 @@ class BlockScores(MovementScores):
         """The value of each weight's block, an array `(groups, weights of a group)`."""
         share = self.shares[0]
         each = np.moveaxis(ops.convert_to_numpy(self._spread_blocks(blocks)), share.axis, 0)
-        return each.reshape(self.structure.groups, -1)
+        return self.structure.by_group(each, share)
 
     def _spread_blocks(self, blocks):
         for axis, size in enumerate(self.block):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
@@ -26,6 +26,7 @@ def carry_over(
     new: keras.Layer,
     changes: dict[str, Any] | None = None,
     last: bool = True,
+    besides: Collection[str] = (),
 ) -> None:
     """Gives a copy the attributes of a layer that its configuration does not say.
 
@@ -35,6 +36,7 @@ def carry_over(
         changes: Where the copy is smaller, so that some attributes differ rightly: what changes
             in the configuration.
         last: Whether the copy is built, so that what it lacks by now it never gets.
+        besides: Attributes that rightly differ.
 
     Raises:
         ValueError: If an attribute differs and cannot be carried over: something of a class that
@@ -46,7 +48,8 @@ def carry_over(
         for name, value in vars(old).items()
         if name not in kept
         and not name.startswith("_self_")
-        and name not in ("_cuts", "_is_cut")  # A copy is cut when it is built.
+        and name not in besides
+        and name not in ("_cuts", "_is_cut", "_made_with")  # A copy is cut when it is built.
         and not callable(getattr(type(old), name, None))
         and not (name in vars(new) and same(value, vars(new)[name]))
     }

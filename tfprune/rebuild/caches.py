@@ -13,20 +13,21 @@ import keras
 from keras import ops
 
 
-def take_wider_caches(layer: keras.Layer) -> None:
+def take_wider_caches(layer: keras.Layer, heads: int) -> None:
     """Lets an attention layer be given a cache with room for more heads than it has.
 
     Args:
         layer: A built layer. One whose `call` has no argument `cache` is left as it is.
+        heads: How many heads of keys and values it has.
     """
-    if "cache" not in signature(type(layer).call).parameters or not hasattr(layer, "num_heads"):
+    if "cache" not in signature(type(layer).call).parameters:
         return
-    plain = layer.call
+    plain = vars(layer).pop("call", layer.call)
 
     @wraps(plain)
     def call(*args, **kwargs):
         given = signature(plain).bind(*args, **kwargs).arguments
-        cache, heads = given.get("cache"), layer.num_heads
+        cache = given.get("cache")
         if cache is None or cache.shape[-2] <= heads:
             return plain(*args, **kwargs)
         *others, used = plain(**{**given, "cache": cache[..., :heads, :]})

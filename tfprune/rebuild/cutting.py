@@ -6,7 +6,7 @@ its weights.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import keras
@@ -18,16 +18,20 @@ from tfprune.keras_private.graphs import (
     keep_calls,
     refresh_shapes,
 )
-from tfprune.keras_private.layers import layer_and_inner_layers, own_variables
+from tfprune.keras_private.layers import layer_and_inner_layers, own_variables, plain_variable
+from tfprune.keras_private.variables import resize, restore
 from tfprune.model_parts import own_children
 from tfprune.rebuild.attributes import carry_over
 from tfprune.rebuild.caches import take_wider_caches
 from tfprune.rebuild.constants import first_parameter
 from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.plan import Plan
+from tfprune.structures.by_shape.resizing import remember_numbers, set_numbers
 from tfprune.structures.transparent import Transparent, plain_layer
 
 Cuts = list[dict[str, Any]]
+
+ITSELF = -1  # The place of a layer before those inside it.
 
 
 def layers_inside(layer: keras.Layer, apart: Collection[int] = ()) -> Iterator[keras.Layer]:
@@ -57,18 +61,22 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
         apart: As in `layers_inside`.
 
     Returns:
-        One entry for each layer that changes: `"index"` among the layers inside, `"class"`,
-        `"name"`, and `"become"`: `"smaller"` (with `"config"` and `"input_width"`), `"constant"`
-        (with `"shape"` and `"argument"`), `"other"` (with `"layer"`) or `"nothing"`.
+        One entry for each layer that changes: `"index"` among the layers inside, `ITSELF` for the
+        layer, `"class"`, `"name"`, and `"become"`: `"smaller"` (with `"config"` and
+        `"input_width"`), `"resized"` (with `"shapes"`, `"numbers"` and, for a layer with heads,
+        `"heads"`), `"constant"` (with `"shape"` and `"argument"`), `"other"` (with `"layer"`) or
+        `"nothing"`.
     """
     cuts: Cuts = []
-    for index, found in enumerate(layers_inside(layer, apart)):
+    for index, found in enumerate([layer, *layers_inside(layer, apart)], ITSELF):
         inner = plain_layer(found)
         cut: dict[str, Any] = {
             "index": index,
             "class": type(found).__name__,
             "name": inner.name,  # Where a class gives none, Keras would number the copy's anew.
         }
+        if index == ITSELF and id(inner) not in plan.numbers:
+            continue
         if id(inner) in plan.constants:
             shape = list(plan.constants[id(inner)].shape)
             cut |= {"become": "constant", "shape": shape, "argument": first_parameter(inner)}
@@ -78,6 +86,13 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             cut |= {"become": "other", "layer": made}
         elif id(inner) in plan.gone:
             cut |= {"become": "nothing"}
+        elif id(inner) in plan.numbers:
+            cut |= {
+                "become": "resized",
+                "shapes": {n: list(s) for n, s in plan.shapes.get(id(inner), {}).items()},
+                "numbers": plan.numbers[id(inner)],
+                "heads": plan.groups.get(id(inner)),
+            }
         elif id(inner) in plan.configs or id(inner) in plan.input_widths or inner is not found:
             cut |= {
                 "become": "smaller",
@@ -100,10 +115,8 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
     Raises:
         ValueError: If the layers inside are not those for which the cuts were written.
     """
-    inside = list(layers_inside(layer))
     targets = []
-    for cut in cuts:
-        target = inside[cut["index"]] if cut["index"] < len(inside) else None
+    for cut, target in zip(cuts, targets_of(layer, cuts), strict=True):
         if target is None or type(target).__name__ != cut["class"]:
             found = "nothing" if target is None else type(target).__name__
             raise ValueError(
@@ -113,9 +126,52 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
             )
         targets.append(target)
     for cut, target in zip(cuts, targets, strict=True):
-        become(target, replacement(target, cut))
+        if cut["become"] == "resized":
+            resize_layer(target, cut)
+        else:
+            become(target, replacement(target, cut))
     for functional in graphs_inside(layer):
         refresh_shapes(functional, targets)
+
+
+def targets_of(layer: keras.Layer, cuts: Cuts) -> list[keras.Layer | None]:
+    """The layers that are cut, in the order of the cuts; `None` where there is none.
+
+    Args:
+        layer: The layer for which the cuts were written, or one like it.
+        cuts: What `cuts_inside` returned.
+    """
+    known = dict(enumerate([layer, *layers_inside(layer)], ITSELF))
+    return [known.get(cut["index"]) for cut in cuts]
+
+
+def resize_layer(layer: keras.Layer, cut: dict[str, Any]) -> Callable[[], None]:
+    """Gives a layer the shapes and the numbers of its entry in the cuts; new values are zero.
+
+    Args:
+        layer: A built layer.
+        cut: Its entry in what `cuts_inside` returned.
+
+    Returns:
+        Undoes it.
+    """
+    contents = dict(vars(layer))
+    variables = []
+    for attribute, shape in cut["shapes"].items():
+        variable = plain_variable(layer, attribute)
+        variables.append((variable, resize(variable, shape)))
+    before = set_numbers(layer, cut["numbers"])
+    remember_numbers(layer, {name: before[name] for name in cut["numbers"]})
+    if cut["heads"] is not None:
+        take_wider_caches(layer, cut["heads"])
+
+    def undo():
+        for variable, value in variables:
+            restore(variable, value)
+        vars(layer).clear()
+        vars(layer).update(contents)
+
+    return undo
 
 
 def graphs_inside(layer: keras.Layer) -> list[keras.Model]:
@@ -155,7 +211,8 @@ def replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
         shapes = {**shapes, "input_shape": (*shape[:-1], cut["input_width"])}
     smaller.build_from_config(shapes)
     carry_over(layer, smaller, changes)
-    take_wider_caches(smaller)
+    if hasattr(smaller, "num_heads"):
+        take_wider_caches(smaller, smaller.num_heads)
     return smaller
 
 
@@ -187,7 +244,8 @@ def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
         new.set_weights(plan.replacements[id(old)][2])
         return
     new.name = old.name
-    carry_over(old, new, plan.configs.get(id(old), {}) if plan.touches(old) else None)
+    changes = plan.configs.get(id(old), {}) if plan.touches(old) else None
+    carry_over(old, new, changes, besides=plan.numbers.get(id(old), ()))
     for source, target in zip(own_variables(old), own_variables(new), strict=True):
         plan.hand_over(source, target)
     children = zip(

@@ -22,8 +22,9 @@ from tfprune.rebuild.cutting import (
     cuts_inside,
     give_cut_weights,
     graphs_inside,
-    layers_inside,
     replacement,
+    resize_layer,
+    targets_of,
 )
 from tfprune.rebuild.graph import is_plain
 from tfprune.rebuild.plan import Plan
@@ -47,13 +48,17 @@ class InPlace:
         self.model = model
         # Layers, and what each becomes, with its weights.
         self._others: list[tuple[keras.Layer, keras.Layer]] = []
+        # Layers that get other shapes and numbers, and the cuts that say which.
+        self._resized: list[tuple[keras.Layer, dict[str, Any]]] = []
         # What is made of layers, and the cuts with which a file of it can be loaded.
         self._cuts: list[tuple[keras.Layer, list[dict[str, Any]]]] = []
         for part in _parts(model):
             cuts = cuts_inside(part, plan)
-            inside = list(layers_inside(part))
-            for cut in cuts:
-                self._prepare(inside[cut["index"]], cut, plan)
+            for cut, layer in zip(cuts, targets_of(part, cuts), strict=True):
+                if cut["become"] == "resized":
+                    self._resized.append((layer, cut))
+                else:
+                    self._prepare(layer, cut, plan)
             # The configuration of a plain model spells out that of its layers.
             if cuts and not isinstance(part, _Layers):
                 self._cuts.append((part, cuts))
@@ -84,6 +89,8 @@ class InPlace:
             for layer, other in self._others:
                 self._keep(layer)
                 become(layer, other)
+            for layer, cut in self._resized:
+                self._undo.callback(resize_layer(layer, cut))
             for variable, value in self._values:
                 before = np.array(keras.ops.convert_to_numpy(variable))
                 self._undo.callback(variable.assign, before)
@@ -94,7 +101,7 @@ class InPlace:
                 if not earlier:
                     layer.__class__ = pruned_class(type(layer))
                 vars(layer).update(_cuts=[*earlier, cuts], _is_cut=True)
-            cut = [layer for layer, _ in self._others]
+            cut = [layer for layer, _ in (*self._others, *self._resized)]
             for functional in graphs_inside(self.model):
                 before = [(t, t.shape) for t in graph_tensors(functional)]
                 self._undo.callback(set_shapes, before)

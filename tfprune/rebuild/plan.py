@@ -12,6 +12,7 @@ from keras import ops
 from tfprune.gates.overlay import factors, gated_attributes
 from tfprune.keras_private.layers import layer_and_inner_layers, plain_variable
 from tfprune.structures import Structure, Structures
+from tfprune.structures.by_shape.resizing import numbers_with
 from tfprune.structures.structure import Remainder
 from tfprune.structures.transparent import Transparent
 
@@ -37,6 +38,10 @@ class Plan:
         left: Structure name to the numbers of the groups that stay.
         configs: `id` of a layer to the entries of its configuration that change.
         input_widths: `id` of a dense layer to its new number of inputs.
+        shapes: `id` of a layer that is cut by shape to the attributes and the new shapes of its
+            variables.
+        numbers: `id` of a layer to the numbers that it keeps, where they change with those shapes.
+        groups: `id` of an attention layer that is cut by shape to the groups of heads left.
         constants: `id` of a layer to the constant it has become.
         gone: `id` of the layers that nothing reads any more.
     """
@@ -55,6 +60,9 @@ class Plan:
         self.left: dict[str, np.ndarray] = {}
         self.configs: dict[int, dict[str, Any]] = {}
         self.input_widths: dict[int, int] = {}
+        self.shapes: dict[int, dict[str, tuple[int, ...]]] = {}
+        self.numbers: dict[int, dict[str, Any]] = {}
+        self.groups: dict[int, int] = {}
         self.constants: dict[int, np.ndarray] = {}
         self.gone: set[int] = set()
         self._values: dict[int, np.ndarray] = {}
@@ -65,6 +73,7 @@ class Plan:
         for structure in structures:
             self._note_sizes(structure)
         self._note_cuts()
+        self._note_shapes()
         # Last, when every bias has received what is folded into it.
         for structure in structures:
             self._note_remainders(structure)
@@ -100,6 +109,8 @@ class Plan:
             or id(x) in self.gone
             or id(x) in self.input_widths
             or id(x) in self.replacements
+            or id(x) in self.shapes
+            or id(x) in self.numbers
             or isinstance(x, Transparent)
             for x in layer_and_inner_layers(layer)
         )
@@ -180,7 +191,7 @@ class Plan:
 
     def _zero(self, structure: Structure, share) -> np.ndarray:
         value = np.moveaxis(self.read(share.variable), share.axis, 0)
-        return structure.throughout(value == 0)
+        return structure.by_group(value == 0, share).all(axis=1)
 
     def _fold(self, structure: Structure, stays: np.ndarray) -> None:
         """Adds what removed groups still emit to the biases behind them."""
@@ -214,6 +225,30 @@ class Plan:
             value = np.array(self.read(share.variable))
             value[(slice(None),) * share.axis + (at,)] = 0
             self._values[id(share.variable)] = value
+
+    def _note_shapes(self) -> None:
+        """What the layers become that are cut by shape, when all cuts of their variables are known.
+
+        A structure of another kind may cut the same layer along another axis.
+        """
+        by_shape = [
+            s
+            for s in self.structures
+            if s.is_cut_by_shape and 0 < len(self.left[s.name]) < s.groups
+        ]
+        layers = {id(x.layer): x.layer for s in by_shape for x in s.slices}
+        for share in (x for s in self.structures for x in s.slices if id(x.layer) in layers):
+            shape = self.value(share.variable).shape
+            self.shapes.setdefault(id(share.layer), {})[share.attribute] = shape
+        for key, layer in layers.items():
+            self.numbers[key] = numbers_with(layer, self.shapes[key])
+        for structure in by_shape:
+            left = len(self.left[structure.name])
+            for layer in structure.layers():
+                self.groups[id(layer)] = left
+                self.numbers.setdefault(id(layer), {})
+            for layer, numbers in structure.resized_numbers(left):
+                self.numbers.setdefault(id(layer), {}).update(numbers)
 
     def _note_remainders(self, structure: Structure) -> None:
         if len(self.left[structure.name]):

@@ -13,6 +13,7 @@ from inspect import signature
 
 import keras
 
+from tfprune.errors import in_one_line
 from tfprune.keras_private.graphs import forgetting_calls
 from tfprune.keras_private.layers import (
     build_shapes,
@@ -25,8 +26,9 @@ from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.plan import Plan
-from tfprune.structures.graph import arguments_from_build, trace
-from tfprune.structures.registry import describe_of
+from tfprune.structures.by_shape.resizing import as_made
+from tfprune.structures.graph import arguments_from_build, trace, with_or_without_sizes
+from tfprune.structures.registry import describe_of, refusal_of
 from tfprune.structures.transparent import Transparent
 
 _REGISTERED_NAME = "tfprune>Pruned"
@@ -37,7 +39,7 @@ def is_composite(layer) -> bool:
     return (
         isinstance(layer, keras.Layer)
         and not isinstance(layer, Transparent)
-        and describe_of(layer) is None
+        and (describe_of(layer) is None or refusal_of(layer) is not None)
         and bool(inner_layers(layer))
     )
 
@@ -69,10 +71,14 @@ class Pruned:
                 "module": public_module(base),
                 "class_name": base.__name__,
                 "registered_name": registered_name(base),
-                "config": super().get_config(),
+                "config": self._base_config(),
             },
             "cuts": [[dict(cut) for cut in cuts] for cuts in self._cuts],
         }
+
+    def _base_config(self):
+        with as_made(self):
+            return super().get_config()
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -89,7 +95,7 @@ def build_by_call(model) -> None:
         args, kwargs = arguments_from_build(model)
         # Keras counts calls from the first: a file of a model around this one says which it means.
         with forgetting_calls(layer_and_inner_layers(model)):
-            model(*args, **kwargs)
+            with_or_without_sizes(lambda given, named: model(*given, **named), args, kwargs)
     model.built = True
 
 
@@ -106,7 +112,7 @@ def pruned_class(base: type) -> type:
             shapes.pop("self", None)
             set_build_shapes(self, shapes)
             given, named = arguments_from_build(self)
-            trace(self, given, named)
+            with_or_without_sizes(lambda *x: trace(self, *x), given, named)
         self._cut()
 
     cls = type(base.__name__, (Pruned, base), {"__module__": base.__module__, "build": build})
@@ -147,7 +153,7 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
         copy = copy_from_config(
             layer,
             make=lambda config: _cut_copy(layer, original, config, plan),
-            get_config=super(Pruned, layer).get_config if pruned else None,
+            get_config=layer._base_config if pruned else None,
         )
     except Exception as error:  # Whatever user code raises.
         raise cannot_copy(layer, error) from error
@@ -167,8 +173,7 @@ def cannot_copy(layer: keras.Layer, error: Exception) -> ValueError:
     own = any("get_config" in vars(c) for c in cls.__mro__ if not c.__module__.startswith("keras."))
     why = "has no `get_config()` of its own"
     if own:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        why = f"cannot be made from what its `get_config()` returns ({first_line[:200]})"
+        why = f"cannot be made from what its `get_config()` returns ({in_one_line(error)})"
     return ValueError(
         f"`rebuild` cannot copy the layer {layer.name!r}: {cls.__name__} {why}. Either give "
         f"{cls.__name__} a `get_config()` that returns the arguments of its `__init__`, which must "

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from tfprune.arguments import built_model, finite_weights, integer
+from tfprune.errors import in_one_line
 from tfprune.measuring.counting import count_flops, count_parameters
 from tfprune.measuring.inputs import checked_inputs
 from tfprune.measuring.timing import compare_latency
@@ -165,7 +166,7 @@ def compare(
             count_flops(m, batch_size, sequence_length) for m in (before, after)
         )
     except Exception as error:  # The rest of the table does not need a model that can be traced.
-        result.notes.append(f"FLOPs were not counted: {_first_line(error)}")
+        result.notes.append(f"FLOPs were not counted: {in_one_line(error)}")
     with tempfile.TemporaryDirectory() as folder:
         # Weights alone: the file of a compiled model also holds the optimizer's variables.
         result.figures["bytes of weights"] = tuple(_weight_bytes(m) for m in (before, after))
@@ -186,11 +187,7 @@ def _time(result: Comparison, models, folder, inputs) -> None:
         result.figures["bytes (.tflite)"] = tuple(p.stat().st_size for p in paths)
         timed = compare_latency(paths, inputs, **result.conditions)
     except Exception as error:  # Not every model can be converted to LiteRT.
-        result.notes.append(f"LiteRT was not timed: {_first_line(error)}")
+        result.notes.append(f"LiteRT was not timed: {in_one_line(error)}")
         return
     result.figures["LiteRT ms"] = tuple(x.median for x in timed.latencies)
     result.latency_ratio = timed.ratios[1]
-
-
-def _first_line(error) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import keras
+from keras import tree
 
 from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers, own_variables
+from tfprune.structures.by_shape import find_heads
 from tfprune.structures.collection import Structures
 from tfprune.structures.graph import Graph, Untraceable, graph_of
-from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind
+from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind, refusal_of
 from tfprune.structures.structure import Skipped, SkippedLayer, Structure
 
 
@@ -53,14 +55,21 @@ def find_structures(model: keras.Layer) -> Structures:
 class _Search:
     def __init__(self):
         self.found: list[Structure] = []
-        self.skipped: list[tuple[keras.Layer | None, Skipped]] = []
+        # With the layer, and whether that need not be said of the second layer of a pair.
+        self.skipped: list[tuple[keras.Layer | None, Skipped, bool]] = []
         self.seen: set[int] = set()
         self.noted: set[int] = set()
         self.places: dict[int, set[str]] = {}  # layer of a graph kind -> graphs that call it
         self.owners: dict[int, set[int]] = {}  # variable -> layers that hold it
 
     def look_into(
-        self, layer: keras.Layer, prefix: str, call, opaque: bool = False, outer=None
+        self,
+        layer: keras.Layer,
+        prefix: str,
+        call,
+        opaque: bool = False,
+        outer=None,
+        used: tuple[bool, ...] | None = None,
     ) -> None:
         """Searches the graph inside a layer, then the layers in it.
 
@@ -70,6 +79,7 @@ class _Search:
             call: The node that calls it, if it is known.
             opaque: Whether it is called by a layer whose graph is unknown.
             outer: The graph of the call.
+            used: Which of the tensors that it returns are read by others; `None` if all may be.
         """
         self.seen.add(id(layer))
         self._note_owners(layer)
@@ -77,15 +87,16 @@ class _Search:
         try:
             graph = graph_of(layer, call, masked=opaque, outer=outer)
         except Untraceable as reason:
-            self._skip_all(layer, prefix, str(reason))
+            self._skip_all(layer, prefix, refusal_of(layer) or str(reason))
             return
         in_graph = self._in_graph(graph, prefix, layer.name)
+        self._note_heads(layer, graph, prefix.rstrip("/") or layer.name, used)
         for node in graph.nodes:
             inner = node.operation
             self.found += in_graph.pop(id(inner), [])
             if not isinstance(inner, keras.Layer) or id(inner) in self.seen:
                 continue
-            if describe_of(inner):
+            if describe_of(inner) and not refusal_of(inner):
                 self.seen.add(id(inner))
                 self._describe(inner, graph, prefix)
             elif is_in_graph_kind(inner):
@@ -95,10 +106,24 @@ class _Search:
                 call = max(
                     graph.calls(inner), key=lambda c: any(map(graph.is_masked, c.input_tensors))
                 )
-                self.look_into(inner, f"{prefix}{inner.name}/", call, outer=graph)
+                read = _read(graph, inner, used)
+                self.look_into(inner, f"{prefix}{inner.name}/", call, outer=graph, used=read)
             else:
                 self._note_whole(inner, f"{prefix}{inner.name}", layer_and_inner_layers(inner))
         self._note_hidden(layer, graph, prefix)
+
+    def _note_heads(self, layer, graph, name, used):
+        """Notes the heads of attention that a layer computes itself, with dense layers in it."""
+        if graph.arguments is None:
+            return  # The operations of a Functional model keep sizes that cannot be rewritten.
+        given = [t for t in tree.flatten(graph.arguments) if isinstance(t, keras.KerasTensor)]
+        for found in find_heads(layer, graph, name, used):
+            if isinstance(found, SkippedLayer):
+                refusal = refusal_of(layer)
+                self._skip(layer, name, f"{refusal}; {found.reason}" if refusal else found.reason)
+                continue
+            found.masked = any(map(graph.is_masked, given))
+            self.found.append(found)
 
     def _note_hidden(self, layer, graph, prefix):
         """Lists the layers in a layer of which its graph shows no call.
@@ -133,7 +158,7 @@ class _Search:
         # That the last of a pair makes the output of a layer is usual, so it is not listed.
         usual = result.end == "residual" or (result.end == "output" and prefix)
         skipped = Skipped(f"{prefix}{result.layer.name}", result.reason)
-        self.skipped.append((result.layer if usual else None, skipped))
+        self.skipped.append((result.layer, skipped, usual))
 
     def _describe(self, layer: keras.Layer, graph: Graph, prefix: str) -> None:
         name = f"{prefix}{layer.name}"
@@ -167,7 +192,8 @@ class _Search:
         for inner in inner_layers(layer, recursive=False):
             if id(inner) in self.seen or isinstance(inner, keras.layers.RNN):
                 continue
-            if inner_layers(inner) and not is_in_graph_kind(inner) and not describe_of(inner):
+            is_described = describe_of(inner) and not refusal_of(inner)
+            if inner_layers(inner) and not is_in_graph_kind(inner) and not is_described:
                 self.look_into(inner, f"{prefix}{inner.name}/", None, opaque=True)
         self.seen.update(id(x) for x in layer_and_inner_layers(layer))
 
@@ -179,7 +205,7 @@ class _Search:
             self._skip(layer, name, reason)
 
     def _skip(self, layer, name, reason):
-        self.skipped.append((layer, Skipped(name, reason)))
+        self.skipped.append((layer, Skipped(name, reason), True))
 
     def _note_owners(self, layer):
         for inner in layer_and_inner_layers(layer):
@@ -197,13 +223,19 @@ class _Search:
             if other is not None:
                 reason = reason or f"its weights belong to the groups of {other.name}"
             if reason:
-                self.skipped.append((None, Skipped(structure.name, reason)))
+                self.skipped.append((None, Skipped(structure.name, reason), False))
             else:
                 taken.update(dict.fromkeys(axes, structure))
                 kept.append(structure)
         partners = {id(share.layer) for s in kept for share in s.consumers}
-        # Nor need it be said that the second layer of a pair ends in the residual stream.
-        skipped = [skip for layer, skip in self.skipped if id(layer) not in partners]
+        # Nor need it be said that the second layer of a pair ends in the residual stream, or that
+        # what is cut with the layer that it is in is none by itself.
+        inside = {id(share.layer) for s in kept if s.is_cut_by_shape for share in s.slices}
+        skipped = [
+            skip
+            for layer, skip, usual in self.skipped
+            if id(layer) not in inside and not (usual and id(layer) in partners)
+        ]
         return Structures(_unique(kept), skipped)
 
     def _shared(self, structure) -> str | None:
@@ -214,6 +246,23 @@ class _Search:
             if len(self.owners.get(id(share.variable), ())) > 1:
                 return f"{share.layer.name} shares its {share.attribute} with another layer"
         return None
+
+
+def _read(graph: Graph, layer, used) -> tuple[bool, ...] | None:
+    """Which of the tensors that a layer returns are read, in any of its calls.
+
+    Args:
+        graph: The graph with the calls.
+        layer: The layer.
+        used: Which outputs of the graph are read themselves.
+    """
+    leaving = {id(t) for i, t in enumerate(graph.outputs) if used is None or used[i]}
+    calls = [
+        [bool(graph.consumers(t)) or id(t) in leaving for t in node.outputs]
+        for node in graph.calls(layer)
+    ]
+    same = len({len(call) for call in calls}) == 1
+    return tuple(map(any, zip(*calls, strict=True))) if same else None
 
 
 def _has_matrix(layer) -> bool:

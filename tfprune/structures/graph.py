@@ -8,6 +8,7 @@ KerasHub layer as if it had been written with the Functional API. Nothing is com
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfprune.errors import in_one_line
 from tfprune.keras_private.graphs import (
     forgetting_calls,
     functional_inside,
@@ -40,10 +42,15 @@ class Graph:
         nodes: Keras nodes: `operation`, `arguments`, `input_tensors`, `outputs`. A call of a
             wrapper of `tfprune.wrappers` appears as a call of the layer inside.
         outputs: Symbolic tensors that the caller receives.
+        arguments: The positional and the keyword arguments of the call that was traced; `None` for
+            the graph that a Functional model has of itself.
+        result: What that call returned.
     """
 
     nodes: list[Any]
     outputs: list[Any]
+    arguments: tuple[Any, dict[str, Any]] | None = None
+    result: Any = None
 
     def __post_init__(self):
         self.nodes = [seen_through(node) for node in self.nodes]
@@ -108,15 +115,7 @@ def graph_of(
     if functional is not None and not masked:
         return Graph(_in_running_order(nodes_of(functional)), list(functional.outputs))
     args, kwargs = _symbolic_arguments(layer, call, masked, carries)
-    try:
-        return trace(layer, args, kwargs)
-    except Untraceable as reason:
-        # Layers that build tensors from the sizes of others need sizes, not `None`.
-        try:
-            args, kwargs = _with_sizes((args, kwargs))
-            return trace(layer, args, kwargs)
-        except Untraceable:
-            raise reason from None
+    return with_or_without_sizes(lambda *given: trace(layer, *given), args, kwargs)
 
 
 def _functional(layer):
@@ -136,14 +135,13 @@ def trace(layer: keras.Layer, args=(), kwargs=None) -> Graph:
         try:
             result = layer.call(*args, **(kwargs or {}))
         except Exception as error:  # Whatever user code raises is the reason we report.
-            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise Untraceable(
-                f"its `call` does not run on symbolic tensors ({first_line})"
+                f"its `call` does not run on symbolic tensors ({in_one_line(error)})"
             ) from error
         outputs = [t for t in tree.flatten(result) if isinstance(t, keras.KerasTensor)]
         if not outputs:
             raise Untraceable("its `call` returns no tensor")
-        return Graph(_ancestors(outputs), outputs)
+        return Graph(_ancestors(outputs), outputs, (args, kwargs or {}), result)
 
 
 def _ancestors(outputs) -> list[Any]:
@@ -325,6 +323,31 @@ def _makes_masks(layer) -> bool:
     # Keras's other layers combine masks or pass them on.
     own = type(layer).compute_mask is not keras.Layer.compute_mask
     return own and not type(layer).__module__.startswith("keras.")
+
+
+def with_or_without_sizes(call: Callable[[Any, dict], Any], args: Any, kwargs: dict) -> Any:
+    """Calls something with symbolic arguments, and if that fails with sizes where they have none.
+
+    Layers that build tensors from the sizes of others need sizes, not `None`.
+
+    Args:
+        call: Takes positional and keyword arguments.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+
+    Returns:
+        What `call` returns.
+
+    Raises:
+        Exception: What it raised first.
+    """
+    try:
+        return call(args, kwargs)
+    except Exception as reason:
+        try:
+            return call(*_with_sizes((args, kwargs)))
+        except Exception:
+            raise reason from None
 
 
 def _with_sizes(arguments, size=2):

@@ -151,13 +151,21 @@ def describe_of(layer: keras.Layer) -> Describe | None:
     Where the class overrides something that the registered class computes, the description raises
     a `ValueError` that says so.
     """
-    for cls in type(layer).__mro__:
-        if cls not in _LAYER_KINDS:
-            continue
-        describe, same = _LAYER_KINDS[cls]
-        reason = None if type(layer) in same() else reason_of(layer, cls)
-        return describe if reason is None else _refusing(reason)
-    return None
+    registered = _registered(layer)
+    reason = refusal_of(layer)
+    return registered and (_LAYER_KINDS[registered][0] if reason is None else _refusing(reason))
+
+
+def refusal_of(layer: keras.Layer) -> str | None:
+    """Why a registered description does not fit a layer; `None` if it does, or if there is none."""
+    registered = _registered(layer)
+    if registered is None or type(layer) in _LAYER_KINDS[registered][1]():
+        return None
+    return reason_of(layer, registered)
+
+
+def _registered(layer):
+    return next((cls for cls in type(layer).__mro__ if cls in _LAYER_KINDS), None)
 
 
 def _refusing(reason: str) -> Describe:

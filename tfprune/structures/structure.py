@@ -24,7 +24,8 @@ class Slices:
         layer: The layer that owns the variable.
         attribute: The attribute of `layer` that holds it, such as `"kernel"` or `"bias"`.
         axis: The axis along which the groups lie. Each group takes `shape[axis] // groups`
-            consecutive positions (more than one for the query heads of a shared key and value).
+            consecutive positions (more than one for the query heads of a shared key and value),
+            unless there are `segments`.
         role: `"producer"` if the variable makes what the group emits, `"consumer"` if it
             reads it.
         within: The axis of the single connections inside a group: the head size. `None` where
@@ -33,6 +34,9 @@ class Slices:
             into which the constants of removed groups are folded. `None` if there is none.
         reads_input: Whether what a consumer multiplies is the input of `layer`, its last axes those
             of the groups, as with the kernel of a `Dense` layer; not something made inside.
+        segments: Lengths of consecutive parts of the axis, in each of which all groups have their
+            places one after the other, as the queries, keys and values of a fused projection do.
+            `None` if the axis is one such part.
     """
 
     layer: keras.Layer
@@ -42,6 +46,16 @@ class Slices:
     within: int | None = None
     bias: str | None = None
     reads_input: bool = False
+    segments: tuple[int, ...] | None = None
+
+    def owners(self, groups: int) -> np.ndarray:
+        """The group that each position along the axis belongs to, an array `(length,)`.
+
+        Args:
+            groups: How many groups there are.
+        """
+        segments = self.segments or (self.variable.shape[self.axis],)
+        return np.concatenate([np.repeat(np.arange(groups), n // groups) for n in segments])
 
     @property
     def variable(self) -> keras.Variable:
@@ -93,10 +107,13 @@ class Structure:
         kind: The kind's name, as callbacks and tables use it: `"ffn"`, `"heads"`.
         masked: Whether the first layer is called on a tensor that carries a Keras mask.
         least: Groups that always stay, if only as zeros.
+        is_cut_by_shape: Whether its layers are cut by giving their variables smaller shapes, and
+            not made anew from a configuration.
     """
 
     kind: ClassVar[str] = ""
-    least: ClassVar[int] = 0
+    is_cut_by_shape: ClassVar[bool] = False
+    least = 0
     masked = False
 
     def __init__(self, name: str, groups: int, slices: tuple[Slices, ...]):
@@ -136,6 +153,16 @@ class Structure:
     def resized_config(self, layer: keras.Layer, groups: int) -> dict[str, Any]:
         """The entries of `layer.get_config()` that change when `groups` groups are left."""
         raise NotImplementedError
+
+    def resized_numbers(self, groups: int) -> list[tuple[keras.Layer, dict[str, Any]]]:
+        """Numbers that layers keep and that change when `groups` groups are left.
+
+        For structures that are cut by shape, whose layers are made as they were and then cut.
+
+        Returns:
+            Layers, with their attributes and the new numbers.
+        """
+        return []
 
     def remainders(self) -> list[Remainder]:
         """What is left of the layers that read the groups when no group is left."""
@@ -183,6 +210,13 @@ class Structure:
         return all(s.reads_input for s in self.consumers)
 
     @property
+    def of_single_connections(self) -> bool:
+        """Whether each group is one connection, one column and one row, as a unit is."""
+        return all(
+            s.within is None and s.variable.shape[s.axis] == self.groups for s in self.slices
+        )
+
+    @property
     def can_differ_by_example(self) -> bool:
         """Whether each example of a batch can have other groups, as subnetworks need it."""
         return self.read_as_input
@@ -206,7 +240,7 @@ class Structure:
             along = ops.sum(value, axis=others) if others else value
             # Small operations are what a penalty costs in a step, so none that does nothing.
             if along.shape[0] != self.groups:
-                along = ops.sum(ops.reshape(along, (self.groups, -1)), axis=1)
+                along = ops.sum(self.by_group(along, share), axis=1)
             total = total + along
         return total
 
@@ -227,7 +261,7 @@ class Structure:
         shape = [1] * len(share.variable.shape)
         shape[share.axis] = length = share.variable.shape[share.axis]
         many = [-1] if len(per_group.shape) > 1 else []
-        return ops.reshape(self._to_elements(per_group, length), many + shape)
+        return ops.reshape(self._to_elements(per_group, length, share), many + shape)
 
     def spread_over_input(self, per_group: Any, share: Slices, inputs: Any) -> Any:
         """Shapes one number for each group so that it multiplies what a consumer reads.
@@ -245,12 +279,14 @@ class Structure:
         shape[axis] = length = inputs.shape[axis]
         if len(per_group.shape) > 1:
             shape[0] = -1
-        return ops.reshape(self._to_elements(per_group, length), shape)
+        return ops.reshape(self._to_elements(per_group, length, share), shape)
 
-    def _to_elements(self, per_group, length):
+    def _to_elements(self, per_group, length, share):
         """One number for each of `length` elements, `(..., groups, length // groups)`."""
         if length == self.groups:
             return per_group
+        if share.segments:
+            return ops.take(per_group, share.owners(self.groups), axis=-1)
         # Not `repeat`, which TensorFlow makes of a dozen operations.
         ahead = [1] * len(per_group.shape)
         return ops.tile(ops.expand_dims(per_group, -1), [*ahead, length // self.groups])
@@ -271,8 +307,28 @@ class Structure:
 
     def positions(self, groups: np.ndarray, share: Slices) -> np.ndarray:
         """The positions along `share.axis` that belong to the groups with the given numbers."""
+        if share.segments:
+            return np.flatnonzero(np.isin(share.owners(self.groups), groups))
         repeats = share.variable.shape[share.axis] // self.groups
         return (np.asarray(groups)[:, None] * repeats + np.arange(repeats)).reshape(-1)
+
+    def by_group(self, value: Any, share: Slices) -> Any:
+        """The elements of a variable, or of something like it, by group.
+
+        Args:
+            value: Array or tensor whose first axis is `share.axis` of the variable.
+            share: One of `self.slices`.
+
+        Returns:
+            Array or tensor `(groups, elements of a group)`.
+        """
+        if share.segments:
+            order = np.argsort(share.owners(self.groups), kind="stable")
+            is_array = isinstance(value, np.ndarray)
+            value = value[order] if is_array else ops.take(value, order, axis=0)
+        if isinstance(value, np.ndarray):
+            return value.reshape(self.groups, -1)
+        return ops.reshape(value, (self.groups, -1))
 
     def layers(self) -> Iterator[keras.Layer]:
         """The layers whose weights the groups are made of, each once."""
