@@ -33,7 +33,7 @@ MODELS = {
         TEXT,
         {"heads", "ffn"},
     ),
-    "T5": ({**SIZES, "num_heads": 2}, PAIR, {"ffn"}),
+    "T5": ({**SIZES, "num_heads": 2}, PAIR, {"heads", "ffn"}),
     "GPTNeoX": (
         {**SIZES, "num_heads": 2, "rotary_percentage": 0.5, "max_sequence_length": 8},
         TEXT,
