@@ -20,7 +20,12 @@ from tfprune.keras_private.layers import (
     layer_and_inner_layers,
     set_build_shapes,
 )
-from tfprune.keras_private.saving import public_module, register_as, registered_name
+from tfprune.keras_private.saving import (
+    describe_in_files,
+    public_module,
+    register_as,
+    registered_name,
+)
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
@@ -30,6 +35,8 @@ from tfprune.structures.registry import describe_of
 from tfprune.structures.transparent import Transparent
 
 _REGISTERED_NAME = "tfprune>Pruned"
+# Stands in files for the name of the class. Where tfprune is not imported, Keras quotes it.
+_DESCRIPTION = "a model that tfprune made smaller, which needs `import tfprune` before it is loaded"
 
 
 def is_composite(layer) -> bool:
@@ -79,8 +86,12 @@ class Pruned:
         """Makes the base object and cuts it, at once or when it is built."""
         if "cuts" not in config:
             return super().from_config(config)
-        base = keras.saving.deserialize_keras_object(config["base"], custom_objects=custom_objects)
-        return _pruned(base, config["base"]["config"], config["cuts"])
+        config = {**config}
+        base, cuts = dict(config.pop("base")), config.pop("cuts")
+        # KerasHub's `from_preset` puts its arguments beside them.
+        base["config"] = {**base.get("config", {}), **config}
+        made = keras.saving.deserialize_keras_object(base, custom_objects=custom_objects)
+        return _pruned(made, base["config"], cuts)
 
 
 def build_by_call(model) -> None:
@@ -112,6 +123,7 @@ def pruned_class(base: type) -> type:
     cls = type(base.__name__, (Pruned, base), {"__module__": base.__module__, "build": build})
     # All of them load through `Pruned.from_config`, which knows how to make each again.
     register_as(cls, _REGISTERED_NAME)
+    describe_in_files(cls, _DESCRIPTION, loaded_by=Pruned)
     return cls
 
 
@@ -218,14 +230,14 @@ def _with_cuts(config, layer, plan, apart):
 
 def _spelled_out(config, layer):
     """The layer inside `layer` that a serialized object stands for, or `None`."""
-    inner_config = config.get("config")
-    if "class_name" not in config or not isinstance(inner_config, dict):
+    if "class_name" not in config or not isinstance(config.get("config"), dict):
         return None
-    if config.get("registered_name") == _REGISTERED_NAME:
-        inner_config = inner_config["base"]["config"]
+    if config["class_name"] == _DESCRIPTION or config.get("registered_name") == _REGISTERED_NAME:
+        config = config["config"]["base"]
+    name, class_name = config["config"].get("name"), config["class_name"]
     found = [
         inner
         for inner in inner_layers(layer)
-        if inner.name == inner_config.get("name") and type(inner).__name__ == config["class_name"]
+        if inner.name == name and type(inner).__name__ == class_name
     ]
     return found[0] if len(found) == 1 else None
