@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import cache, wraps
 from inspect import signature
+from typing import Any
 
 import keras
 
@@ -30,13 +31,11 @@ from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.plan import Plan
+from tfprune.rebuild.presets import saving_to_preset
+from tfprune.rebuild.saved_form import DESCRIPTION, REGISTERED_NAME, is_pruned_form
 from tfprune.structures.graph import arguments_from_build, trace
 from tfprune.structures.registry import describe_of
 from tfprune.structures.transparent import Transparent
-
-_REGISTERED_NAME = "tfprune>Pruned"
-# Stands in files for the name of the class. Where tfprune is not imported, Keras quotes it.
-_DESCRIPTION = "a model that tfprune made smaller, which needs `import tfprune` before it is loaded"
 
 
 def is_composite(layer) -> bool:
@@ -120,10 +119,13 @@ def pruned_class(base: type) -> type:
             trace(self, given, named)
         self._cut()
 
-    cls = type(base.__name__, (Pruned, base), {"__module__": base.__module__, "build": build})
+    own = {"__module__": base.__module__, "build": build}
+    if hasattr(base, "save_to_preset"):
+        own["save_to_preset"] = saving_to_preset(base)
+    cls = type(base.__name__, (Pruned, base), own)
     # All of them load through `Pruned.from_config`, which knows how to make each again.
-    register_as(cls, _REGISTERED_NAME)
-    describe_in_files(cls, _DESCRIPTION, loaded_by=Pruned)
+    register_as(cls, REGISTERED_NAME)
+    describe_in_files(cls, DESCRIPTION, loaded_by=Pruned)
     return cls
 
 
@@ -216,7 +218,7 @@ def _with_cuts(config, layer, plan, apart):
         return type(config)(_with_cuts(part, layer, plan, apart) for part in config)
     if not isinstance(config, dict):
         return config
-    inner = _spelled_out(config, layer)
+    inner = spelled_out(config, layer)
     if inner is None or not is_composite(inner) or not plan.touches(inner):
         return {key: _with_cuts(part, layer, plan, apart) for key, part in config.items()}
     apart.add(id(inner))
@@ -225,14 +227,19 @@ def _with_cuts(config, layer, plan, apart):
     inside: set[int] = set()
     base = {**base, "config": _with_cuts(base["config"], inner, plan, inside)}
     cuts = [*(config["config"]["cuts"] if before else ()), cuts_inside(inner, plan, inside)]
-    return {**config, "registered_name": _REGISTERED_NAME, "config": {"base": base, "cuts": cuts}}
+    return {**config, "registered_name": REGISTERED_NAME, "config": {"base": base, "cuts": cuts}}
 
 
-def _spelled_out(config, layer):
-    """The layer inside `layer` that a serialized object stands for, or `None`."""
+def spelled_out(config: dict[str, Any], layer: keras.Layer) -> keras.Layer | None:
+    """The layer inside `layer` that a serialized object stands for, or `None`.
+
+    Args:
+        config: A part of the configuration of `layer`.
+        layer: The layer.
+    """
     if "class_name" not in config or not isinstance(config.get("config"), dict):
         return None
-    if config["class_name"] == _DESCRIPTION or config.get("registered_name") == _REGISTERED_NAME:
+    if is_pruned_form(config):
         config = config["config"]["base"]
     name, class_name = config["config"].get("name"), config["class_name"]
     found = [
