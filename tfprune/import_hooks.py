@@ -31,7 +31,8 @@ SERIALIZABLE = (
 def install() -> None:
     """Registers our classes with Keras when it is imported, and keeps TensorFlow's start quiet.
 
-    If Keras is imported already, they are registered at once.
+    When KerasHub is imported, its presets may hold rebuilt models. Where Keras and KerasHub are
+    imported already, this is done at once.
     """
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
@@ -50,9 +51,18 @@ _importing = _Importing()
 def _register_if_possible() -> None:
     # In the middle of a module of ours, which may be what imports Keras, the others cannot be
     # imported; they are when that one is complete.
-    if _importing.depth == 0 and "keras" in sys.modules:
-        for name in SERIALIZABLE:
-            importlib.import_module(name)
+    if _importing.depth > 0 or "keras" not in sys.modules:
+        return
+    for name in SERIALIZABLE:
+        importlib.import_module(name)
+    spec = getattr(sys.modules.get("keras_hub"), "__spec__", None)
+    # KerasHub imports Keras: in the middle of that it is not complete.
+    if spec is not None and not getattr(spec, "_initializing", False):
+        _open_presets()
+
+
+def _open_presets() -> None:
+    importlib.import_module("tfprune.rebuild.presets").install()
 
 
 @contextmanager
@@ -63,6 +73,13 @@ def _then_register() -> Iterator[None]:
     finally:
         _importing.depth -= 1
     _register_if_possible()
+
+
+@contextmanager
+def _then_open_presets() -> Iterator[None]:
+    yield
+    if _importing.depth == 0:
+        _open_presets()
 
 
 @contextmanager
@@ -81,6 +98,8 @@ class _Finder:
             context = _quietly
         elif name == "keras" or name.startswith("tfprune."):
             context = _then_register
+        elif name == "keras_hub":
+            context = _then_open_presets
         else:
             return None
         for finder in sys.meta_path:

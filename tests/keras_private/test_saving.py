@@ -4,7 +4,12 @@ import keras
 import pytest
 from keras import layers
 
-from tfprune.keras_private.saving import public_module, register_as, registered_name
+from tfprune.keras_private.saving import (
+    describe_in_files,
+    public_module,
+    register_as,
+    registered_name,
+)
 
 
 @keras.saving.register_keras_serializable("tests_private")
@@ -32,3 +37,35 @@ def test_public_modules():
     assert public_module(Named) == Named.__module__
     keras_hub = pytest.importorskip("keras_hub")
     assert public_module(keras_hub.models.BertBackbone) == "keras_hub.models"
+
+
+DESCRIPTION = "something that needs more than Keras"
+
+
+@keras.saving.register_keras_serializable("tests_private")
+class Described(layers.Layer):
+    pass
+
+
+def test_a_class_can_be_written_as_a_description():
+    class Special(Described):
+        pass
+
+    register_as(Special, "tests_private>Described")
+    describe_in_files(Special, DESCRIPTION, loaded_by=Described)
+    written = keras.saving.serialize_keras_object(Special())
+    assert (written["module"], written["class_name"]) == ("keras", DESCRIPTION)
+    assert type(keras.saving.deserialize_keras_object(written)) is Described
+    # What inherits from it is written as itself.
+    assert keras.saving.serialize_keras_object(Described())["class_name"] == "Described"
+
+
+def test_a_description_that_nobody_knows_is_quoted_alone():
+    inner = keras.Sequential([keras.Input((2,)), Named(name="inner")])
+    written = keras.saving.serialize_keras_object(inner)
+    unknown = {"module": "keras", "class_name": "unknown thing", "registered_name": None}
+    written["config"]["layers"][1] |= unknown
+    with pytest.raises(ValueError) as caught:
+        keras.saving.deserialize_keras_object(written)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("Could not deserialize 'keras.unknown thing'") and len(line) < 120

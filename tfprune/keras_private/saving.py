@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from keras.src import api_export
 from keras.src.saving import object_registration, serialization_lib
 
 
@@ -24,6 +25,25 @@ def register_as(cls: type, name: str) -> None:
     by the name alone.
     """
     object_registration.GLOBAL_CUSTOM_NAMES[cls] = name
+
+
+def describe_in_files(cls: type, description: str, loaded_by: type) -> None:
+    """Lets a class be written to files as a description of what is needed to load it.
+
+    Where nobody has called this for the same description, Keras says when it loads such a file:
+    "Could not deserialize 'keras.<description>' because it is not a KerasSaveable subclass".
+
+    Assumes: A class that Keras exports is written as its module and name alone, and found by them;
+    in a module of Keras that can be imported, a name that is not there is named in the error, which
+    says nothing else and is passed on as it is.
+
+    Args:
+        cls: The class.
+        description: What stands in the file; it has no full stop.
+        loaded_by: The class whose `from_config` loads it.
+    """
+    api_export.REGISTERED_OBJS_TO_NAMES[cls] = f"keras.{description}"
+    api_export.REGISTERED_NAMES_TO_OBJS[f"keras.{description}"] = loaded_by
 
 
 def public_module(cls: type) -> str | None:

@@ -75,7 +75,7 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             "class": type(found).__name__,
             "name": inner.name,  # Where a class gives none, Keras would number the copy's anew.
         }
-        if index == ITSELF and id(inner) not in plan.numbers:
+        if id(inner) in apart or (index == ITSELF and id(inner) not in plan.numbers):
             continue
         if id(inner) in plan.constants:
             shape = list(plan.constants[id(inner)].shape)
@@ -134,14 +134,17 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
         refresh_shapes(functional, targets)
 
 
-def targets_of(layer: keras.Layer, cuts: Cuts) -> list[keras.Layer | None]:
+def targets_of(
+    layer: keras.Layer, cuts: Cuts, apart: Collection[int] = ()
+) -> list[keras.Layer | None]:
     """The layers that are cut, in the order of the cuts; `None` where there is none.
 
     Args:
         layer: The layer for which the cuts were written, or one like it.
         cuts: What `cuts_inside` returned.
+        apart: As in `layers_inside`.
     """
-    known = dict(enumerate([layer, *layers_inside(layer)], ITSELF))
+    known = dict(enumerate([layer, *layers_inside(layer, apart)], ITSELF))
     return [known.get(cut["index"]) for cut in cuts]
 
 

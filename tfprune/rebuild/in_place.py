@@ -28,7 +28,7 @@ from tfprune.rebuild.cutting import (
 )
 from tfprune.rebuild.graph import is_plain
 from tfprune.rebuild.plan import Plan
-from tfprune.rebuild.pruned import is_composite, pruned_class
+from tfprune.rebuild.pruned import is_composite, pruned_class, spelled_out
 
 
 class InPlace:
@@ -52,9 +52,9 @@ class InPlace:
         self._resized: list[tuple[keras.Layer, dict[str, Any]]] = []
         # What is made of layers, and the cuts with which a file of it can be loaded.
         self._cuts: list[tuple[keras.Layer, list[dict[str, Any]]]] = []
-        for part in _parts(model):
-            cuts = cuts_inside(part, plan)
-            for cut, layer in zip(cuts, targets_of(part, cuts), strict=True):
+        for part, apart in _parts(model, plan):
+            cuts = cuts_inside(part, plan, apart)
+            for cut, layer in zip(cuts, targets_of(part, cuts, apart), strict=True):
                 if cut["become"] == "resized":
                     self._resized.append((layer, cut))
                 else:
@@ -135,20 +135,56 @@ class _Layers(keras.Layer):
         self.layers = layers
 
 
-def _parts(model) -> Iterator[keras.Layer]:
-    """What is cut by itself: a model with a `call` of its own, or what is in a plain one."""
+def _parts(model, plan) -> Iterator[tuple[keras.Layer, set[int]]]:
+    """What is cut by itself: a model with a `call` of its own, or what is in a plain one.
+
+    With each come the ids of the layers inside that are cut by themselves too.
+    """
     if not is_plain(model):
-        yield model
+        yield from _composites(model, plan)
         return
     leaves = []
     for layer in inner_layers(model, recursive=False):
         if is_plain(layer):
-            yield from _parts(layer)
+            yield from _parts(layer, plan)
         elif is_composite(layer):
-            yield layer
+            yield from _composites(layer, plan)
         else:
             leaves.append(layer)
-    yield _Layers(leaves)
+    yield _Layers(leaves), set()
+
+
+def _composites(layer, plan) -> Iterator[tuple[keras.Layer, set[int]]]:
+    """A layer made of layers, and before it the models that its configuration spells out.
+
+    So a backbone that is taken out of a KerasHub task can be saved alone.
+    """
+    own = [inner for inner in _spelled_out_inside(layer) if _keeps_cuts(inner, layer, plan)]
+    for inner in own:
+        yield from _composites(inner, plan)
+    yield layer, {id(inner) for inner in own}
+
+
+def _keeps_cuts(inner, layer, plan) -> bool:
+    # Cuts of the outer layer, from a file of an earlier version, may count the layers in `inner`.
+    counted = any(getattr(layer, "_cuts", ())) and not hasattr(inner, "_cuts")
+    return is_composite(inner) and plan.touches(inner) and not counted
+
+
+def _spelled_out_inside(layer) -> list[keras.Layer]:
+    try:
+        parts = [layer.get_config()]
+    except Exception:  # Whatever user code raises: layers that cannot be copied come here.
+        return []
+    found: dict[int, keras.Layer] = {}
+    while parts:
+        part = parts.pop()
+        inner = spelled_out(part, layer) if isinstance(part, dict) else None
+        if inner is not None:
+            found[id(inner)] = inner
+        elif isinstance(part, (dict, list, tuple)):
+            parts += part.values() if isinstance(part, dict) else part
+    return list(found.values())
 
 
 def _restore(layer, cls, contents):

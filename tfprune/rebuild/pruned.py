@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import cache, wraps
 from inspect import signature
+from typing import Any
 
 import keras
 
@@ -21,17 +22,22 @@ from tfprune.keras_private.layers import (
     layer_and_inner_layers,
     set_build_shapes,
 )
-from tfprune.keras_private.saving import public_module, register_as, registered_name
+from tfprune.keras_private.saving import (
+    describe_in_files,
+    public_module,
+    register_as,
+    registered_name,
+)
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.plan import Plan
+from tfprune.rebuild.presets import saving_to_preset
+from tfprune.rebuild.saved_form import DESCRIPTION, REGISTERED_NAME, is_pruned_form
 from tfprune.structures.by_shape.resizing import as_made
 from tfprune.structures.graph import arguments_from_build, trace, with_or_without_sizes
 from tfprune.structures.registry import describe_of, refusal_of
 from tfprune.structures.transparent import Transparent
-
-_REGISTERED_NAME = "tfprune>Pruned"
 
 
 def is_composite(layer) -> bool:
@@ -85,8 +91,12 @@ class Pruned:
         """Makes the base object and cuts it, at once or when it is built."""
         if "cuts" not in config:
             return super().from_config(config)
-        base = keras.saving.deserialize_keras_object(config["base"], custom_objects=custom_objects)
-        return _pruned(base, config["base"]["config"], config["cuts"])
+        config = {**config}
+        base, cuts = dict(config.pop("base")), config.pop("cuts")
+        # KerasHub's `from_preset` puts its arguments beside them.
+        base["config"] = {**base.get("config", {}), **config}
+        made = keras.saving.deserialize_keras_object(base, custom_objects=custom_objects)
+        return _pruned(made, base["config"], cuts)
 
 
 def build_by_call(model) -> None:
@@ -115,9 +125,13 @@ def pruned_class(base: type) -> type:
             with_or_without_sizes(lambda *x: trace(self, *x), given, named)
         self._cut()
 
-    cls = type(base.__name__, (Pruned, base), {"__module__": base.__module__, "build": build})
+    own = {"__module__": base.__module__, "build": build}
+    if hasattr(base, "save_to_preset"):
+        own["save_to_preset"] = saving_to_preset(base)
+    cls = type(base.__name__, (Pruned, base), own)
     # All of them load through `Pruned.from_config`, which knows how to make each again.
-    register_as(cls, _REGISTERED_NAME)
+    register_as(cls, REGISTERED_NAME)
+    describe_in_files(cls, DESCRIPTION, loaded_by=Pruned)
     return cls
 
 
@@ -209,7 +223,7 @@ def _with_cuts(config, layer, plan, apart):
         return type(config)(_with_cuts(part, layer, plan, apart) for part in config)
     if not isinstance(config, dict):
         return config
-    inner = _spelled_out(config, layer)
+    inner = spelled_out(config, layer)
     if inner is None or not is_composite(inner) or not plan.touches(inner):
         return {key: _with_cuts(part, layer, plan, apart) for key, part in config.items()}
     apart.add(id(inner))
@@ -218,19 +232,24 @@ def _with_cuts(config, layer, plan, apart):
     inside: set[int] = set()
     base = {**base, "config": _with_cuts(base["config"], inner, plan, inside)}
     cuts = [*(config["config"]["cuts"] if before else ()), cuts_inside(inner, plan, inside)]
-    return {**config, "registered_name": _REGISTERED_NAME, "config": {"base": base, "cuts": cuts}}
+    return {**config, "registered_name": REGISTERED_NAME, "config": {"base": base, "cuts": cuts}}
 
 
-def _spelled_out(config, layer):
-    """The layer inside `layer` that a serialized object stands for, or `None`."""
-    inner_config = config.get("config")
-    if "class_name" not in config or not isinstance(inner_config, dict):
+def spelled_out(config: dict[str, Any], layer: keras.Layer) -> keras.Layer | None:
+    """The layer inside `layer` that a serialized object stands for, or `None`.
+
+    Args:
+        config: A part of the configuration of `layer`.
+        layer: The layer.
+    """
+    if "class_name" not in config or not isinstance(config.get("config"), dict):
         return None
-    if config.get("registered_name") == _REGISTERED_NAME:
-        inner_config = inner_config["base"]["config"]
+    if is_pruned_form(config):
+        config = config["config"]["base"]
+    name, class_name = config["config"].get("name"), config["class_name"]
     found = [
         inner
         for inner in inner_layers(layer)
-        if inner.name == inner_config.get("name") and type(inner).__name__ == config["class_name"]
+        if inner.name == name and type(inner).__name__ == class_name
     ]
     return found[0] if len(found) == 1 else None
