@@ -48,7 +48,7 @@ def _rows(found: dict) -> str:
                 half,
                 exactness(answers, "whole"),
                 exactness(answers, "saved"),
-                {"ok": "yes"}.get(answers.get("exported"), "no"),
+                {"ok": "yes", None: "–"}.get(answers.get("exported"), "no"),
             ]
         )
     return markdown(columns, rows)
@@ -92,6 +92,7 @@ def page(results: dict) -> str:
     )
     wrong = [name for name, answers in models.items() if is_wrong(answers)]
     saved = [a for a in pruned if a.get("saved") != "not"]
+    tried = [a for a in models.values() if "exported" in a]
     summary = markdown(
         ["question", "answer"],
         [
@@ -108,7 +109,7 @@ def page(results: dict) -> str:
             ],
             [
                 "models exported to LiteRT with fixed sizes",
-                f"{sum(a.get('exported') == 'ok' for a in models.values())} of {len(models)}",
+                f"{sum(a.get('exported') == 'ok' for a in tried)} of {len(tried)}",
             ],
             ["models with other outputs than the masked model", ", ".join(wrong) or "none"],
         ],
@@ -135,17 +136,18 @@ them from a tiny configuration with random weights and asks:
 - **exported**: does `tfprune.export` with fixed sizes write a LiteRT file that gives the same
   outputs?
 
-*Exact* means a relative error below 1e-4. A dash means that there is nothing to prune. The models
-under *tutorials* are written as tutorials write them; nothing in tfprune was made for one of them.
+*Exact* means a relative error below 1e-4. A dash means that there is nothing to prune, or that it
+was not asked. The models under *tutorials* are written as tutorials write them; nothing in tfprune
+was made for one of them.
 
 {summary}
 
 {table(results)}
 ## What is left
 
-For models with less than {MOST:.0%} of their weights in structures, the reason that most of the
-weights have in common, as `find_structures` gives it. *Weights* is the share of layers with that
-reason. Convolutions and recurrent layers are left as they are.
+For models with less than {MOST:.0%} of their weights in structures, the reason that keeps most of
+the others, as `find_structures` gives it. *Weights* is the share of what is kept for that reason.
+Convolutions and recurrent layers are left as they are.
 
 """
         + "\n\n".join(reasons)
@@ -155,7 +157,7 @@ reason. Convolutions and recurrent layers are left as they are.
 
 {failures(models)}
 
-{in_words(results)}; {seconds / 60:.0f} minutes on one core. Raw numbers:
+{in_words(results)}; {seconds / 60:.0f} minutes, one model at a time. Raw numbers:
 [models.json](../../benchmarks/results/models.json),
 [models.md](../../benchmarks/results/models.md).
 """
