@@ -131,6 +131,15 @@ class Grouped(layers.Layer):
         return {**super().get_config(), "heads": self.heads, "kv_heads": self.kv_heads}
 
 
+class ForTensors(Reshaped):
+    """Takes no symbols, as what calls TensorFlow or JAX itself does not."""
+
+    def call(self, x):
+        if isinstance(x, keras.KerasTensor):
+            raise TypeError("a tensor is needed")
+        return super().call(x)
+
+
 def around(layer, **call):
     """A model with one attention layer that is called once."""
     x = keras.Input((None, WIDTH))

@@ -14,6 +14,7 @@ from tfprune.keras_private.graphs import (
 )
 from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.structures.graph import arguments_from_build
+from tfprune.structures.made_up import made_up
 
 
 def with_inputs(model: keras.Model) -> keras.Model:
@@ -112,15 +113,11 @@ def example_inputs(model, batch_size: int = 1, length: int = 16) -> list[np.ndar
     draw = np.random.default_rng(0)
     arrays = []
     for spec in model.inputs:
-        shape = [
-            n if n is not None else length if axis else batch_size
-            for axis, n in enumerate(spec.shape)
-        ]
         if spec.dtype == "string":
+            shape = [n or (length if axis else batch_size) for axis, n in enumerate(spec.shape)]
             arrays.append(np.full(shape, "text", object))
-            continue
-        values = np.ones(shape) if is_integer(spec) else draw.normal(size=shape)
-        arrays.append(values.astype(spec.dtype))
+        else:
+            arrays.append(made_up(spec, draw, batch_size, length))
     return arrays
 
 

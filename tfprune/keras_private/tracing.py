@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 from keras import tree
@@ -21,6 +22,22 @@ def give_mask(tensor: keras.KerasTensor, mask: keras.KerasTensor) -> None:
         mask: Boolean, of the tensor's shape without the last axis.
     """
     backend.set_keras_mask(tensor, mask)
+
+
+def run_abstractly(layer: keras.Layer, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Runs a layer's `call` on tensors of the backend without values; layers inside are built.
+
+    So does Keras when it calls a layer on symbolic tensors. What calls TensorFlow or JAX itself can
+    be run so, and not on symbolic tensors.
+
+    Assumes: `compute_output_spec` of the backend runs a function so.
+
+    Args:
+        layer: The layer.
+        args: Symbolic arguments.
+        kwargs: Symbolic arguments by name.
+    """
+    backend.compute_output_spec(layer.call, *args, **kwargs)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from tfprune.keras_private.saving import (
     register_as,
     registered_name,
 )
+from tfprune.keras_private.tracing import run_abstractly
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
@@ -35,7 +36,12 @@ from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.presets import saving_to_preset
 from tfprune.rebuild.saved_form import DESCRIPTION, REGISTERED_NAME, is_pruned_form
 from tfprune.structures.by_shape.resizing import as_made
-from tfprune.structures.graph import arguments_from_build, trace, with_or_without_sizes
+from tfprune.structures.graph import (
+    Untraceable,
+    arguments_from_build,
+    trace,
+    with_or_without_sizes,
+)
 from tfprune.structures.registry import describe_of, refusal_of
 from tfprune.structures.transparent import Transparent
 
@@ -122,7 +128,10 @@ def pruned_class(base: type) -> type:
             shapes.pop("self", None)
             set_build_shapes(self, shapes)
             given, named = arguments_from_build(self)
-            with_or_without_sizes(lambda *x: trace(self, *x), given, named)
+            try:
+                with_or_without_sizes(lambda *x: trace(self, *x), given, named)
+            except Untraceable:
+                with_or_without_sizes(lambda *x: run_abstractly(self, *x), given, named)
         self._cut()
 
     own = {"__module__": base.__module__, "build": build}

@@ -10,13 +10,10 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from tfprune.keras_private.graphs import inputs_struct
 from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.structures import Structures
-from tfprune.structures.graph import Untraceable, arguments_from_build
-
-_LENGTHS = (4, 16, 64, 1)  # A model may need many positions, or have few.
-_BATCH = 2
+from tfprune.structures.graph import Untraceable
+from tfprune.structures.made_up import TRIES, made_up_inputs
 
 
 class SelfCheck:
@@ -36,14 +33,17 @@ class SelfCheck:
     ):
         self._inputs = self._expected = None
         with _silenced(structures, keep or {}):
-            for length in _LENGTHS:
+            for tried in TRIES:
                 try:
-                    inputs = _made_up(model, length)
+                    inputs = made_up_inputs(model, *tried)
                     expected = _outputs(model, inputs)
+                except Untraceable:
+                    break
                 except Exception:  # Whatever the layers raise that cannot read it.
                     continue
                 self._inputs, self._expected = inputs, expected
-                break
+                if all(np.isfinite(x).all() for x in expected if x.dtype.kind == "f"):
+                    break
 
     @property
     def is_possible(self) -> bool:
@@ -91,31 +91,6 @@ def _difference(want, got) -> float:
 def _tolerance(model) -> float:
     policies = {layer.compute_dtype for layer in layer_and_inner_layers(model)}
     return 0.1 if policies & {"float16", "bfloat16"} else 1e-3
-
-
-def _made_up(model, length):
-    struct = inputs_struct(model)
-    if struct is None and isinstance(model, keras.Sequential):
-        struct = model.inputs[0]
-    if struct is None:
-        args, kwargs = arguments_from_build(model)
-        if kwargs or len(args) != 1:
-            raise Untraceable("it has several arguments")
-        struct = args[0]
-    draw = np.random.default_rng(0)
-
-    def made(tensor):
-        shape = [
-            n if n is not None else length if axis else _BATCH
-            for axis, n in enumerate(tensor.shape)
-        ]
-        if "string" in str(tensor.dtype):
-            raise Untraceable("it takes text")
-        integer = "int" in tensor.dtype or tensor.dtype == "bool"
-        values = np.ones(shape) if integer else draw.normal(size=shape)
-        return ops.convert_to_tensor(values.astype(tensor.dtype))
-
-    return tree.map_structure(made, struct)
 
 
 def _outputs(model, inputs) -> list[np.ndarray]:

@@ -6,10 +6,11 @@ import keras
 from keras import tree
 
 from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers, own_variables
-from tfprune.structures.by_shape import find_heads
+from tfprune.structures.by_shape import find_heads, find_heads_by_running
 from tfprune.structures.collection import Structures
-from tfprune.structures.graph import Graph, Untraceable, graph_of
+from tfprune.structures.graph import Graph, Untraceable, graph_of, trace
 from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind, refusal_of
+from tfprune.structures.running import Running, as_symbols
 from tfprune.structures.structure import Skipped, SkippedLayer, Structure
 
 
@@ -47,13 +48,14 @@ def find_structures(model: keras.Layer) -> Structures:
             "`model` must be built, so that its weights exist: give it an `Input`, or call it "
             f"once on data. Received: model={model.name!r}, which is not built."
         )
-    search = _Search()
+    search = _Search(model)
     search.look_into(model, prefix="", call=None)
     return search.result()
 
 
 class _Search:
-    def __init__(self):
+    def __init__(self, model: keras.Layer):
+        self.running = Running(model)
         self.found: list[Structure] = []
         # With the layer, and whether that need not be said of the second layer of a pair.
         self.skipped: list[tuple[keras.Layer | None, Skipped, bool]] = []
@@ -85,9 +87,12 @@ class _Search:
         self._note_owners(layer)
         self._note_whole(layer, prefix.rstrip("/") or layer.name)
         try:
-            graph = graph_of(layer, call, masked=opaque, outer=outer)
+            graph = self._graph(layer, call, opaque, outer)
         except Untraceable as reason:
-            self._skip_all(layer, prefix, refusal_of(layer) or str(reason))
+            heads = self._heads_by_running(layer, prefix.rstrip("/") or layer.name)
+            self.found += heads
+            why = None if heads else refusal_of(layer) or str(reason)
+            self._skip_all(layer, prefix, why)
             return
         in_graph = self._in_graph(graph, prefix, layer.name)
         self._note_heads(layer, graph, prefix.rstrip("/") or layer.name, used)
@@ -112,12 +117,34 @@ class _Search:
                 self._note_whole(inner, f"{prefix}{inner.name}", layer_and_inner_layers(inner))
         self._note_hidden(layer, graph, prefix)
 
+    def _graph(self, layer, call, opaque, outer) -> Graph:
+        try:
+            return graph_of(layer, call, masked=opaque, outer=outer)
+        except Untraceable as reason:
+            # Layers may need more than symbols: sizes that fit, or what only their callers know.
+            given = self.running.arguments(layer)
+            if given is None:
+                raise
+            try:
+                return trace(layer, *as_symbols(given))
+            except Untraceable:
+                raise reason from None
+
+    def _heads_by_running(self, layer, name) -> list[Structure]:
+        given = self.running.arguments(layer)
+        if given is None:
+            return []
+        heads = list(find_heads_by_running(layer, given, name))
+        for found in heads:
+            found.masked = True  # For all that is known.
+        return heads
+
     def _note_heads(self, layer, graph, name, used):
         """Notes the heads of attention that a layer computes itself, with dense layers in it."""
         if graph.arguments is None:
             return  # The operations of a Functional model keep sizes that cannot be rewritten.
         given = [t for t in tree.flatten(graph.arguments) if isinstance(t, keras.KerasTensor)]
-        for found in find_heads(layer, graph, name, used):
+        for found in find_heads(layer, graph, name, used, self.running):
             if isinstance(found, SkippedLayer):
                 refusal = refusal_of(layer)
                 self._skip(layer, name, f"{refusal}; {found.reason}" if refusal else found.reason)
@@ -182,12 +209,12 @@ class _Search:
         self.found.append(structure)
 
     def _skip_all(self, layer: keras.Layer, prefix: str, reason: str) -> None:
-        """Lists a layer whose graph is unknown, and searches the composite layers in it.
+        """Lists a layer whose graph is unknown, with a reason, and searches the layers in it.
 
         What happens between the layers of an unknown graph is unknown, but not what happens inside
         each of them.
         """
-        if any(_has_matrix(x) for x in layer_and_inner_layers(layer)):
+        if reason and any(_has_matrix(x) for x in layer_and_inner_layers(layer)):
             self._skip(layer, prefix.rstrip("/") or layer.name, reason)
         for inner in inner_layers(layer, recursive=False):
             if id(inner) in self.seen or isinstance(inner, keras.layers.RNN):

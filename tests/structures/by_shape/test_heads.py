@@ -4,7 +4,17 @@ import keras
 import numpy as np
 import pytest
 
-from tests.attentions import WIDTH, Alibi, Fused, Grouped, Normalized, Reshaped, Tabled, around
+from tests.attentions import (
+    WIDTH,
+    Alibi,
+    ForTensors,
+    Fused,
+    Grouped,
+    Normalized,
+    Reshaped,
+    Tabled,
+    around,
+)
 from tests.models import noise, outputs, randomize
 from tfprune.gates import Mask, attach, detach
 from tfprune.structures import find_structures
@@ -64,6 +74,39 @@ def test_a_table_of_positions_leaves_with_the_heads():
     layer = Tabled(name="attention")
     _, found = heads_of(layer)
     assert shares(found["attention"])[(layer.table.name, "embeddings")] == (1, None)
+
+
+def test_a_layer_that_cannot_be_traced_is_run():
+    layer = ForTensors(name="attention")
+    _, found = heads_of(layer)
+    heads = found["attention"]
+    assert (heads.groups, heads.least) == (4, 1)
+    assert [s.layer for s in heads.silencers] == [layer.value]
+    assert not [s for s in found.skipped if "attention" in s.name]
+    assert "call" not in vars(layer)
+
+
+class Beside(keras.Model):
+    """A model in which a unit of a feed-forward pair comes before attention, and one after."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = ForTensors()
+        self.up, self.down = keras.layers.Dense(8, "relu"), keras.layers.Dense(WIDTH)
+
+    def call(self, x):
+        if isinstance(x, keras.KerasTensor):
+            raise TypeError("a tensor is needed")
+        return self.down(self.up(x + self.attention(self.down(self.up(x)))))
+
+
+def test_what_mixes_no_positions_is_no_attention():
+    model = Beside()
+    model(noise(2, 5, WIDTH))
+    found = find_structures(model)
+    assert [(s.name, s.kind) for s in found if s.kind == "heads"] == [
+        (model.attention.name, "heads")
+    ]
 
 
 @pytest.mark.parametrize(

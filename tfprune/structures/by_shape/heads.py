@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from inspect import signature
 from typing import Any
@@ -15,9 +15,11 @@ from tfprune.errors import in_one_line
 from tfprune.keras_private.layers import layer_and_inner_layers, own_variables
 from tfprune.structures.by_shape.guesses import Guess, guesses
 from tfprune.structures.by_shape.proof import DIFFERS, Trial, counted
-from tfprune.structures.by_shape.roles import find_roles
+from tfprune.structures.by_shape.roles import Roles, find_roles
+from tfprune.structures.by_shape.running import roles_by_running
 from tfprune.structures.elementwise import is_identity
 from tfprune.structures.graph import Graph
+from tfprune.structures.running import Arguments, Running
 from tfprune.structures.structure import Remainder, SkippedLayer, Slices, Structure
 
 
@@ -102,7 +104,11 @@ def _has_shared_bias(layer, producers) -> bool:
 
 
 def find_heads(
-    layer: keras.Layer, graph: Graph, name: str, used: Sequence[bool] | None = None
+    layer: keras.Layer,
+    graph: Graph,
+    name: str,
+    used: Sequence[bool] | None = None,
+    running: Running | None = None,
 ) -> Iterator[Structure | SkippedLayer]:
     """Finds the heads of the attention that a layer computes with dense layers.
 
@@ -112,20 +118,44 @@ def find_heads(
         name: The layer's path.
         used: Which of the tensors that it returns are read; all of them by default. Others, such as
             attention scores that nobody asks for, may have an axis for heads.
+        running: Knows what the layer is given when the model runs; asked where numbers in the place
+            of the symbols do not fit together.
 
     Yields:
         Structures of the kind `"heads"`, or the reason why heads cannot be told.
     """
     for number, roles in enumerate(find_roles(graph)):
-        try:
-            found = _proven(layer, roles, graph.arguments, used, number)
-        except Exception as error:  # Whatever user code raises.
-            found = f"it does not run on made-up numbers ({in_one_line(error)})"
+        given = [graph.arguments, lambda: running and running.arguments(layer)]
+        found = _proven(layer, lambda *_, roles=roles: roles, given, used, number)
         if isinstance(found, str):
             yield SkippedLayer(layer, f"its heads cannot be told apart: {found}")
         else:
             guess, silencers = found
             yield HeadsByShape(name, layer, guess, silencers, _returns_heads(layer, graph, guess))
+
+
+def find_heads_by_running(
+    layer: keras.Layer, arguments: Arguments, name: str
+) -> Iterator[Structure]:
+    """Finds the heads of a layer whose graph cannot be traced.
+
+    Args:
+        layer: As in `find_heads`.
+        arguments: What it is given when the model runs: arrays and whatever else.
+        name: The layer's path.
+
+    Yields:
+        A structure of the kind `"heads"`, if the layer computes one attention and its heads can be
+        told.
+    """
+    found = _proven(layer, _the_only_roles, [arguments], None, 0)
+    if not isinstance(found, str):
+        yield HeadsByShape(name, layer, *found, returns_heads=False)
+
+
+def _the_only_roles(layer, trial):
+    roles = roles_by_running(layer, trial)
+    return roles[0] if len(roles) == 1 else None
 
 
 def _returns_heads(layer, graph, guess) -> bool:
@@ -155,22 +185,36 @@ def _returns_heads(layer, graph, guess) -> bool:
 _PROVEN: dict[Any, Any] = {}
 
 
-def _proven(layer, roles, arguments, used, number) -> tuple[Guess, tuple[Slices, ...]] | str:
+def _proven(
+    layer: keras.Layer,
+    roles_of: Callable[[keras.Layer, Trial], Roles | None],
+    arguments: list[Arguments | Callable[[], Arguments | None]],
+    used: Sequence[bool] | None,
+    number: int,
+) -> tuple[Guess, tuple[Slices, ...]] | str:
     """The first guess that holds, with its silencers, or why none does.
 
     Layers that are alike have their heads in the same places, so one of them is tried.
     """
     layers = layer_and_inner_layers(layer)
-    key = (_common(layers, arguments), None if used is None else tuple(used), number)
+    key = (_common(layers, arguments[0]), None if used is None else tuple(used), number)
     if key not in _PROVEN:
-        _PROVEN[key] = _recipe(layers, _first_right(layer, roles, arguments, used))
+        for given in arguments:
+            try:
+                given = given() if callable(given) else given
+                if given is not None:
+                    found = _first_right(layer, roles_of, Trial(layer, *given, used))
+                break
+            except Exception as error:  # Whatever user code raises.
+                found = f"it does not run on made-up numbers ({in_one_line(error)})"
+        _PROVEN[key] = _recipe(layers, found)
     return _bound(layers, _PROVEN[key])
 
 
-def _first_right(layer, roles, arguments, used):
-    trial = Trial(layer, *arguments, used)
+def _first_right(layer, roles_of, trial):
     reasons: Counter[str] = Counter()
-    for guess in guesses(layer, roles):
+    roles = roles_of(layer, trial)
+    for guess in guesses(layer, roles) if roles else ():
         reason = trial.why_not(guess)
         if reason is None:
             silencers = trial.silencers(guess)
@@ -196,7 +240,7 @@ def _common(layers, arguments):
         shapes = [(tuple(v.shape), str(v.dtype), v.trainable) for v in own_variables(layer)]
         own.append((type(layer), repr(plain), repr(shapes)))
     given = [
-        (tuple(x.shape), x.dtype) if isinstance(x, keras.KerasTensor) else x
+        (tuple(x.shape), str(x.dtype)) if hasattr(x, "shape") else x
         for x in keras.tree.flatten(arguments)
     ]
     return (*own, repr(given))

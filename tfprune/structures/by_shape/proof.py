@@ -8,7 +8,7 @@ every variable and number. The last two must agree.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -38,8 +38,8 @@ class Trial:
 
     Args:
         layer: A built layer.
-        args: Symbolic arguments of a call.
-        kwargs: Symbolic keyword arguments.
+        args: Arguments of a call. Symbolic tensors stand for random numbers.
+        kwargs: Keyword arguments.
         used: Which of the tensors that it returns are compared; all of them by default.
 
     Raises:
@@ -67,17 +67,26 @@ class Trial:
         self._dense = self.run({})
         self._tolerance = _TOLERANCE.get(layer.compute_dtype, 1e-4)
 
-    def run(self, changed: dict[int, np.ndarray], numbers=()) -> list[np.ndarray]:
+    def run(
+        self,
+        changed: dict[int, np.ndarray],
+        numbers: Iterable[tuple[keras.Layer, dict[str, Any]]] = (),
+        calls: Iterable[tuple[keras.Layer, Callable]] = (),
+    ) -> list[np.ndarray]:
         """What the layer returns.
 
         Args:
             changed: `id` of a variable to its value, where that is another one.
             numbers: Layers, and the numbers that they keep meanwhile.
+            calls: Layers inside, and what takes the place of their `call` meanwhile.
         """
         values = [(v, changed.get(key, value)) for key, (v, value) in self._values.items()]
         with ExitStack() as stack:
             stack.enter_context(_plain_calls(self.layer))
             stack.enter_context(standing_in(values))
+            for layer, call in calls:
+                vars(layer)["call"] = call
+                stack.callback(vars(layer).pop, "call")
             for layer, own in numbers:
                 stack.callback(vars(layer).update, set_numbers(layer, own))
             stack.enter_context(keras.StatelessScope())
@@ -88,6 +97,10 @@ class Trial:
             if self._used is not None:
                 found = [x for x, is_used in zip(found, self._used, strict=True) if is_used]
         return [ops.convert_to_numpy(ops.cast(x, "float32")) for x in found]
+
+    def another(self, variable: keras.Variable) -> np.ndarray:
+        """Other random numbers for a variable."""
+        return self._values[id(variable)][1][::-1].copy()
 
     def why_not(self, guess: Guess) -> str | None:
         """Why a guess is wrong, `None` if it is right.
@@ -210,6 +223,7 @@ def _plain_calls(layer) -> Iterator[None]:
 
 
 def _numbers_like(x, draw):
+    """Random numbers for a symbolic tensor; other arguments stay as they are."""
     if not isinstance(x, keras.KerasTensor):
         return x
     shape = [n if n is not None else _LENGTH if axis else _BATCH for axis, n in enumerate(x.shape)]

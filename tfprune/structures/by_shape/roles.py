@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -53,23 +53,34 @@ def find_roles(graph: Graph) -> list[Roles]:
         producers = {id(n.operation) for n in makers} - consumers
         if not consumers or not producers:
             continue
-        sizes = _sizes(node)
-        # Two streams that attend to each other have their heads in common.
-        for other in [x for x in found if x[0] & producers or x[1] & consumers]:
-            found.remove(other)
-            producers, consumers, sizes = (
-                producers | other[0],
-                consumers | other[1],
-                sizes | other[2],
-            )
-        found.append((producers, consumers, sizes))
+        found.append((producers, consumers, _sizes(node)))
+    return merged(found, dense)
+
+
+def merged(
+    found: Iterable[tuple[set[int], set[int], set[int]]], dense: Mapping[int, keras.Layer]
+) -> list[Roles]:
+    """Roles, those that have layers in common as one.
+
+    Two streams that attend to each other have their heads in common.
+
+    Args:
+        found: Ids of producers, ids of consumers and sizes, of each.
+        dense: The dense layers by `id`.
+    """
+    apart: list[tuple[set[int], set[int], set[int]]] = []
+    for one in found:
+        for other in [x for x in apart if x[0] & one[0] or x[1] & one[1]]:
+            apart.remove(other)
+            one = (one[0] | other[0], one[1] | other[1], one[2] | other[2])
+        apart.append(one)
     return [
         Roles(
             tuple(layer for key, layer in dense.items() if key in producers),
             tuple(layer for key, layer in dense.items() if key in consumers),
             tuple(sorted(sizes)),
         )
-        for producers, consumers, sizes in found
+        for producers, consumers, sizes in apart
     ]
 
 
