@@ -22,6 +22,7 @@ SERIALIZABLE = (
     "tfprune.rebuild.cutting",
     "tfprune.rebuild.pruned",
     "tfprune.schedules",
+    "tfprune.structures.by_shape.padding",
     "tfprune.translation.layers",
     "tfprune.translation.training",
     "tfprune.wrappers",

@@ -10,9 +10,12 @@ import numpy as np
 from keras import ops
 
 from tfprune.gates.overlay import factors, gated_attributes
-from tfprune.keras_private.layers import layer_and_inner_layers, plain_variable
+from tfprune.keras_private.layers import layer_and_inner_layers, own_variables, plain_variable
+from tfprune.rebuild.copying import copy_from_config
 from tfprune.structures import Structure, Structures
-from tfprune.structures.by_shape.resizing import numbers_with
+from tfprune.structures.by_shape.guesses import axis_outside
+from tfprune.structures.by_shape.padding import AtPositions
+from tfprune.structures.by_shape.resizing import config_with, numbers_with
 from tfprune.structures.structure import Remainder
 from tfprune.structures.transparent import Transparent
 
@@ -74,6 +77,9 @@ class Plan:
             self._note_sizes(structure)
         self._note_cuts()
         self._note_shapes()
+        for structure in structures:
+            if structure.is_padded and 0 < len(self.left[structure.name]) < structure.groups:
+                self._note_padding(structure)
         # Last, when every bias has received what is folded into it.
         for structure in structures:
             self._note_remainders(structure)
@@ -234,7 +240,7 @@ class Plan:
         by_shape = [
             s
             for s in self.structures
-            if s.is_cut_by_shape and 0 < len(self.left[s.name]) < s.groups
+            if s.is_cut_by_shape and not s.is_padded and 0 < len(self.left[s.name]) < s.groups
         ]
         layers = {id(x.layer): x.layer for s in by_shape for x in s.slices}
         for share in (x for s in self.structures for x in s.slices if id(x.layer) in layers):
@@ -249,6 +255,26 @@ class Plan:
                 self.numbers.setdefault(id(layer), {})
             for layer, numbers in structure.resized_numbers(left):
                 self.numbers.setdefault(id(layer), {}).update(numbers)
+
+    def _note_padding(self, structure: Structure) -> None:
+        """What stands in the place of the layers of a structure of which zeros take the place."""
+        for share in structure.slices:
+            if share.attribute != "kernel":
+                continue
+            layer, kernel = share.layer, self.value(share.variable)
+            small = copy_from_config(layer, config_with(layer, {"kernel": kernel.shape}))
+            positions = structure.positions(self.left[structure.name], share)
+            padded = AtPositions(
+                small,
+                axis_outside(share),
+                positions.tolist(),
+                share.variable.shape[share.axis],
+                "inputs" if share.role == "consumer" else "outputs",
+                name=layer.name,
+                dtype=layer.dtype_policy,
+            )
+            weights = [self.value(variable) for variable in own_variables(layer)]
+            self.replacements[id(layer)] = AtPositions, padded.get_config(), weights
 
     def _note_remainders(self, structure: Structure) -> None:
         if len(self.left[structure.name]):

@@ -6,7 +6,7 @@ import keras
 from keras import tree
 
 from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers, own_variables
-from tfprune.structures.by_shape import find_heads, find_heads_by_running
+from tfprune.structures.by_shape import AtPositions, find_heads, find_heads_by_running
 from tfprune.structures.collection import Structures
 from tfprune.structures.graph import Graph, Untraceable, graph_of, trace
 from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind, refusal_of
@@ -106,6 +106,10 @@ class _Search:
                 self._describe(inner, graph, prefix)
             elif is_in_graph_kind(inner):
                 continue
+            elif isinstance(inner, AtPositions):
+                self.seen.update(id(x) for x in layer_and_inner_layers(inner))
+                reason = "it stands in the place of a layer that has lost heads, and loses no more"
+                self._skip(inner, f"{prefix}{inner.name}", reason)
             elif inner_layers(inner) and not isinstance(inner, keras.layers.RNN):
                 # One call under a mask is enough for the layers inside to be masked.
                 call = max(

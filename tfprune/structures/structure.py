@@ -109,10 +109,13 @@ class Structure:
         least: Groups that always stay, if only as zeros.
         is_cut_by_shape: Whether its layers are cut by giving their variables smaller shapes, and
             not made anew from a configuration.
+        is_padded: Whether zeros stand where groups were, since what is between the layers that make
+            them and those that read them needs all of them.
     """
 
     kind: ClassVar[str] = ""
     is_cut_by_shape: ClassVar[bool] = False
+    is_padded = False
     least = 0
     masked = False
 

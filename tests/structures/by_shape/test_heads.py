@@ -109,18 +109,19 @@ def test_what_mixes_no_positions_is_no_attention():
     ]
 
 
-@pytest.mark.parametrize(
-    ("cls", "why"),
-    [
-        (Alibi, "its output is another one without some of them"),
-        (Normalized, "it does not run without some of them"),
-    ],
-)
-def test_what_depends_on_the_other_heads_is_left_whole(cls, why):
-    _, found = heads_of(cls(name="attention"))
+def test_what_knows_of_all_heads_is_cut_around_them():
+    for cls, is_padded in ((Reshaped, False), (Alibi, True)):
+        _, found = heads_of(cls(name="attention"))
+        assert found["attention"].groups == 4 and found["attention"].is_padded == is_padded
+
+
+def test_what_depends_on_the_other_heads_is_left_whole():
+    _, found = heads_of(Normalized(name="attention"))
     assert "attention" not in found
     (reason,) = [s.reason for s in found.skipped if s.name == "attention"]
-    assert reason.startswith(f"its heads cannot be told apart: {why}")
+    assert reason == (
+        "its heads cannot be told apart: its output is another one without some of them"
+    )
 
 
 @pytest.mark.parametrize("read", [False, True])
@@ -148,7 +149,7 @@ def test_nothing_is_left_in_the_model_and_gates_are_looked_through():
 
 
 def test_weights_of_zero_prove_nothing():
-    layer = Alibi(name="attention")
+    layer = Normalized(name="attention")
     model = around(layer)
     for variable in layer.weights:
         variable.assign(np.zeros(variable.shape))

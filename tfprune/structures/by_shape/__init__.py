@@ -7,5 +7,6 @@ what then computes the same as with these heads silenced is a structure (`proof`
 """
 
 from tfprune.structures.by_shape.heads import HeadsByShape, find_heads, find_heads_by_running
+from tfprune.structures.by_shape.padding import AtPositions
 
-__all__ = ["HeadsByShape", "find_heads", "find_heads_by_running"]
+__all__ = ["AtPositions", "HeadsByShape", "find_heads", "find_heads_by_running"]

@@ -39,11 +39,13 @@ class Guess:
         groups: How many groups of heads there are.
         slices: The shares in each variable, producers first.
         counts: The numbers that count groups.
+        is_padded: Whether the dense layers alone are cut, and zeros stand where heads were.
     """
 
     groups: int
     slices: tuple[Slices, ...]
     counts: tuple[Count, ...]
+    is_padded: bool = False
 
 
 def guesses(layer: keras.Layer, roles: Roles) -> Iterator[Guess]:
@@ -58,9 +60,10 @@ def guesses(layer: keras.Layer, roles: Roles) -> Iterator[Guess]:
     """
     numbers = list(_numbers(layer))
     counted = {value for _, name, _, value in numbers if _counts_heads(name)}
-    # Groups are those of keys and values, of which there are fewer than of queries, or as many.
-    # One group alone comes last: whatever fits nothing else can be that.
-    for groups in sorted({*counted, *roles.sizes}, key=lambda n: (n == 1, n)):
+    # The finest first, since several groups together can leave as well. Those of keys and values
+    # may be fewer than those of queries.
+    each = sorted({*counted, *roles.sizes}, reverse=True)
+    for groups in each:
         repeats = sorted({n // groups for n in {*counted, *roles.sizes} if n % groups == 0})
         ways = list(_layouts(roles, groups, repeats))
         heads = {groups * repeat for repeat in repeats}
@@ -70,6 +73,11 @@ def guesses(layer: keras.Layer, roles: Roles) -> Iterator[Guess]:
             consumers = [s for s in slices if s.role == "consumer"]
             for counts in _counts(numbers, slices, groups, heads):
                 yield Guess(groups, (*producers, *also, *consumers), counts)
+    # Where the layer needs to know of all its heads, none can leave but in the layers around them.
+    for groups in each:
+        repeats = sorted({n // groups for n in {*counted, *roles.sizes} if n % groups == 0})
+        for slices in _layouts(roles, groups, repeats):
+            yield Guess(groups, slices, (), is_padded=True)
 
 
 # -- variables -----------------------------------------------------------------------------------
@@ -142,6 +150,19 @@ def _consumed(layer, groups) -> Slices | None:
     )
     bias = "bias" if layer.bias is not None else None
     return Slices(layer, "kernel", axis, "consumer", within=within, bias=bias, reads_input=plain)
+
+
+def axis_outside(share: Slices) -> int:
+    """The axis, counted from the last, along which groups lie in what a dense layer makes or reads.
+
+    Args:
+        share: The share in its kernel.
+    """
+    if not isinstance(share.layer, keras.layers.EinsumDense):
+        return -1
+    inputs, kernel, outputs = letters(share.layer)
+    outside = inputs if share.role == "consumer" else outputs
+    return outside.index(kernel[share.axis]) - len(outside)
 
 
 def letters(layer: keras.layers.EinsumDense) -> tuple[str, str, str]:

@@ -52,6 +52,7 @@ class HeadsByShape(Structure):
         super().__init__(name, guess.groups, guess.slices)
         self.layer = layer
         self._counts = guess.counts
+        self.is_padded = guess.is_padded
         self._silencers = silencers
         self.least = 0 if returns_heads else 1
 
@@ -254,14 +255,15 @@ def _recipe(layers, found):
     place = {id(layer): i for i, layer in enumerate(layers)}
     slices = [(place[id(s.layer)], replace(s, layer=None)) for s in guess.slices]
     counts = [(place[id(c.layer)], replace(c, layer=None)) for c in guess.counts]
-    return guess.groups, slices, counts, [guess.slices.index(s) for s in silencers]
+    plain = replace(guess, slices=(), counts=())
+    return plain, slices, counts, [guess.slices.index(s) for s in silencers]
 
 
 def _bound(layers, recipe):
     """A recipe for certain layers."""
     if isinstance(recipe, str):
         return recipe
-    groups, slices, counts, silencers = recipe
+    plain, slices, counts, silencers = recipe
     own = tuple(replace(s, layer=layers[i]) for i, s in slices)
     counts = tuple(replace(c, layer=layers[i]) for i, c in counts)
-    return Guess(groups, own, counts), tuple(own[i] for i in silencers)
+    return replace(plain, slices=own, counts=counts), tuple(own[i] for i in silencers)

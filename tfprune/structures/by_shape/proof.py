@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -19,7 +20,8 @@ from keras import ops, tree
 from tfprune.errors import in_one_line
 from tfprune.keras_private.layers import layer_and_inner_layers, own_variables
 from tfprune.keras_private.variables import standing_in
-from tfprune.structures.by_shape.guesses import Guess
+from tfprune.structures.by_shape.guesses import Guess, axis_outside
+from tfprune.structures.by_shape.padding import picked, spread_out
 from tfprune.structures.by_shape.resizing import numbers_with, set_numbers
 from tfprune.structures.structure import Slices, Structure
 
@@ -169,6 +171,8 @@ class Trial:
             shapes.setdefault(id(share.layer), (share.layer, {}))[1][share.attribute] = values[
                 key
             ].shape
+        if guess.is_padded:
+            return values, (), [_in_place_of_whole(s, structure, kept) for s in matrices(guess)]
         numbers = [(layer, numbers_with(layer, own)) for layer, own in shapes.values()]
         return values, [*numbers, *counted(guess.counts, len(kept))]
 
@@ -184,6 +188,25 @@ class Trial:
             if np.max(np.abs(x[known] - y[known]), initial=0) > closer * self._tolerance * scale:
                 return False
         return True
+
+
+def matrices(guess: Guess) -> list[Slices]:
+    """The shares in the kernels of the dense layers around attention."""
+    return [share for share in guess.slices if share.attribute == "kernel"]
+
+
+def _in_place_of_whole(share, structure, kept) -> tuple[keras.Layer, Callable]:
+    """What takes the place of the `call` of a dense layer that is cut alone."""
+    plain = partial(type(share.layer).call, share.layer)
+    axis, length = axis_outside(share), share.variable.shape[share.axis]
+    positions = structure.positions(kept, share)
+
+    def call(inputs, training=None):
+        if share.role == "consumer":
+            return plain(picked(inputs, axis, positions))
+        return spread_out(plain(inputs), axis, positions, length)
+
+    return share.layer, call
 
 
 def counted(counts, groups: int) -> list[tuple[keras.Layer, dict[str, Any]]]:

@@ -38,6 +38,17 @@ def numbers_with(layer: keras.Layer, shapes: Mapping[str, Iterable[int]]) -> dic
     return {}
 
 
+def config_with(layer: keras.Layer, shapes: Mapping[str, Iterable[int]]) -> dict[str, Any]:
+    """The entries of the configuration of a dense layer whose variables have certain shapes.
+
+    Args:
+        layer: As in `numbers_with`.
+        shapes: As in `numbers_with`.
+    """
+    names = {"partial_output_shape": "output_shape"}
+    return {names.get(name, name): x for name, x in numbers_with(layer, shapes).items()}
+
+
 def set_numbers(layer: keras.Layer, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Sets numbers that a layer keeps, and the width of the input that a dense layer checks.
 
