@@ -190,6 +190,28 @@ def test_a_model_inside_another_under_a_mask(kind):
     assert_same(outputs(model, given), outputs(rebuild(model), given))
 
 
+def test_a_mask_that_is_given_to_a_model_by_name():
+    x, present = keras.Input((5, 4)), keras.Input((5,), dtype="bool")
+    first = keras.Sequential([keras.Input((5, 4)), layers.Dense(4)])
+    model = randomize(keras.Model([x, present], gated()(first(x, mask=present))))
+    for structure in find_structures(model):
+        kill(model, {structure.name: np.arange(structure.groups) < 2}, producers_only=True)
+    given = [noise(2, 5, 4), np.arange(5) < [[3], [5]]]
+    assert_same(outputs(model, given), outputs(rebuild(model), given))
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_attention_that_is_gone_where_an_input_is_left_out(there):
+    # Where the other input is there, the mask of the first ends at the addition.
+    x, other = keras.Input((5, 4)), keras.Input((5, 4), optional=True)
+    y = AddIfGiven()(layers.Masking()(x), other)
+    y = layers.Add()([y, layers.MultiHeadAttention(1, 4, name="heads", use_bias=False)(y, y)])
+    model = keras.Model([x, other], layers.GlobalAveragePooling1D()(layers.Dense(4)(y)))
+    kill(randomize(model), {"heads": np.ones(1, bool)})
+    given = [noise(2, 5, 4) * (np.arange(5) < 3)[:, None], noise(2, 5, 4) if there else None]
+    assert_same(outputs(model, given), outputs(rebuild(model, check=False), given))
+
+
 @keras.saving.register_keras_serializable("tests.masks")
 class Masked(keras.Model):
     """A subclassed model, which is traced without knowing that it takes ids."""

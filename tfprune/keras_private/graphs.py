@@ -153,7 +153,9 @@ def mask_of(tensor: Any) -> Any:
     return backend.get_keras_mask(tensor)
 
 
-def masks_at_calls(model: Functional) -> dict[int, list[tuple[bool, ...]]]:
+def masks_at_calls(
+    model: Functional, without_optional: bool = False
+) -> dict[int, list[tuple[bool, ...]]]:
     """Which arguments of the layers of a model carry a Keras mask when the model runs.
 
     Layers take masks off their inputs (`MultiHeadAttention`), so it depends on the order of calls.
@@ -163,6 +165,7 @@ def masks_at_calls(model: Functional) -> dict[int, list[tuple[bool, ...]]]:
 
     Args:
         model: A Functional model. Those in it are looked into.
+        without_optional: Whether inputs that may be left out are.
 
     Returns:
         `id` of a layer to its calls, sorted: for each tensor that is given whether it has a mask.
@@ -186,12 +189,20 @@ def masks_at_calls(model: Functional) -> dict[int, list[tuple[bool, ...]]]:
 
         return functional._run_through_graph(inputs, operation_fn=noted)
 
+    left_out = [without_optional and is_optional(t) for t in model.inputs]
+
     def whole(*inputs):
         seen.clear()  # On JAX it is run once more where sizes are unknown.
-        return run(model, inputs)
+        given = iter(inputs)
+        outputs = run(model, [None if missing else next(given) for missing in left_out])
+        return [t for t in tree.flatten(outputs) if t is not None]
 
     with forgetting_calls(model._flatten_layers()):
-        fresh = [keras.KerasTensor(t.shape, dtype=t.dtype) for t in model.inputs]
+        fresh = [
+            keras.KerasTensor(t.shape, dtype=t.dtype)
+            for t, missing in zip(model.inputs, left_out, strict=True)
+            if not missing
+        ]
         # Symbolic calls would not do: an attention layer then leaves its inputs alone.
         backend.compute_output_spec(whole, *fresh)
     return {key: sorted(calls) for key, calls in seen.items()}

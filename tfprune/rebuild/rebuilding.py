@@ -14,6 +14,7 @@ from tfprune.gates.subnetworks import input_names
 from tfprune.keras_private.graphs import (
     functional_inside,
     inputs_struct,
+    is_optional,
     masks_at_calls,
     nodes_of,
     outputs_struct,
@@ -195,11 +196,13 @@ def _same_masks(model, small, rebuilder) -> bool:
     An attention layer takes the masks off its inputs, so where one has become a constant a tensor
     may keep a mask that it had lost.
     """
-    before, after = (masks_at_calls(_functional(m)) for m in (model, small))
-    if not any(any(masks) for calls in before.values() for masks in calls):
-        return True
-    pairs = ((old, id(new)) for old, new in rebuilder.copies.items())
-    return all(after[new] == before.get(old) for old, new in pairs if new in after)
+    pairs = [(old, id(new)) for old, new in rebuilder.copies.items()]
+    varies = any(map(is_optional, _functional(model).inputs))
+    for without_optional in (False, True) if varies else (False,):
+        before, after = (masks_at_calls(_functional(m), without_optional) for m in (model, small))
+        if any(after[new] != before.get(old) for old, new in pairs if new in after):
+            return False
+    return True
 
 
 def _functional(model):

@@ -291,7 +291,12 @@ def masks_behind_symbols(nodes) -> set[int]:
         `id`s of tensors. Where the graph cannot be run, all of them, so that nothing relies on a
         mask that is not there.
     """
-    suspects = [node for node in nodes if _may_hide_masks(node.operation)]
+    suspects = [
+        node
+        for node in nodes
+        # A model that is given a mask by name puts it on its input when it runs.
+        if _may_hide_masks(node.operation) or node.arguments.kwargs.get("mask") is not None
+    ]
     # A layer that is given nothing to add may return its input, and its mask with it.
     varies = any(is_optional(t) for node in nodes for t in node.input_tensors)
     if not suspects and not varies:
