@@ -219,7 +219,8 @@ class MovementPruning(GatedPruning):
         silencers = [id(s.variable) for s in structure.silencers]
         made = [g.open_groups() for g in mine if id(g.shares[0].variable) in silencers]
         read = [g.open_groups() for g in mine if g.shares[0].role == "consumer"]
-        return np.logical_or.reduce(made) & np.logical_or.reduce(read)
+        works = np.logical_or.reduce(read)
+        return works & np.logical_or.reduce(made) if made else works
 
     def fix(self, keep):
         """Masks of whole groups stay; those of blocks in groups that live come off."""

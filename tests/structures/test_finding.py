@@ -124,7 +124,8 @@ def test_layer_called_in_two_places_alike_is_cut_once():
     assert names(model) == {"in": ("ffn", 6)}
 
 
-def test_untraceable_layer_is_reported_not_raised():
+@pytest.mark.parametrize("mixed", [False, True])
+def test_untraceable_layer_is_reported_not_raised(mixed):
     class Odd(layers.Layer):
         def __init__(self):
             super().__init__(name="odd")
@@ -137,13 +138,17 @@ def test_untraceable_layer_is_reported_not_raised():
         def call(self, x):
             if not hasattr(x, "numpy") and isinstance(x, keras.KerasTensor):
                 raise TypeError("only numbers")
-            return self.b(self.a(x))
+            return self.b(keras.ops.softmax(self.a(x)) if mixed else self.a(x))
 
         def compute_output_spec(self, x):
             return keras.KerasTensor((None, 2))
 
     x = keras.Input((3,))
-    assert "only numbers" in reasons(keras.Model(x, Odd()(x)))["odd"]
+    model = keras.Model(x, Odd()(x))
+    if mixed:
+        assert "only numbers" in reasons(model)["odd"]
+    else:  # It is run, and its units are told by that.
+        assert names(model) == {f"odd/{model.layers[1].a.name}": ("ffn", 4)}
 
 
 def test_grouped_query_attention_counts_key_value_groups():

@@ -31,7 +31,7 @@ from tfprune.rebuild.attributes import carry_over, carry_over_inside
 from tfprune.rebuild.constants import Constant, Unread, as_layer, first_given, through
 from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.plan import Plan
-from tfprune.rebuild.pruned import cannot_copy, is_composite, pruned_copy
+from tfprune.rebuild.pruned import cannot_copy, keeps_its_cuts, pruned_copy
 from tfprune.structures.biases import output_bias
 from tfprune.structures.elementwise import is_add, is_identity
 from tfprune.structures.feed_forward import cannot_consume, is_dense
@@ -101,7 +101,7 @@ class GraphRebuilder:
             return operation  # Operations of keras.ops hold no weights.
         if is_plain(operation):
             return self.rebuild(operation)
-        if is_composite(operation) and self.plan.touches(operation):
+        if keeps_its_cuts(operation, self.plan):
             return pruned_copy(operation, self.plan)
         if id(operation) in self.plan.replacements:
             other, config, _ = self.plan.replacements[id(operation)]
@@ -116,7 +116,7 @@ class GraphRebuilder:
 
     def give_weights(self, old, new) -> None:
         """Copies the weights of a plain layer once it is built."""
-        if is_composite(old) and self.plan.touches(old):
+        if keeps_its_cuts(old, self.plan):
             return  # It has them already or takes them when it is built.
         if self.plan.touches(old) and id(old) not in self.plan.replacements:
             carry_over(old, new, self.plan.configs.get(id(old), {}))

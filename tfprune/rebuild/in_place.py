@@ -28,7 +28,7 @@ from tfprune.rebuild.cutting import (
 )
 from tfprune.rebuild.graph import is_plain
 from tfprune.rebuild.plan import Plan
-from tfprune.rebuild.pruned import is_composite, pruned_class, spelled_out
+from tfprune.rebuild.pruned import is_composite, keeps_its_cuts, pruned_class, spelled_out
 
 
 class InPlace:
@@ -147,7 +147,7 @@ def _parts(model, plan) -> Iterator[tuple[keras.Layer, set[int]]]:
     for layer in inner_layers(model, recursive=False):
         if is_plain(layer):
             yield from _parts(layer, plan)
-        elif is_composite(layer):
+        elif is_composite(layer) or id(layer) in plan.numbers:
             yield from _composites(layer, plan)
         else:
             leaves.append(layer)
@@ -168,7 +168,7 @@ def _composites(layer, plan) -> Iterator[tuple[keras.Layer, set[int]]]:
 def _keeps_cuts(inner, layer, plan) -> bool:
     # Cuts of the outer layer, from a file of an earlier version, may count the layers in `inner`.
     counted = any(getattr(layer, "_cuts", ())) and not hasattr(inner, "_cuts")
-    return is_composite(inner) and plan.touches(inner) and not counted
+    return keeps_its_cuts(inner, plan) and not counted
 
 
 def _spelled_out_inside(layer) -> list[keras.Layer]:

@@ -184,7 +184,9 @@ class Plan:
         read_by_none = np.logical_and.reduce(
             [self._zero(structure, s) for s in structure.consumers]
         )
-        constant = np.logical_and.reduce([self._zero(structure, s) for s in structure.silencers])
+        constant = np.ones(structure.groups, bool)
+        for silencer in structure.silencers:
+            constant &= self._zero(structure, silencer)
         for consumer in structure.consumers:
             emitted = structure.emitted(consumer, self.read)
             if emitted is None:

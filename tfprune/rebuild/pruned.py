@@ -56,6 +56,11 @@ def is_composite(layer) -> bool:
     )
 
 
+def keeps_its_cuts(layer, plan: Plan) -> bool:
+    """Whether a layer changes in a way of which its configuration can say nothing."""
+    return (is_composite(layer) and plan.touches(layer)) or id(layer) in plan.numbers
+
+
 @keras.saving.register_keras_serializable("tfprune", name="Pruned")
 class Pruned:
     """Mixed into the class of a layer or model that was cut in place."""
@@ -233,7 +238,7 @@ def _with_cuts(config, layer, plan, apart):
     if not isinstance(config, dict):
         return config
     inner = spelled_out(config, layer)
-    if inner is None or not is_composite(inner) or not plan.touches(inner):
+    if inner is None or not keeps_its_cuts(inner, plan):
         return {key: _with_cuts(part, layer, plan, apart) for key, part in config.items()}
     apart.add(id(inner))
     before = isinstance(inner, Pruned)

@@ -6,7 +6,7 @@ import keras
 from keras import tree
 
 from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers, own_variables
-from tfprune.structures.by_shape import AtPositions, find_heads, find_heads_by_running
+from tfprune.structures.by_shape import AtPositions, find_by_running, find_heads, find_own_units
 from tfprune.structures.collection import Structures
 from tfprune.structures.graph import Graph, Untraceable, graph_of, trace
 from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind, refusal_of
@@ -85,13 +85,13 @@ class _Search:
         """
         self.seen.add(id(layer))
         self._note_owners(layer)
-        self._note_whole(layer, prefix.rstrip("/") or layer.name)
+        self._note_whole(layer, prefix.rstrip("/") or layer.name, call=call)
         try:
             graph = self._graph(layer, call, opaque, outer)
         except Untraceable as reason:
-            heads = self._heads_by_running(layer, prefix.rstrip("/") or layer.name)
-            self.found += heads
-            why = None if heads else refusal_of(layer) or str(reason)
+            found = self._by_running(layer, prefix.rstrip("/") or layer.name)
+            self.found += found
+            why = None if found else refusal_of(layer) or str(reason)
             self._skip_all(layer, prefix, why)
             return
         in_graph = self._in_graph(graph, prefix, layer.name)
@@ -118,7 +118,8 @@ class _Search:
                 read = _read(graph, inner, used)
                 self.look_into(inner, f"{prefix}{inner.name}/", call, outer=graph, used=read)
             else:
-                self._note_whole(inner, f"{prefix}{inner.name}", layer_and_inner_layers(inner))
+                parts = layer_and_inner_layers(inner)
+                self._note_whole(inner, f"{prefix}{inner.name}", parts, node)
         self._note_hidden(layer, graph, prefix)
 
     def _graph(self, layer, call, opaque, outer) -> Graph:
@@ -134,14 +135,12 @@ class _Search:
             except Untraceable:
                 raise reason from None
 
-    def _heads_by_running(self, layer, name) -> list[Structure]:
+    def _by_running(self, layer, name) -> list[Structure]:
         given = self.running.arguments(layer)
-        if given is None:
-            return []
-        heads = list(find_heads_by_running(layer, given, name))
-        for found in heads:
-            found.masked = True  # For all that is known.
-        return heads
+        structures = [] if given is None else list(find_by_running(layer, given, name))
+        for structure in structures:
+            structure.masked = True  # For all that is known.
+        return structures
 
     def _note_heads(self, layer, graph, name, used):
         """Notes the heads of attention that a layer computes itself, with dense layers in it."""
@@ -228,10 +227,19 @@ class _Search:
                 self.look_into(inner, f"{prefix}{inner.name}/", None, opaque=True)
         self.seen.update(id(x) for x in layer_and_inner_layers(layer))
 
-    def _note_whole(self, layer, name, parts=None):
-        """Lists a layer with matrices of its own, of a class that no kind is registered for."""
-        if id(layer) not in self.noted and any(_has_matrix(x) for x in parts or [layer]):
-            self.noted.add(id(layer))
+    def _note_whole(self, layer, name, parts=None, call=None):
+        """Lists a layer with matrices of its own, of a class that no kind is registered for.
+
+        Unless the units are found whose weights it holds itself.
+        """
+        if id(layer) in self.noted or not any(_has_matrix(x) for x in parts or [layer]):
+            return
+        self.noted.add(id(layer))
+        found = []
+        if _has_matrix(layer) and not type(layer).__module__.startswith("keras."):
+            found = list(find_own_units(layer, call and _arguments(call), name, self.running))
+        self.found += found
+        if not found:
             reason = f"no kind of structure is registered for {type(layer).__name__}"
             self._skip(layer, name, reason)
 
@@ -294,6 +302,10 @@ def _read(graph: Graph, layer, used) -> tuple[bool, ...] | None:
     ]
     same = len({len(call) for call in calls}) == 1
     return tuple(map(any, zip(*calls, strict=True))) if same else None
+
+
+def _arguments(call):
+    return call.arguments.args, call.arguments.kwargs
 
 
 def _has_matrix(layer) -> bool:

@@ -10,7 +10,7 @@ import keras
 from keras import tree
 
 from tfprune.keras_private.graphs import mask_of
-from tfprune.keras_private.layers import inner_layers
+from tfprune.keras_private.layers import inner_layers, own_variables
 from tfprune.keras_private.tracing import give_mask
 from tfprune.structures.made_up import TRIES, made_up_inputs
 
@@ -31,7 +31,7 @@ class Running:
         self._arguments: dict[int, Arguments] | None = None
 
     def arguments(self, layer: keras.Layer) -> Arguments | None:
-        """What a layer made of layers is given when it is called for the first time.
+        """What a layer that has weights, or layers inside, is given when it is called first.
 
         Args:
             layer: A layer inside the model.
@@ -48,7 +48,7 @@ class Running:
         model = self._model
         for tried in TRIES:
             found: dict[int, Arguments] = {}
-            watched = [x for x in inner_layers(model) if inner_layers(x, recursive=False)]
+            watched = [x for x in inner_layers(model) if inner_layers(x) or own_variables(x)]
             before = [(x, vars(x).get("call")) for x in watched]
             try:
                 for layer in watched:

@@ -11,6 +11,7 @@ import keras
 
 from tfprune.keras_private.layers import kept_by_keras, layer_and_inner_layers, own_variables
 from tfprune.structures.by_shape.roles import Roles
+from tfprune.structures.feed_forward import is_dense
 from tfprune.structures.structure import Slices
 
 
@@ -48,7 +49,7 @@ class Guess:
     is_padded: bool = False
 
 
-def guesses(layer: keras.Layer, roles: Roles) -> Iterator[Guess]:
+def guesses_of_heads(layer: keras.Layer, roles: Roles) -> Iterator[Guess]:
     """The ways in which heads may lie in a layer, the likely ones first.
 
     Args:
@@ -58,8 +59,8 @@ def guesses(layer: keras.Layer, roles: Roles) -> Iterator[Guess]:
     Yields:
         Guesses, of which none need be right.
     """
-    numbers = list(_numbers(layer))
-    counted = {value for _, name, _, value in numbers if _counts_heads(name)}
+    numbers = list(numbers_of(layer))
+    counted = {value for _, name, _, value in numbers if counts_heads(name)}
     # The finest first, since several groups together can leave as well. Those of keys and values
     # may be fewer than those of queries.
     each = sorted({*counted, *roles.sizes}, reverse=True)
@@ -71,13 +72,31 @@ def guesses(layer: keras.Layer, roles: Roles) -> Iterator[Guess]:
         for also, slices in product([(), riders] if riders else [()], ways):
             producers = [s for s in slices if s.role == "producer"]
             consumers = [s for s in slices if s.role == "consumer"]
-            for counts in _counts(numbers, slices, groups, heads):
+            for counts in counts_of(numbers, slices, groups, heads):
                 yield Guess(groups, (*producers, *also, *consumers), counts)
     # Where the layer needs to know of all its heads, none can leave but in the layers around them.
     for groups in each:
         repeats = sorted({n // groups for n in {*counted, *roles.sizes} if n % groups == 0})
         for slices in _layouts(roles, groups, repeats):
             yield Guess(groups, slices, (), is_padded=True)
+
+
+def guesses_of_units(layer: keras.Layer, roles: Roles) -> Iterator[Guess]:
+    """The ways in which the units between dense layers may lie in them.
+
+    Args:
+        layer: The layer with the dense layers in it.
+        roles: The dense layers that make the units, and the one that reads them.
+
+    Yields:
+        Guesses, of which none need be right.
+    """
+    groups = roles.consumers[0].kernel.shape[0]
+    numbers = list(numbers_of(layer))
+    for slices in _layouts(roles, groups, ()):
+        if all(s.within is None for s in slices):
+            for counts in counts_of(numbers, slices, groups, {groups}, counts_units):
+                yield Guess(groups, slices, counts)
 
 
 # -- variables -----------------------------------------------------------------------------------
@@ -190,7 +209,7 @@ def _riders(layer, roles, heads) -> Iterator[Slices]:
 # -- numbers -------------------------------------------------------------------------------------
 
 
-def _numbers(layer) -> Iterator[tuple[keras.Layer, str, int | None, int]]:
+def numbers_of(layer: keras.Layer) -> Iterator[tuple[keras.Layer, str, int | None, int]]:
     """All whole numbers that a layer and the layers inside it keep."""
     for inner in layer_and_inner_layers(layer):
         for name, value in vars(inner).items():
@@ -210,28 +229,37 @@ def _is_number(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _counts_heads(name: str) -> bool:
+def counts_heads(name: str) -> bool:
     """Whether a name is one of a number of heads, such as `num_kv_heads`."""
     return bool(re.search("head", name)) and not re.search("dim|size|width|per|depth", name)
 
 
-def _counts(numbers, slices, groups, heads) -> Iterator[tuple[Count, ...]]:
+def counts_units(name: str) -> bool:
+    """Whether a name is one of a number of units, such as `intermediate_dim`."""
+    return bool(re.search("unit|inner|intermediate|ff|feed|mlp|expan", name))
+
+
+def counts_of(
+    numbers, slices, groups, heads, is_likely=counts_heads
+) -> Iterator[tuple[Count, ...]]:
     """The numbers that may count groups, each combination once.
 
     Args:
-        numbers: What `_numbers` yields.
+        numbers: What `numbers_of` yields.
         slices: The shares of the dense layers, which are told of their shapes by themselves.
         groups: How many groups there are.
-        heads: Numbers of heads that there may be, of queries and of keys.
+        heads: Numbers of groups that there may be, of queries and of keys.
+        is_likely: Whether a name is one of a number of groups. Such numbers are rewritten also
+            where nothing needs them.
     """
-    dense = {id(share.layer) for share in slices}
+    dense = {id(share.layer) for share in slices if is_dense(share.layer)}
     widths = {share.variable.shape[share.axis] for share in slices}
     named, wide, other = [], [], []
     for layer, name, place, value in numbers:
         if id(layer) in dense or value % groups:
             continue
         count = Count(layer, name, value // groups, place)
-        if _counts_heads(name) and value in heads:
+        if is_likely(name) and value in heads:
             named.append(count)
         elif value in widths:
             wide.append(count)

@@ -1,8 +1,8 @@
-"""The roles of dense layers in a layer whose graph cannot be traced, told by running it."""
+"""What lies between dense layers in a layer that cannot be traced, told by running it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from typing import Any
 
@@ -11,26 +11,56 @@ import numpy as np
 from keras import ops
 
 from tfprune.model_parts import own_children
+from tfprune.structures.by_shape.guesses import guesses_of_heads, guesses_of_units
 from tfprune.structures.by_shape.proof import Trial
+from tfprune.structures.by_shape.proven import proven
 from tfprune.structures.by_shape.roles import Roles, merged
+from tfprune.structures.by_shape.structure import GroupsByShape
 from tfprune.structures.feed_forward import is_dense
+from tfprune.structures.running import Arguments
+from tfprune.structures.structure import Structure
 
 Inputs = dict[int, list[np.ndarray]]
 
 
-def roles_by_running(layer: keras.Layer, trial: Trial) -> list[Roles]:
-    """The dense layers around what mixes positions, as attention does.
+def find_by_running(layer: keras.Layer, arguments: Arguments, name: str) -> Iterator[Structure]:
+    """Finds heads and units between the dense layers of a layer whose graph cannot be traced.
+
+    Args:
+        layer: A built layer made of layers.
+        arguments: What it is given when the model runs: arrays and whatever else.
+        name: The layer's path.
+
+    Yields:
+        Structures of the kinds `"heads"` and `"ffn"`.
+    """
+    for kind in ("heads", "ffn"):
+        guesses = partial(_guesses, layer, kind)
+        for found in proven(layer, f"{kind} by running", guesses, [arguments]):
+            if not isinstance(found, str):
+                first = f"{name}/{found[0].slices[0].layer.name}"
+                yield GroupsByShape(kind, name if kind == "heads" else first, layer, *found)
+
+
+def _guesses(layer, kind, trial):
+    make = guesses_of_heads if kind == "heads" else guesses_of_units
+    return [make(layer, roles) for roles in roles_by_running(layer, trial, kind == "heads")]
+
+
+def roles_by_running(layer: keras.Layer, trial: Trial, mixing: bool) -> list[Roles]:
+    """The dense layers that depend on each other and on none between.
 
     The kernel of one dense layer after the other is changed: those whose input changes depend on
-    it. Between a layer and those that it depends on directly, positions are mixed if the output of
-    these at the first position alone changes the input of that at others.
+    it. Between a layer and those that it depends on directly, positions are mixed, as attention
+    does, if the output of these at the first position alone changes the input of that at others.
 
     Args:
         layer: A layer with dense layers of its own.
         trial: The layer with numbers on which it runs.
+        mixing: Whether those between which positions are mixed are asked for, or the others.
 
     Returns:
-        `Roles` without sizes; none if nothing mixes positions.
+        `Roles` without sizes.
     """
     dense = {id(x): x for x in own_children(layer) if is_dense(x)}
     read = _inputs(trial, dense)
@@ -42,7 +72,7 @@ def roles_by_running(layer: keras.Layer, trial: Trial) -> list[Roles]:
     found = []
     for key, makers in before.items():
         direct = {m for m in makers if not any(m in before[other] for other in makers)}
-        if any(_mixes(trial, dense, read, maker, key) for maker in direct):
+        if direct and mixing == any(_mixes(trial, dense, read, maker, key) for maker in direct):
             found.append((direct, {key}, set()))
     return merged(found, dense)
 
