@@ -33,8 +33,8 @@ from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import cannot_copy, is_composite, pruned_copy
 from tfprune.structures.biases import output_bias
+from tfprune.structures.dense import cannot_consume, is_dense
 from tfprune.structures.elementwise import is_add, is_identity
-from tfprune.structures.feed_forward import cannot_consume, is_dense
 from tfprune.structures.graph import Graph, graph_of, is_masked
 
 
