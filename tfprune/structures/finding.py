@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import tree
 
+from tfprune.errors import in_one_line
 from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers, own_variables
 from tfprune.structures.by_shape import find_heads
 from tfprune.structures.collection import Structures
@@ -49,6 +50,7 @@ def find_structures(model: keras.Layer) -> Structures:
         )
     search = _Search()
     search.look_into(model, prefix="", call=None)
+    search.note_unseen(model)
     return search.result()
 
 
@@ -61,6 +63,8 @@ class _Search:
         self.noted: set[int] = set()
         self.places: dict[int, set[str]] = {}  # layer of a graph kind -> graphs that call it
         self.owners: dict[int, set[int]] = {}  # variable -> layers that hold it
+        self.shown: set[int] = set()  # layers whose calls are known, or that are in others
+        self.used: set[int] = set()  # variables that an operation is given
 
     def look_into(
         self,
@@ -89,6 +93,10 @@ class _Search:
         except Untraceable as reason:
             self._skip_all(layer, prefix, refusal_of(layer) or str(reason))
             return
+        except Exception as error:  # Whatever user code raises, in `build` or a configuration.
+            self._skip_all(layer, prefix, f"it cannot be looked into ({in_one_line(error)})")
+            return
+        self._note_shown(graph)
         in_graph = self._in_graph(graph, prefix, layer.name)
         self._note_heads(layer, graph, prefix.rstrip("/") or layer.name, used)
         for node in graph.nodes:
@@ -137,8 +145,42 @@ class _Search:
             if called & {id(x) for x in parts} or any(id(x) in self.seen for x in parts):
                 continue
             if isinstance(layer, keras.layers.Wrapper) and any(_has_matrix(x) for x in parts):
+                self.noted.update(id(x) for x in parts)
                 reason = f"{type(layer).__name__} calls it in a way that cannot be followed"
                 self._skip(inner, f"{prefix}{inner.name}", reason)
+
+    def _note_shown(self, graph):
+        for node in graph.nodes:
+            self.shown.update(id(x) for x in _layers_of(node.operation))
+            given = tree.flatten((node.arguments.args, node.arguments.kwargs))
+            self.used.update(id(x) for x in given if isinstance(x, keras.Variable))
+
+    def note_unseen(self, model: keras.Layer) -> None:
+        """Lists the layers with matrices of which no call was seen.
+
+        Args:
+            model: The model that was searched.
+        """
+        self.shown.add(id(model))
+
+        def walk(layer, prefix):
+            for inner in inner_layers(layer, recursive=False):
+                name = f"{prefix}{inner.name}"
+                known = id(inner) in self.shown or id(inner) in self.noted
+                if not known and _has_matrix(inner):
+                    self.noted.add(id(inner))
+                    self._skip(inner, name, self._why_unseen(inner, layer))
+                if id(inner) not in walked:
+                    walked.add(id(inner))
+                    walk(inner, f"{name}/")
+
+        walked = {id(model)}
+        walk(model, "")
+
+    def _why_unseen(self, layer, outer):
+        if any(id(variable) in self.used for variable in own_variables(layer)):
+            return f"{type(outer).__name__} uses its weights without calling it"
+        return "no call of it is seen"
 
     def _in_graph(self, graph: Graph, prefix: str, where: str) -> dict[int, list[Structure]]:
         """The structures between the layers of a graph, by the `id` of their first layer."""
@@ -196,6 +238,7 @@ class _Search:
             if inner_layers(inner) and not is_in_graph_kind(inner) and not is_described:
                 self.look_into(inner, f"{prefix}{inner.name}/", None, opaque=True)
         self.seen.update(id(x) for x in layer_and_inner_layers(layer))
+        self.shown.update(id(x) for x in layer_and_inner_layers(layer))
 
     def _note_whole(self, layer, name, parts=None):
         """Lists a layer with matrices of its own, of a class that no kind is registered for."""
@@ -263,6 +306,15 @@ def _read(graph: Graph, layer, used) -> tuple[bool, ...] | None:
     ]
     same = len({len(call) for call in calls}) == 1
     return tuple(map(any, zip(*calls, strict=True))) if same else None
+
+
+def _layers_of(operation) -> list[keras.Layer]:
+    """A layer, and those inside it where only the kind of the layer knows of them."""
+    if not isinstance(operation, keras.Layer):
+        return []
+    if describe_of(operation) or is_in_graph_kind(operation):
+        return layer_and_inner_layers(operation)
+    return [operation]
 
 
 def _has_matrix(layer) -> bool:

@@ -375,6 +375,9 @@ def arguments_from_build(layer):
 
 
 def _tensors(shapes, layer):
-    return tree.map_shape_structure(
-        lambda shape: keras.KerasTensor(shape, dtype=layer.compute_dtype), shapes
-    )
+    try:
+        return tree.map_shape_structure(
+            lambda shape: keras.KerasTensor(shape, dtype=layer.compute_dtype), shapes
+        )
+    except (TypeError, ValueError) as error:
+        raise Untraceable(f"it was built for no known shape ({in_one_line(error)})") from error
