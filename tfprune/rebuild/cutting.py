@@ -6,7 +6,7 @@ its weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ from tfprune.keras_private.graphs import (
     is_functional,
     keep_calls,
     refresh_shapes,
+    set_input_shape,
 )
 from tfprune.keras_private.layers import layer_and_inner_layers, own_variables, plain_variable
 from tfprune.keras_private.variables import resize, restore
@@ -64,8 +65,9 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
         One entry for each layer that changes: `"index"` among the layers inside, `ITSELF` for the
         layer, `"class"`, `"name"`, and `"become"`: `"smaller"` (with `"config"` and
         `"input_width"`), `"resized"` (with `"shapes"`, `"numbers"` and, for a layer with heads,
-        `"heads"`), `"constant"` (with `"shape"` and `"argument"`), `"other"` (with `"layer"`) or
-        `"nothing"`.
+        `"heads"`), `"narrower"` (a model, with the numbers of `"inputs"` and their widths),
+        `"constant"` (with `"shape"` and `"argument"`), `"other"` (with `"layer"`) or
+        `"nothing"`. `"crosses"` is true where layers made of layers return or take less then.
     """
     cuts: Cuts = []
     for index, found in enumerate([layer, *layers_inside(layer, apart)], ITSELF):
@@ -86,6 +88,9 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             cut |= {"become": "other", "layer": made}
         elif id(inner) in plan.gone:
             cut |= {"become": "nothing"}
+        elif id(inner) in plan.entered:
+            inputs = [list(pair) for pair in plan.entered[id(inner)].items()]
+            cut |= {"become": "narrower", "inputs": inputs, "crosses": True}
         elif id(inner) in plan.numbers:
             cut |= {
                 "become": "resized",
@@ -101,6 +106,8 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             }
         else:
             continue
+        if id(inner) in plan.crossed:
+            cut["crosses"] = True
         cuts.append(cut)
     return cuts
 
@@ -126,12 +133,39 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
             )
         targets.append(target)
     for cut, target in zip(cuts, targets, strict=True):
-        if cut["become"] == "resized":
+        if cut["become"] == "narrower":
+            narrow_inputs(target, cut["inputs"])
+        elif cut["become"] == "resized":
             resize_layer(target, cut)
         else:
             become(target, replacement(target, cut))
+    refresh_graphs(layer, targets, cuts)
+
+
+def narrow_inputs(model: keras.Model, widths: Iterable[tuple[int, int]]) -> None:
+    """Gives inputs of a Functional or Sequential model other widths.
+
+    Args:
+        model: The model.
+        widths: Numbers of inputs, each with its width.
+    """
+    functional = functional_inside(model) if isinstance(model, keras.Sequential) else model
+    for number, width in widths:
+        tensor = functional.inputs[number]
+        set_input_shape(tensor, (*tensor.shape[:-1], width))
+
+
+def refresh_graphs(layer: keras.Layer, changed: list[keras.Layer], cuts: Cuts) -> None:
+    """Tells the graphs of Functional models the shapes that layers give once they are cut.
+
+    Args:
+        layer: The layer in which they are.
+        changed: The layers that were cut.
+        cuts: What `cuts_inside` returned.
+    """
+    crosses = any(cut.get("crosses") for cut in cuts)
     for functional in graphs_inside(layer):
-        refresh_shapes(functional, targets)
+        refresh_shapes(functional, changed, anyway=crosses)
 
 
 def targets_of(
@@ -314,3 +348,7 @@ class ConstantOutput(keras.Layer):
 @keras.saving.register_keras_serializable("tfprune")
 class Passed(keras.layers.Identity):
     """Stands for a dense layer whose units are all gone; nothing reads what it passes on."""
+
+    def get_config(self):
+        """The configuration, which Keras does not write by itself where there is a dtype policy."""
+        return super().get_config()

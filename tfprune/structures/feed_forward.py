@@ -50,6 +50,8 @@ class FeedForwardUnits(Structure):
             for layer in consumers
         ]
         super().__init__(name, groups, tuple(slices))
+        for region in regions:
+            self.tensors |= region.tensors
         if any(layer.bias is not None and len(layer.bias.shape) > 1 for layer in consumers):
             self.least = 1  # Without units it would be no vector that stands at every place.
         if any(s.segments for s in slices):

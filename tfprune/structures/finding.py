@@ -9,6 +9,8 @@ from tfprune.errors import in_one_line
 from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers, own_variables
 from tfprune.structures.by_shape import find_heads
 from tfprune.structures.collection import Structures
+from tfprune.structures.crossing import find_crossing
+from tfprune.structures.flattening import FlatGraph, Inside
 from tfprune.structures.graph import Graph, Untraceable, graph_of
 from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind, refusal_of
 from tfprune.structures.structure import Skipped, SkippedLayer, Structure
@@ -50,6 +52,7 @@ def find_structures(model: keras.Layer) -> Structures:
         )
     search = _Search()
     search.look_into(model, prefix="", call=None)
+    search.find_crossing()
     search.note_unseen(model)
     return search.result()
 
@@ -63,6 +66,8 @@ class _Search:
         self.noted: set[int] = set()
         self.places: dict[int, set[str]] = {}  # layer of a graph kind -> graphs that call it
         self.owners: dict[int, set[int]] = {}  # variable -> layers that hold it
+        self.inside: dict[int, Inside] = {}  # layers whose calls are known -> what is in them
+        self.roots: list[tuple[keras.Layer, Graph, str]] = []  # layers whose calls are not
         self.shown: set[int] = set()  # layers whose calls are known, or that are in others
         self.used: set[int] = set()  # variables that an operation is given
 
@@ -97,6 +102,10 @@ class _Search:
             self._skip_all(layer, prefix, f"it cannot be looked into ({in_one_line(error)})")
             return
         self._note_shown(graph)
+        if call is None:
+            self.roots.append((layer, graph, prefix))
+        else:
+            self.inside[id(layer)] = Inside(graph, call, prefix)
         in_graph = self._in_graph(graph, prefix, layer.name)
         self._note_heads(layer, graph, prefix.rstrip("/") or layer.name, used)
         for node in graph.nodes:
@@ -148,6 +157,35 @@ class _Search:
                 self.noted.update(id(x) for x in parts)
                 reason = f"{type(layer).__name__} calls it in a way that cannot be followed"
                 self._skip(inner, f"{prefix}{inner.name}", reason)
+
+    def find_crossing(self) -> None:
+        """Adds the structures that lie in several layers made of layers."""
+        for layer, graph, prefix in self.roots:
+            flat = FlatGraph(layer, graph, self.inside, prefix)
+            if not flat.crossings:
+                continue
+            known = {(id(share.variable), share.axis) for s in self.found for share in s.slices}
+            for result in find_crossing(flat, known):
+                makers = {id(result.layer)} if isinstance(result, SkippedLayer) else set()
+                if isinstance(result, Structure):
+                    makers = {id(share.layer) for share in result.producers}
+                    self._insert(result, flat)
+                # What was said of a part of the way.
+                self.skipped = [skip for skip in self.skipped if id(skip[0]) not in makers]
+                if isinstance(result, SkippedLayer):
+                    name = flat.names[id(result.layer)]
+                    self._skip(result.layer, name, result.reason)
+
+    def _insert(self, structure, flat):
+        """Puts a structure where its first layer comes among those of the others."""
+        place = {id(node.operation): i for i, node in reversed([*enumerate(flat.nodes)])}
+        first = place[id(structure.slices[0].layer)]
+        behind = [
+            i
+            for i, other in enumerate(self.found)
+            if place.get(id(next(other.layers())), -1) > first
+        ]
+        self.found.insert(behind[0] if behind else len(self.found), structure)
 
     def _note_shown(self, graph):
         for node in graph.nodes:
