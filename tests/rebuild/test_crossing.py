@@ -97,7 +97,35 @@ class Net(keras.Model):
         return self.out(self.up(x) * self.gate(x))
 
 
-CUSTOM = {cls.__name__: cls for cls in (Up, Down, SaysItsWidth, ChecksItsInput, Block, Net)}
+class Halves(keras.Model):
+    """A model of inputs and outputs with an `__init__` of its own."""
+
+    def __init__(self, width=4, **kwargs):
+        a, b = keras.Input((None, 6)), keras.Input((None, 4))
+        super().__init__([a, b], Down(name="down")(layers.ReLU()(a), b), **kwargs)
+        self.width = width
+
+    def get_config(self):
+        return {"name": self.name, "width": self.width}
+
+
+class Holds(layers.Layer):
+    """Gives units to a model that it holds."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.up, self.halves = layers.Dense(6, name="up"), Halves(name="halves")
+
+    def build(self, shape):
+        self.up.build(shape)
+
+    def call(self, x):
+        return self.halves([self.up(x), x])
+
+
+CUSTOM = {
+    cls.__name__: cls for cls in (Up, Down, SaysItsWidth, ChecksItsInput, Block, Net, Halves, Holds)
+}
 
 
 def model_of(function, names=None):
@@ -141,6 +169,14 @@ def into_models_in_models(x):
     return outer({"c": Up(name="up")(x), "d": x})
 
 
+def into_a_subclass(x):
+    return Halves(name="halves")([Up(name="up")(x), x])
+
+
+def into_a_subclass_inside(x):
+    return Holds(name="holds")(x)
+
+
 def twice(x):
     up, down = Up(name="up"), Down(name="down")
     x = down(up(x), x)
@@ -165,6 +201,8 @@ MAKE = {
             from_a_sequential,
             into_a_sequential,
             into_models_in_models,
+            into_a_subclass,
+            into_a_subclass_inside,
             twice,
             model_twice,
         )
@@ -178,6 +216,8 @@ NAMES = {
     "from_a_sequential": ["s/dense"],
     "into_a_sequential": ["plain"],
     "into_models_in_models": ["up/dense"],
+    "into_a_subclass": ["up/dense"],
+    "into_a_subclass_inside": ["holds/up"],
     "twice": ["up/dense"],
     "model_twice": ["s/dense"],
 }

@@ -45,7 +45,8 @@ class Gated(layers.Layer):
 
 def functional(way="sections"):
     x = keras.Input((None, 4))
-    return randomize(keras.Model(x, layers.Dense(2, name="out")(Gated(way, name="ffn")(x))))
+    y = layers.LayerNormalization()(Gated(way, name="ffn")(x))
+    return randomize(keras.Model(x, layers.Dense(2, name="out")(y)))
 
 
 def plain(split=lambda y: ops.split(y, 2, axis=-1), use_bias=True, parts=2):

@@ -49,6 +49,8 @@ def layers_inside(layer: keras.Layer, apart: Collection[int] = ()) -> Iterator[k
         yield inner
         if isinstance(inner, Transparent):
             continue  # It becomes the layer inside.
+        if not inner.variables:
+            continue  # Nothing to cut, and a preprocessor makes layers when it is first called.
         if id(inner) not in apart and not hasattr(inner, "_cuts"):
             yield from layers_inside(inner, apart)
 
@@ -77,7 +79,8 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             "class": type(found).__name__,
             "name": inner.name,  # Where a class gives none, Keras would number the copy's anew.
         }
-        if id(inner) in apart or (index == ITSELF and id(inner) not in plan.numbers):
+        own = id(inner) in plan.numbers or id(inner) in plan.entered
+        if id(inner) in apart or (index == ITSELF and not own):
             continue
         if id(inner) in plan.constants:
             shape = list(plan.constants[id(inner)].shape)
