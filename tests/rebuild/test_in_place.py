@@ -162,9 +162,9 @@ def snapshot(model):
     "make",
     [m if m in (subclassed, nested) else pytest.param(m, marks=pytest.mark.slow) for m in MAKERS],
 )
-@pytest.mark.parametrize("where", ["become", "refresh_shapes", "forget_compiled", "check"])
+@pytest.mark.parametrize("where", ["become", "refresh_graphs", "forget_compiled", "check"])
 def test_an_interruption_leaves_the_model_as_it_was(make, where, monkeypatch):
-    if make is subclassed and where == "refresh_shapes":
+    if make is subclassed and where == "refresh_graphs":
         pytest.skip("it has no graph")
     model, x = pruned(make), inputs_of(make)
     want, before = outputs(model, x), snapshot(model)

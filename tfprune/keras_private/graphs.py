@@ -301,7 +301,7 @@ def graph_tensors(model: Functional) -> list[keras.KerasTensor]:
     return list({id(t): t for node in nodes_of(model) for t in node.outputs}.values())
 
 
-def refresh_shapes(model: Functional, changed: Iterable[Any]) -> None:
+def refresh_shapes(model: Functional, changed: Iterable[Any], anyway: bool = False) -> None:
     """Tells the graph of a Functional model the shapes that its layers give now.
 
     Layers were cut in place, and tensors between them have fewer elements. Models inside it must
@@ -313,12 +313,13 @@ def refresh_shapes(model: Functional, changed: Iterable[Any]) -> None:
     Args:
         model: A built Functional model.
         changed: The layers that were cut. Where the model calls none of them, nothing is done.
+        anyway: Whether it is done all the same, as layers inside those that it calls may be them.
 
     Raises:
         Exception: Whatever an operation raises that cannot read the smaller tensors.
     """
     nodes = [node for node in nodes_of(model) if not node.is_input]
-    if not {id(x) for x in changed} & {id(node.operation) for node in nodes}:
+    if not anyway and not {id(x) for x in changed} & {id(node.operation) for node in nodes}:
         return
     for node in nodes:
         arguments = node.arguments
@@ -327,6 +328,19 @@ def refresh_shapes(model: Functional, changed: Iterable[Any]) -> None:
         made = [t for t in tree.flatten(spec) if t is not None]
         for tensor, now in zip(node.outputs, made, strict=True):
             tensor._shape = now.shape
+
+
+def set_input_shape(tensor: keras.KerasTensor, shape: tuple) -> None:
+    """Gives an input of a Functional model another shape.
+
+    Assumes as `refresh_shapes` does, and that the `InputLayer` keeps it as `_batch_shape`.
+
+    Args:
+        tensor: The input.
+        shape: Its new shape.
+    """
+    tensor._shape = shape
+    operation_of(tensor)._batch_shape = shape
 
 
 def set_shapes(shapes: list[tuple[keras.KerasTensor, tuple]]) -> None:
@@ -339,3 +353,5 @@ def set_shapes(shapes: list[tuple[keras.KerasTensor, tuple]]) -> None:
     """
     for tensor, shape in shapes:
         tensor._shape = shape
+        if isinstance(operation_of(tensor), keras.layers.InputLayer):
+            operation_of(tensor)._batch_shape = shape

@@ -10,6 +10,7 @@ import keras
 from keras import tree
 from keras.src import backend
 from keras.src.ops.node import Node
+from keras.src.utils.python_utils import is_default
 
 
 def give_mask(tensor: keras.KerasTensor, mask: keras.KerasTensor) -> None:
@@ -59,3 +60,13 @@ def missing_outputs() -> Iterator[None]:
         yield
     finally:
         Node.__init__ = plain
+
+
+def own_output_shapes(layer: keras.Layer) -> bool:
+    """Whether a layer says itself which shapes it returns, instead of being run to see.
+
+    Assumes: `Layer.compute_output_spec` runs `call` where `compute_output_shape` is the default,
+    which `is_default` tells.
+    """
+    own_spec = type(layer).compute_output_spec is not keras.Layer.compute_output_spec
+    return own_spec or not is_default(layer.compute_output_shape)

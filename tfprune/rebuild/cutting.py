@@ -6,7 +6,7 @@ its weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ from tfprune.keras_private.graphs import (
     is_functional,
     keep_calls,
     refresh_shapes,
+    set_input_shape,
 )
 from tfprune.keras_private.layers import layer_and_inner_layers, own_variables, plain_variable
 from tfprune.keras_private.variables import resize, restore
@@ -48,6 +49,8 @@ def layers_inside(layer: keras.Layer, apart: Collection[int] = ()) -> Iterator[k
         yield inner
         if isinstance(inner, Transparent):
             continue  # It becomes the layer inside.
+        if not inner.variables:
+            continue  # Nothing to cut, and a preprocessor makes layers when it is first called.
         if id(inner) not in apart and not hasattr(inner, "_cuts"):
             yield from layers_inside(inner, apart)
 
@@ -64,8 +67,9 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
         One entry for each layer that changes: `"index"` among the layers inside, `ITSELF` for the
         layer, `"class"`, `"name"`, and `"become"`: `"smaller"` (with `"config"` and
         `"input_width"`), `"resized"` (with `"shapes"`, `"numbers"` and, for a layer with heads,
-        `"heads"`), `"constant"` (with `"shape"` and `"argument"`), `"other"` (with `"layer"`) or
-        `"nothing"`.
+        `"heads"`), `"narrower"` (a model, with the numbers of `"inputs"` and their widths),
+        `"constant"` (with `"shape"` and `"argument"`), `"other"` (with `"layer"`) or
+        `"nothing"`. `"crosses"` is true where layers made of layers return or take less then.
     """
     cuts: Cuts = []
     for index, found in enumerate([layer, *layers_inside(layer, apart)], ITSELF):
@@ -75,7 +79,8 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             "class": type(found).__name__,
             "name": inner.name,  # Where a class gives none, Keras would number the copy's anew.
         }
-        if id(inner) in apart or (index == ITSELF and id(inner) not in plan.numbers):
+        own = id(inner) in plan.numbers or id(inner) in plan.entered
+        if id(inner) in apart or (index == ITSELF and not own):
             continue
         if id(inner) in plan.constants:
             shape = list(plan.constants[id(inner)].shape)
@@ -84,8 +89,12 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             other, config, _ = plan.replacements[id(inner)]
             made = keras.saving.serialize_keras_object(other.from_config(config))
             cut |= {"become": "other", "layer": made}
+            cut["input_width"] = plan.input_widths.get(id(inner))
         elif id(inner) in plan.gone:
             cut |= {"become": "nothing"}
+        elif id(inner) in plan.entered:
+            inputs = [list(pair) for pair in plan.entered[id(inner)].items()]
+            cut |= {"become": "narrower", "inputs": inputs, "crosses": True}
         elif id(inner) in plan.numbers:
             cut |= {
                 "become": "resized",
@@ -101,6 +110,8 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             }
         else:
             continue
+        if id(inner) in plan.crossed:
+            cut["crosses"] = True
         cuts.append(cut)
     return cuts
 
@@ -126,12 +137,39 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
             )
         targets.append(target)
     for cut, target in zip(cuts, targets, strict=True):
-        if cut["become"] == "resized":
+        if cut["become"] == "narrower":
+            narrow_inputs(target, cut["inputs"])
+        elif cut["become"] == "resized":
             resize_layer(target, cut)
         else:
             become(target, replacement(target, cut))
+    refresh_graphs(layer, targets, cuts)
+
+
+def narrow_inputs(model: keras.Model, widths: Iterable[tuple[int, int]]) -> None:
+    """Gives inputs of a Functional or Sequential model other widths.
+
+    Args:
+        model: The model.
+        widths: Numbers of inputs, each with its width.
+    """
+    functional = functional_inside(model) if isinstance(model, keras.Sequential) else model
+    for number, width in widths:
+        tensor = functional.inputs[number]
+        set_input_shape(tensor, (*tensor.shape[:-1], width))
+
+
+def refresh_graphs(layer: keras.Layer, changed: list[keras.Layer], cuts: Cuts) -> None:
+    """Tells the graphs of Functional models the shapes that layers give once they are cut.
+
+    Args:
+        layer: The layer in which they are.
+        changed: The layers that were cut.
+        cuts: What `cuts_inside` returned.
+    """
+    crosses = any(cut.get("crosses") for cut in cuts)
     for functional in graphs_inside(layer):
-        refresh_shapes(functional, targets)
+        refresh_shapes(functional, changed, anyway=crosses)
 
 
 def targets_of(
@@ -202,21 +240,26 @@ def replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
         return constant
     if cut["become"] == "other":
         other = keras.saving.deserialize_keras_object(cut["layer"])
-        other.build_from_config(layer.get_build_config())
+        other.build_from_config(_build_config(layer, cut))
         return other
     if cut["become"] == "nothing":
         return Passed(**common)
     changes = {"name": cut["name"], **cut["config"]}
     smaller = copy_from_config(layer, changes)
-    shapes = layer.get_build_config()
-    if cut["input_width"] is not None:
-        shape = shapes["input_shape"]
-        shapes = {**shapes, "input_shape": (*shape[:-1], cut["input_width"])}
-    smaller.build_from_config(shapes)
+    smaller.build_from_config(_build_config(layer, cut))
     carry_over(layer, smaller, changes)
     if hasattr(smaller, "num_heads"):
         take_wider_caches(smaller, smaller.num_heads)
     return smaller
+
+
+def _build_config(layer, cut):
+    """How a layer is built, with fewer inputs where the cut says so."""
+    shapes = layer.get_build_config()
+    width = cut.get("input_width")  # Files from before other layers could have fewer lack it.
+    if width is None:
+        return shapes
+    return {**shapes, "input_shape": (*shapes["input_shape"][:-1], width)}
 
 
 def become(layer: keras.Layer, other: keras.Layer) -> None:
@@ -314,3 +357,7 @@ class ConstantOutput(keras.Layer):
 @keras.saving.register_keras_serializable("tfprune")
 class Passed(keras.layers.Identity):
     """Stands for a dense layer whose units are all gone; nothing reads what it passes on."""
+
+    def get_config(self):
+        """The configuration, which Keras does not write by itself where there is a dtype policy."""
+        return super().get_config()

@@ -33,8 +33,8 @@ from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import cannot_copy, keeps_its_cuts, pruned_copy
 from tfprune.structures.biases import output_bias
+from tfprune.structures.dense import cannot_consume, is_dense
 from tfprune.structures.elementwise import is_add, is_identity
-from tfprune.structures.feed_forward import cannot_consume, is_dense
 from tfprune.structures.graph import Graph, graph_of, is_masked
 
 
@@ -168,8 +168,14 @@ class _OneModel:
         self.needed = self._needed()
 
     def run(self):
+        narrower = self.plan.entered.get(id(self.model), {})
+        shapes = {
+            id(t): (*t.shape[:-1], narrower[number])
+            for number, t in enumerate(self.functional.inputs)
+            if number in narrower
+        }
         inputs = tree.map_structure(
-            input_like,
+            lambda t: input_like(t, shapes.get(id(t))),
             inputs_struct(self.functional),
         )
         for old, new in zip(
@@ -181,16 +187,15 @@ class _OneModel:
                 self._run(node)
         outputs = tree.map_structure(self._tensor, outputs_struct(self.functional))
         if isinstance(self.model, keras.Sequential):
-            return self._sequential(outputs)
+            return self._sequential(tree.flatten(inputs)[0], outputs)
         return model_between(inputs, outputs, self.model)
 
-    def _sequential(self, outputs):
+    def _sequential(self, source, outputs):
         layers = []
         tensor = outputs
         while not isinstance(operation_of(tensor), keras.layers.InputLayer):
             layers.append(operation_of(tensor))
             tensor = node_of(tensor).input_tensors[0]
-        source = self.functional.inputs[0]
         rebuilt = keras.Sequential([input_like(source), *reversed(layers)], name=self.model.name)
         if not self.model.trainable:
             rebuilt.trainable = False

@@ -13,15 +13,16 @@ from tfprune.gates.attaching import containers, detach
 from tfprune.keras_private.fits import forget_compiled
 from tfprune.keras_private.graphs import (
     graph_tensors,
-    refresh_shapes,
     set_shapes,
 )
-from tfprune.keras_private.layers import inner_layers
+from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers
 from tfprune.rebuild.cutting import (
     become,
     cuts_inside,
     give_cut_weights,
     graphs_inside,
+    narrow_inputs,
+    refresh_graphs,
     replacement,
     resize_layer,
     targets_of,
@@ -52,9 +53,13 @@ class InPlace:
         self._resized: list[tuple[keras.Layer, dict[str, Any]]] = []
         # What is made of layers, and the cuts with which a file of it can be loaded.
         self._cuts: list[tuple[keras.Layer, list[dict[str, Any]]]] = []
+        self._all_cuts: list[dict[str, Any]] = []
         for part, apart in _parts(model, plan):
             cuts = cuts_inside(part, plan, apart)
+            self._all_cuts += cuts
             for cut, layer in zip(cuts, targets_of(part, cuts, apart), strict=True):
+                if cut["become"] == "narrower":
+                    continue  # As those in plain models, which are no part.
                 if cut["become"] == "resized":
                     self._resized.append((layer, cut))
                 else:
@@ -66,6 +71,11 @@ class InPlace:
         # Other layers take constants into their biases, or have gates folded into their kernels.
         self._values = [
             (v, plan.value(v)) for v in model.variables if id(v) not in replaced and plan.changes(v)
+        ]
+        self._entered = [
+            (layer, plan.entered[id(layer)])
+            for layer in layer_and_inner_layers(model)
+            if id(layer) in plan.entered
         ]
         self._undo = ExitStack()
 
@@ -105,7 +115,9 @@ class InPlace:
             for functional in graphs_inside(self.model):
                 before = [(t, t.shape) for t in graph_tensors(functional)]
                 self._undo.callback(set_shapes, before)
-                refresh_shapes(functional, cut)
+            for layer, widths in self._entered:
+                narrow_inputs(layer, widths.items())
+            refresh_graphs(self.model, cut, self._all_cuts)
             forget_compiled(self.model)
         except BaseException:
             self.undo()

@@ -47,6 +47,10 @@ class Plan:
         groups: `id` of an attention layer that is cut by shape to the groups of heads left.
         constants: `id` of a layer to the constant it has become.
         gone: `id` of the layers that nothing reads any more.
+        entered: `id` of a Functional or Sequential model to the numbers of its inputs, with their
+            new widths.
+        crossed: `id` of the layers that lose groups which go from one layer made of layers into
+            another.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class Plan:
         self.groups: dict[int, int] = {}
         self.constants: dict[int, np.ndarray] = {}
         self.gone: set[int] = set()
+        self.entered: dict[int, dict[int, int]] = {}
+        self.crossed: set[int] = set()
         self._values: dict[int, np.ndarray] = {}
         self._cuts: dict[int, dict[int, np.ndarray]] = {}
         keep = _checked({} if keep is None else keep, structures)
@@ -171,8 +177,12 @@ class Plan:
         left = self.left[structure.name]
         if len(left) == structure.groups:
             return
+        if structure.crosses:
+            self.crossed.update(id(layer) for layer in structure.layers())
+        for model, number, each in structure.entered:
+            self.entered.setdefault(id(model), {})[number] = each * len(left)
         for share in structure.consumers:
-            if share.reads_input and share.within is None:
+            if share.reads_input and share.within is None and not structure.is_cut_by_shape:
                 self.input_widths[id(share.layer)] = len(left)
         for layer in structure.layers():
             changes = structure.resized_config(layer, len(left))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import keras
 from keras import tree
 
+from tfprune.errors import in_one_line
 from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers, own_variables
 from tfprune.structures.by_shape import AtPositions, find_by_running, find_heads, find_own_units
 from tfprune.structures.collection import Structures
+from tfprune.structures.crossing import find_crossing
+from tfprune.structures.flattening import FlatGraph, Inside
 from tfprune.structures.graph import Graph, Untraceable, graph_of, trace
 from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind, refusal_of
 from tfprune.structures.running import Running, as_symbols
@@ -50,6 +53,8 @@ def find_structures(model: keras.Layer) -> Structures:
         )
     search = _Search(model)
     search.look_into(model, prefix="", call=None)
+    search.find_crossing()
+    search.note_unseen(model)
     return search.result()
 
 
@@ -63,6 +68,10 @@ class _Search:
         self.noted: set[int] = set()
         self.places: dict[int, set[str]] = {}  # layer of a graph kind -> graphs that call it
         self.owners: dict[int, set[int]] = {}  # variable -> layers that hold it
+        self.inside: dict[int, Inside] = {}  # layers whose calls are known -> what is in them
+        self.roots: list[tuple[keras.Layer, Graph, str]] = []  # layers whose calls are not
+        self.shown: set[int] = set()  # layers whose calls are known, or that are in others
+        self.used: set[int] = set()  # variables that an operation is given
 
     def look_into(
         self,
@@ -87,13 +96,21 @@ class _Search:
         self._note_owners(layer)
         self._note_whole(layer, prefix.rstrip("/") or layer.name, call=call)
         try:
-            graph = self._graph(layer, call, opaque, outer)
+            graph, of_this_call = self._graph(layer, call, opaque, outer)
         except Untraceable as reason:
             found = self._by_running(layer, prefix.rstrip("/") or layer.name)
             self.found += found
             why = None if found else refusal_of(layer) or str(reason)
             self._skip_all(layer, prefix, why)
             return
+        except Exception as error:  # Whatever user code raises, in `build` or a configuration.
+            self._skip_all(layer, prefix, f"it cannot be looked into ({in_one_line(error)})")
+            return
+        self._note_shown(graph)
+        if call is None or not of_this_call:
+            self.roots.append((layer, graph, prefix))
+        else:
+            self.inside[id(layer)] = Inside(graph, call, prefix)
         in_graph = self._in_graph(graph, prefix, layer.name)
         self._note_heads(layer, graph, prefix.rstrip("/") or layer.name, used)
         for node in graph.nodes:
@@ -122,16 +139,17 @@ class _Search:
                 self._note_whole(inner, f"{prefix}{inner.name}", parts, node)
         self._note_hidden(layer, graph, prefix)
 
-    def _graph(self, layer, call, opaque, outer) -> Graph:
+    def _graph(self, layer, call, opaque, outer) -> tuple[Graph, bool]:
+        """The graph inside a layer, and whether it takes what the call in the outer graph gives."""
         try:
-            return graph_of(layer, call, masked=opaque, outer=outer)
+            return graph_of(layer, call, masked=opaque, outer=outer), True
         except Untraceable as reason:
             # Layers may need more than symbols: sizes that fit, or what only their callers know.
             given = self.running.arguments(layer)
             if given is None:
                 raise
             try:
-                return trace(layer, *as_symbols(given))
+                return trace(layer, *as_symbols(given)), False
             except Untraceable:
                 raise reason from None
 
@@ -167,8 +185,71 @@ class _Search:
             if called & {id(x) for x in parts} or any(id(x) in self.seen for x in parts):
                 continue
             if isinstance(layer, keras.layers.Wrapper) and any(_has_matrix(x) for x in parts):
+                self.noted.update(id(x) for x in parts)
                 reason = f"{type(layer).__name__} calls it in a way that cannot be followed"
                 self._skip(inner, f"{prefix}{inner.name}", reason)
+
+    def find_crossing(self) -> None:
+        """Adds the structures that lie in several layers made of layers."""
+        for layer, graph, prefix in self.roots:
+            flat = FlatGraph(layer, graph, self.inside, prefix)
+            if not flat.crossings:
+                continue
+            known = {(id(share.variable), share.axis) for s in self.found for share in s.slices}
+            for result in find_crossing(flat, known):
+                makers = {id(result.layer)} if isinstance(result, SkippedLayer) else set()
+                if isinstance(result, Structure):
+                    makers = {id(share.layer) for share in result.producers}
+                    self._insert(result, flat)
+                # What was said of a part of the way.
+                self.skipped = [skip for skip in self.skipped if id(skip[0]) not in makers]
+                if isinstance(result, SkippedLayer):
+                    name = flat.names[id(result.layer)]
+                    self._skip(result.layer, name, result.reason)
+
+    def _insert(self, structure, flat):
+        """Puts a structure where its first layer comes among those of the others."""
+        place = {id(node.operation): i for i, node in reversed([*enumerate(flat.nodes)])}
+        first = place[id(structure.slices[0].layer)]
+        behind = [
+            i
+            for i, other in enumerate(self.found)
+            if place.get(id(next(other.layers())), -1) > first
+        ]
+        self.found.insert(behind[0] if behind else len(self.found), structure)
+
+    def _note_shown(self, graph):
+        for node in graph.nodes:
+            self.shown.update(id(x) for x in _layers_of(node.operation))
+            given = tree.flatten((node.arguments.args, node.arguments.kwargs))
+            self.used.update(id(x) for x in given if isinstance(x, keras.Variable))
+
+    def note_unseen(self, model: keras.Layer) -> None:
+        """Lists the layers with matrices of which no call was seen.
+
+        Args:
+            model: The model that was searched.
+        """
+        self.shown.add(id(model))
+
+        def walk(layer, prefix):
+            for inner in inner_layers(layer, recursive=False):
+                name = f"{prefix}{inner.name}"
+                known = id(inner) in self.shown or id(inner) in self.noted
+                if not known and _has_matrix(inner):
+                    self.noted.add(id(inner))
+                    self._skip(inner, name, self._why_unseen(inner, layer))
+                if id(inner) not in walked:
+                    walked.add(id(inner))
+                    walk(inner, f"{name}/")
+
+        walked = {id(model)}
+        walk(model, "")
+
+    def _why_unseen(self, layer, outer):
+        if any(id(variable) in self.used for variable in own_variables(layer)):
+            return f"{type(outer).__name__} uses its weights without calling it"
+        return "no call of it is seen"
 
     def _in_graph(self, graph: Graph, prefix: str, where: str) -> dict[int, list[Structure]]:
         """The structures between the layers of a graph, by the `id` of their first layer."""
@@ -226,6 +307,7 @@ class _Search:
             if inner_layers(inner) and not is_in_graph_kind(inner) and not is_described:
                 self.look_into(inner, f"{prefix}{inner.name}/", None, opaque=True)
         self.seen.update(id(x) for x in layer_and_inner_layers(layer))
+        self.shown.update(id(x) for x in layer_and_inner_layers(layer))
 
     def _note_whole(self, layer, name, parts=None, call=None):
         """Lists a layer with matrices of its own, of a class that no kind is registered for.
@@ -306,6 +388,15 @@ def _read(graph: Graph, layer, used) -> tuple[bool, ...] | None:
 
 def _arguments(call):
     return call.arguments.args, call.arguments.kwargs
+
+
+def _layers_of(operation) -> list[keras.Layer]:
+    """A layer, and those inside it where only the kind of the layer knows of them."""
+    if not isinstance(operation, keras.Layer):
+        return []
+    if describe_of(operation) or is_in_graph_kind(operation):
+        return layer_and_inner_layers(operation)
+    return [operation]
 
 
 def _has_matrix(layer) -> bool:

@@ -45,12 +45,14 @@ class Graph:
         arguments: The positional and the keyword arguments of the call that was traced; `None` for
             the graph that a Functional model has of itself.
         result: What that call returned.
+        layer: The layer whose `call` was traced; `None` as above.
     """
 
     nodes: list[Any]
     outputs: list[Any]
     arguments: tuple[Any, dict[str, Any]] | None = None
     result: Any = None
+    layer: keras.Layer | None = None
 
     def __post_init__(self):
         self.nodes = [seen_through(node) for node in self.nodes]
@@ -141,7 +143,7 @@ def trace(layer: keras.Layer, args=(), kwargs=None) -> Graph:
         outputs = [t for t in tree.flatten(result) if isinstance(t, keras.KerasTensor)]
         if not outputs:
             raise Untraceable("its `call` returns no tensor")
-        return Graph(_ancestors(outputs), outputs, (args, kwargs or {}), result)
+        return Graph(_ancestors(outputs), outputs, (args, kwargs or {}), result, layer)
 
 
 def _ancestors(outputs) -> list[Any]:
@@ -378,6 +380,9 @@ def arguments_from_build(layer):
 
 
 def _tensors(shapes, layer):
-    return tree.map_shape_structure(
-        lambda shape: keras.KerasTensor(shape, dtype=layer.compute_dtype), shapes
-    )
+    try:
+        return tree.map_shape_structure(
+            lambda shape: keras.KerasTensor(shape, dtype=layer.compute_dtype), shapes
+        )
+    except (TypeError, ValueError) as error:
+        raise Untraceable(f"it was built for no known shape ({in_one_line(error)})") from error

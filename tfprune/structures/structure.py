@@ -107,10 +107,16 @@ class Structure:
         kind: The kind's name, as callbacks and tables use it: `"ffn"`, `"heads"`.
         masked: Whether the first layer is called on a tensor that carries a Keras mask.
         least: Groups that always stay, if only as zeros.
+        crosses: Whether the groups go from one layer made of layers into another, so that these
+            return or take fewer than before.
+        entered: Functional and Sequential models that are given groups, with the number of the
+            input and how many numbers it holds for each group.
         is_cut_by_shape: Whether its layers are cut by giving their variables smaller shapes, and
             not made anew from a configuration.
         is_padded: Whether zeros stand where groups were, since what is between the layers that make
             them and those that read them needs all of them.
+        tensors: The symbolic tensors whose last axes the groups lie along, by `id`, for a kind that
+            is found in a graph. Without them, groups are not followed into layers made of layers.
     """
 
     kind: ClassVar[str] = ""
@@ -118,11 +124,14 @@ class Structure:
     is_padded = False
     least = 0
     masked = False
+    crosses = False
 
     def __init__(self, name: str, groups: int, slices: tuple[Slices, ...]):
         self.name = name
         self.groups = groups
         self.slices = slices
+        self.tensors: dict[int, Any] = {}
+        self.entered: list[tuple[keras.Layer, int, int]] = []
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.groups} groups of {self.group_size}>"

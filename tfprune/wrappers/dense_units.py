@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from tfprune.structures import Slices, Structure
-from tfprune.structures.feed_forward import cannot_consume
+from tfprune.structures.dense import cannot_consume
 
 
 class DenseUnits(Structure):

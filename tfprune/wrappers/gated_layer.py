@@ -7,7 +7,7 @@ import keras
 from tfprune.gates import Gate
 from tfprune.keras_private.layers import give_signatures
 from tfprune.structures import Structure
-from tfprune.structures.feed_forward import is_dense
+from tfprune.structures.dense import is_dense
 from tfprune.structures.registry import describe_of
 from tfprune.structures.transparent import Transparent, plain_layer
 from tfprune.wrappers.dense_units import DenseUnits

@@ -11,7 +11,7 @@ import keras
 
 from tfprune.keras_private.layers import kept_by_keras, layer_and_inner_layers, own_variables
 from tfprune.structures.by_shape.roles import Roles
-from tfprune.structures.feed_forward import is_dense
+from tfprune.structures.dense import is_dense
 from tfprune.structures.structure import Slices
 
 

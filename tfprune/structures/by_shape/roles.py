@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 
 from tfprune.keras_private.graphs import operation_classes
-from tfprune.structures.feed_forward import is_dense
+from tfprune.structures.dense import is_dense
 from tfprune.structures.graph import Graph
 
 _SOFTMAX = operation_classes(["Softmax"])

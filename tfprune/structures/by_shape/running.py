@@ -16,7 +16,7 @@ from tfprune.structures.by_shape.proof import Trial
 from tfprune.structures.by_shape.proven import proven
 from tfprune.structures.by_shape.roles import Roles, merged
 from tfprune.structures.by_shape.structure import GroupsByShape
-from tfprune.structures.feed_forward import is_dense
+from tfprune.structures.dense import is_dense
 from tfprune.structures.running import Arguments
 from tfprune.structures.structure import Structure
 
