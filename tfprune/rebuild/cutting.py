@@ -18,7 +18,12 @@ from tfprune.keras_private.graphs import (
     keep_calls,
     refresh_shapes,
 )
-from tfprune.keras_private.layers import layer_and_inner_layers, own_variables, plain_variable
+from tfprune.keras_private.layers import (
+    inner_layers,
+    layer_and_inner_layers,
+    own_variables,
+    plain_variable,
+)
 from tfprune.keras_private.variables import resize, restore
 from tfprune.model_parts import own_children
 from tfprune.rebuild.attributes import carry_over
@@ -37,6 +42,9 @@ ITSELF = -1  # The place of a layer before those inside it.
 def layers_inside(layer: keras.Layer, apart: Collection[int] = ()) -> Iterator[keras.Layer]:
     """The layers inside a layer, but not those inside a wrapper or one that keeps its own cuts.
 
+    A model may use the layers of another one that it holds, as well as that one: they come once
+    for each way to them, but what is inside them is left out too.
+
     Args:
         layer: A layer made of layers.
         apart: Ids of layers that are going to keep their own cuts.
@@ -44,12 +52,30 @@ def layers_inside(layer: keras.Layer, apart: Collection[int] = ()) -> Iterator[k
     Yields:
         Layers, in an order that does not depend on what is cut inside the ones left out.
     """
+    yield from _layers_inside(layer, ids_apart(layer, apart))
+
+
+def _layers_inside(layer, closed):
     for inner in own_children(layer):
         yield inner
         if isinstance(inner, Transparent):
             continue  # It becomes the layer inside.
-        if id(inner) not in apart and not hasattr(inner, "_cuts"):
-            yield from layers_inside(inner, apart)
+        if id(inner) not in closed:
+            yield from _layers_inside(inner, closed)
+
+
+def ids_apart(layer: keras.Layer, apart: Collection[int] = ()) -> set[int]:
+    """Ids of the layers inside a layer that keep their own cuts, and of those inside them.
+
+    Args:
+        layer: A layer made of layers.
+        apart: Ids of layers that are going to keep their own cuts.
+    """
+    found: set[int] = set()
+    for inner in inner_layers(layer):
+        if id(inner) in apart or hasattr(inner, "_cuts"):
+            found.update(id(x) for x in layer_and_inner_layers(inner))
+    return found
 
 
 def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> Cuts:
@@ -68,6 +94,7 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
         `"nothing"`.
     """
     cuts: Cuts = []
+    others = ids_apart(layer, apart)
     for index, found in enumerate([layer, *layers_inside(layer, apart)], ITSELF):
         inner = plain_layer(found)
         cut: dict[str, Any] = {
@@ -75,7 +102,7 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             "class": type(found).__name__,
             "name": inner.name,  # Where a class gives none, Keras would number the copy's anew.
         }
-        if id(inner) in apart or (index == ITSELF and id(inner) not in plan.numbers):
+        if id(inner) in others or (index == ITSELF and id(inner) not in plan.numbers):
             continue
         if id(inner) in plan.constants:
             shape = list(plan.constants[id(inner)].shape)
@@ -313,4 +340,19 @@ class ConstantOutput(keras.Layer):
 
 @keras.saving.register_keras_serializable("tfprune")
 class Passed(keras.layers.Identity):
-    """Stands for a dense layer whose units are all gone; nothing reads what it passes on."""
+    """Stands for a dense layer whose units are all gone; nothing reads what it passes on.
+
+    It takes whatever that layer took, such as `training`, and returns the first of the tensors.
+    """
+
+    def __call__(self, *args, **kwargs):
+        """The first tensor that is given."""
+        return super().__call__(_first_tensor(args, kwargs))
+
+    def compute_output_spec(self, *args, **kwargs):
+        """The shape and the dtype of the first tensor that is given."""
+        return super().compute_output_spec(_first_tensor(args, kwargs))
+
+
+def _first_tensor(args, kwargs):
+    return next(x for x in tree.flatten((args, list(kwargs.values()))) if hasattr(x, "shape"))

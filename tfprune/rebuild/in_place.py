@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.errors import in_one_line
 from tfprune.gates.attaching import containers, detach
 from tfprune.keras_private.fits import forget_compiled
 from tfprune.keras_private.graphs import (
@@ -105,7 +106,7 @@ class InPlace:
             for functional in graphs_inside(self.model):
                 before = [(t, t.shape) for t in graph_tensors(functional)]
                 self._undo.callback(set_shapes, before)
-                refresh_shapes(functional, cut)
+                _refresh(functional, cut)
             forget_compiled(self.model)
         except BaseException:
             self.undo()
@@ -125,6 +126,16 @@ class InPlace:
         detach(self.model)
         self.model.compiled = False
         self.model.optimizer = None
+
+
+def _refresh(functional, changed):
+    try:
+        refresh_shapes(functional, changed)
+    except Exception as error:  # Whatever user code raises.
+        raise ValueError(
+            f"`in_place=True` cannot cut the model {functional.name!r}: a layer in it cannot read "
+            f"what the smaller ones return ({in_one_line(error)})"
+        ) from error
 
 
 class _Layers(keras.Layer):

@@ -30,7 +30,7 @@ from tfprune.keras_private.saving import (
 )
 from tfprune.keras_private.tracing import run_abstractly
 from tfprune.rebuild.assets import give_assets
-from tfprune.rebuild.copying import copy_from_config
+from tfprune.rebuild.copying import copy_from_config, own_config
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.presets import saving_to_preset
@@ -101,7 +101,9 @@ class Pruned:
         base, cuts = dict(config.pop("base")), config.pop("cuts")
         # KerasHub's `from_preset` puts its arguments beside them.
         base["config"] = {**base.get("config", {}), **config}
-        made = keras.saving.deserialize_keras_object(base, custom_objects=custom_objects)
+        made = keras.saving.deserialize_keras_object(
+            own_config(base), custom_objects=custom_objects
+        )
         return _pruned(made, base["config"], cuts)
 
 
@@ -150,7 +152,7 @@ def _pruned(base, config, cuts):
         pruned = base
     else:
         # Keras binds `build` when an object is made, so it must be made as the subclass.
-        pruned = pruned_class(type(base)).from_config({**config})
+        pruned = pruned_class(type(base)).from_config(own_config(config))
     pruned.__dict__["_cuts"] = cuts
     if pruned.built:
         pruned._cut()
@@ -209,8 +211,7 @@ def _cut_copy(layer, original, config, plan):
     apart: set[int] = set()
     config = _with_cuts(config, layer, plan, apart)
     cuts = [*getattr(layer, "_cuts", ()), cuts_inside(layer, plan, apart)]
-    # Some classes of Keras take entries out of what they are given.
-    copy = _pruned(original.from_config({**config}), config, cuts)
+    copy = _pruned(original.from_config(own_config(config)), config, cuts)
     if not copy.built:
         set_build_shapes(copy, build_shapes(layer))
         copy.build_from_config(layer.get_build_config())
