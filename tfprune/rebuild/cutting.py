@@ -6,7 +6,7 @@ its weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -30,6 +30,7 @@ from tfprune.rebuild.attributes import carry_over
 from tfprune.rebuild.caches import take_wider_caches
 from tfprune.rebuild.constants import first_parameter
 from tfprune.rebuild.copying import copy_from_config
+from tfprune.rebuild.first_made import first_made
 from tfprune.rebuild.plan import Plan
 from tfprune.structures.by_shape.resizing import remember_numbers, set_numbers
 from tfprune.structures.transparent import Transparent, plain_layer
@@ -156,7 +157,8 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
         if cut["become"] == "resized":
             resize_layer(target, cut)
         else:
-            become(target, replacement(target, cut))
+            other = replacement(target, cut)
+            become(target, other, first_made(target, other))
     for functional in graphs_inside(layer):
         refresh_shapes(functional, targets)
 
@@ -246,13 +248,21 @@ def replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
     return smaller
 
 
-def become(layer: keras.Layer, other: keras.Layer) -> None:
-    """Turns `layer` into `other` while everyone who refers to it keeps the same object."""
+def become(
+    layer: keras.Layer, other: keras.Layer, besides: Mapping[str, Any] | None = None
+) -> None:
+    """Turns `layer` into `other` while everyone who refers to it keeps the same object.
+
+    Args:
+        layer: The layer.
+        other: What it becomes.
+        besides: What its `__dict__` gets besides.
+    """
     calls, trainable = keep_calls(layer), layer.trainable
     layer.__class__ = other.__class__
     layer.__dict__.clear()
     layer.__dict__.update(other.__dict__)
-    layer.__dict__.update(calls)
+    layer.__dict__.update(calls, **(besides or {}))
     if layer.trainable != trainable:  # Setting it sets the flags of single weights too.
         layer.trainable = trainable
 
