@@ -94,6 +94,20 @@ def test_they_save_and_load(case, in_place, share, tmp_path):
     assert_same(want, outputs(keras.saving.load_model(tmp_path / "again.keras"), given))
 
 
+@pytest.mark.one_backend
+def test_a_model_in_a_wrapper_beside_what_is_cut_saves_and_loads(tmp_path):
+    """A Functional model keeps its graph by the `id`s of its layers, which a copy has not."""
+    x = keras.Input((3, 8))
+    a = keras.Input((8,))
+    inner = layers.TimeDistributed(keras.Model(a, layers.Dense(8)(a)))
+    model = keras.Model(x, layers.Dense(2)(layers.Dense(16, "softplus", name="up")(inner(x))))
+    small = rebuild(randomize(model), keep={"up": np.arange(16) < 5})
+    small.save(tmp_path / "small.keras")
+    given = noise(2, 3, 8)
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    assert_same(outputs(small, given), outputs(loaded, given))
+
+
 def test_a_configuration_stays_whole():
     function = abs
     config = {"layer": {"config": {"units": [1, (2, {})], "activation": function}}}
