@@ -10,6 +10,7 @@ from tfprune.keras_private.layers import (
     first_layer,
     give_signatures,
     inner_layers,
+    kept_by_keras,
     layer_and_inner_layers,
     own_variables,
     plain_variable,
@@ -165,3 +166,20 @@ def test_a_wrapper_takes_the_arguments_of_the_layer_inside():
     assert wrapper.called_with["query_mask"] is not None
     dense = Wrapper(keras.layers.Dense(3))
     assert dense(np.ones((2, 4), "float32")).shape == (2, 3)
+
+
+@pytest.mark.parametrize("make", [functional, sequential])
+def test_what_models_keep_of_their_graph_is_for_keras(make):
+    held = set(vars(make()))
+    assert {"_nodes", "_operations"} & held or "_functional" in held
+    assert held - kept_by_keras(True) <= {
+        "activity_regularizer",
+        "autocast",
+        "supports_jit",
+        "_trainable",
+        "_supports_masking",
+        "_input_spec",
+        "_convert_input_args",
+        "_allow_non_tensor_positional_args",
+    }
+    assert "units" not in kept_by_keras(True)

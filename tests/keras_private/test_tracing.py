@@ -2,7 +2,7 @@ import keras
 import pytest
 
 from tfprune.keras_private.graphs import mask_of
-from tfprune.keras_private.tracing import give_mask, missing_outputs
+from tfprune.keras_private.tracing import give_mask, missing_outputs, run_abstractly
 
 
 class WithCache(keras.layers.Layer):
@@ -24,3 +24,22 @@ def test_a_mask_is_carried():
     x, mask = keras.KerasTensor((None, 3, 4)), keras.KerasTensor((None, 3), dtype="bool")
     give_mask(x, mask)
     assert mask_of(x) is mask
+
+
+@pytest.mark.tensorflow_only
+def test_a_call_runs_on_tensors_of_the_backend_and_builds_what_is_inside():
+    import tensorflow as tf
+
+    class OfTensorFlow(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner = keras.layers.Dense(3)
+
+        def call(self, x, scale):
+            return self.inner(tf.one_hot(x, 4)) * scale
+
+    layer = OfTensorFlow()
+    ids, scale = keras.KerasTensor((None, 5), "int32"), keras.KerasTensor((None, 5, 1))
+    run_abstractly(layer, [ids], {"scale": scale})
+    assert layer.inner.kernel.shape == (4, 3)
+    assert not isinstance(layer.inner.kernel.value, keras.KerasTensor)

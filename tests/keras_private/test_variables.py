@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfprune.keras_private.variables import resize, restore, standing_in
+from tfprune.keras_private.variables import resize, restore, standing_in, view
 
 X = np.ones((1, 3), "float32")
 
@@ -37,3 +37,19 @@ def test_another_value_stands_in_for_a_while_whatever_happens():
         assert np.array_equal(layer(X), [[4.0]])
         raise KeyboardInterrupt
     assert layer.kernel.value is value and layer.kernel.shape == (3, 4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32"])
+def test_a_view_is_the_value_and_stays_what_it_was(dtype):
+    variable = keras.Variable(np.arange(6).reshape(2, 3), dtype=dtype)
+    before = view(variable)
+    assert before.shape == (2, 3) and str(before.dtype) == dtype
+    variable.assign_add(keras.ops.ones((2, 3), dtype))
+    assert np.array_equal(before.astype("float32"), np.arange(6).reshape(2, 3))
+    assert np.array_equal(view(variable).astype("float32"), np.arange(1, 7).reshape(2, 3))
+
+
+def test_a_view_takes_no_memory():
+    variable = keras.Variable(np.ones((2, 3), "float32"))
+    assert not view(variable).flags.owndata and not view(variable).flags.writeable
+    assert np.shares_memory(view(variable), view(variable))

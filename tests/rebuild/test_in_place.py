@@ -244,3 +244,39 @@ def test_wrong_calls():
         rebuild(subclassed(), in_place="yes")
     with pytest.raises(ValueError, match="`check` must be one of"):
         rebuild(subclassed(), check=3)
+
+
+@pytest.mark.parametrize("producers_only", [False, True])
+def test_emptied_layers_in_a_sequential_model_inside(producers_only):
+    """A dense layer that is gone was called with `training`, which what takes its place has not."""
+
+    class Mixer(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.mlp = keras.Sequential(
+                [layers.Dense(12, "softplus"), layers.Dense(16), layers.Dropout(0.1)]
+            )
+
+        def call(self, x):
+            return x + self.mlp(x)
+
+    x = keras.Input((5, 16))
+    model = randomize(keras.Model(x, Mixer()(x)))
+    kill(model, lambda s: np.ones(s.groups, bool), producers_only)
+    want = outputs(model, X)
+    rebuild(model, in_place=True)
+    assert_same(want, outputs(model, X))
+    assert model.count_params() < 50
+
+
+def test_a_layer_that_cannot_read_less_is_refused(monkeypatch):
+    model = pruned(functional)
+    want = outputs(model, X)
+
+    def refuse(*_):
+        raise TypeError("unexpected")
+
+    monkeypatch.setattr(cutting, "refresh_graphs", refuse)
+    with pytest.raises(ValueError, match="cannot read what the smaller ones return .unexpected"):
+        rebuild(model, in_place=True)
+    assert_same(want, outputs(model, X), 0)

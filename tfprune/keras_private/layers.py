@@ -140,7 +140,12 @@ def kept_by_keras(model: bool) -> frozenset[str]:
     Args:
         model: Whether the attributes of models are meant.
     """
-    names = set(vars(keras.Model(name="names") if model else keras.Layer(name="names")))
+    names = set(vars(keras.Layer(name="names")))
+    if model:
+        x = keras.Input((1,))
+        # Functional models keep their graph by the `id`s of their layers.
+        for made in (keras.Model(name="names"), keras.Model(x, x), keras.Sequential([x])):
+            names.update(vars(made))
     behaviour = {
         "activity_regularizer",
         "autocast",

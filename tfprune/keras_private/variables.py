@@ -13,6 +13,25 @@ from keras import ops
 _PARTS = ("_shape", "_ndim", "_value")
 
 
+def view(variable: keras.Variable) -> np.ndarray:
+    """The value of a variable, without a copy where it can do without. It is not to be written to.
+
+    Assumes: tensors of TensorFlow and JAX in the memory of the processor can be read through
+    Python's buffer protocol, but for types that it does not know, such as bfloat16; and what is
+    assigned to a variable later is put elsewhere as long as somebody reads there.
+
+    Args:
+        variable: A variable.
+    """
+    value = variable.value
+    try:
+        # TensorFlow's variables give their tensor when they are asked.
+        value = value.value() if hasattr(value, "value") else value
+        return np.asarray(memoryview(value))
+    except Exception:  # Whatever a backend raises whose tensors cannot be read so.
+        return ops.convert_to_numpy(variable)
+
+
 def resize(variable: keras.Variable, shape: Iterable[int]) -> dict[str, Any]:
     """Gives a variable another shape; its value is zero afterwards.
 
@@ -29,7 +48,8 @@ def resize(variable: keras.Variable, shape: Iterable[int]) -> dict[str, Any]:
     before = _parts(variable)
     shape = tuple(int(size) for size in shape)
     variable._shape, variable._ndim = shape, len(shape)
-    variable._initialize(ops.zeros(shape, variable.dtype))
+    if variable._value is not None:  # As it is in a layer whose values are yet to come.
+        variable._initialize(ops.zeros(shape, variable.dtype))
     return before
 
 

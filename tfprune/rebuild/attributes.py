@@ -49,7 +49,8 @@ def carry_over(
         if name not in kept
         and not name.startswith("_self_")
         and name not in besides
-        and name not in ("_cuts", "_is_cut", "_made_with")  # A copy is cut when it is built.
+        # A copy is cut when it is built.
+        and name not in ("_cuts", "_is_cut", "_inside", "_made_with", "_first_made")
         and not callable(getattr(type(old), name, None))
         and not (name in vars(new) and same(value, vars(new)[name]))
     }

@@ -57,6 +57,19 @@ def copy_from_config(
         return make({**get_config(), **(changes or {})})
 
 
+def own_config(config: Any) -> Any:
+    """A copy of a configuration that a `from_config` may take apart.
+
+    Keras's wrappers take their layer out of what they are given. Objects in it stay the same.
+
+    Args:
+        config: A configuration, or a part of one.
+    """
+    if isinstance(config, dict):
+        return {key: own_config(part) for key, part in config.items()}
+    return [own_config(part) for part in config] if type(config) is list else config
+
+
 @contextmanager
 def _standing_in(layer, functions) -> Iterator[None]:
     """Puts functions with names of their own in the place of those that a layer holds."""

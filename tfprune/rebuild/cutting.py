@@ -6,7 +6,7 @@ its weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -19,13 +19,19 @@ from tfprune.keras_private.graphs import (
     refresh_shapes,
     set_input_shape,
 )
-from tfprune.keras_private.layers import layer_and_inner_layers, own_variables, plain_variable
+from tfprune.keras_private.layers import (
+    inner_layers,
+    layer_and_inner_layers,
+    own_variables,
+    plain_variable,
+)
 from tfprune.keras_private.variables import resize, restore
 from tfprune.model_parts import own_children
 from tfprune.rebuild.attributes import carry_over
 from tfprune.rebuild.caches import take_wider_caches
 from tfprune.rebuild.constants import first_parameter
 from tfprune.rebuild.copying import copy_from_config
+from tfprune.rebuild.first_made import first_made
 from tfprune.rebuild.plan import Plan
 from tfprune.structures.by_shape.resizing import remember_numbers, set_numbers
 from tfprune.structures.transparent import Transparent, plain_layer
@@ -38,6 +44,9 @@ ITSELF = -1  # The place of a layer before those inside it.
 def layers_inside(layer: keras.Layer, apart: Collection[int] = ()) -> Iterator[keras.Layer]:
     """The layers inside a layer, but not those inside a wrapper or one that keeps its own cuts.
 
+    A model may use the layers of another one that it holds, as well as that one: they come once
+    for each way to them, but what is inside them is left out too.
+
     Args:
         layer: A layer made of layers.
         apart: Ids of layers that are going to keep their own cuts.
@@ -45,14 +54,32 @@ def layers_inside(layer: keras.Layer, apart: Collection[int] = ()) -> Iterator[k
     Yields:
         Layers, in an order that does not depend on what is cut inside the ones left out.
     """
+    yield from _layers_inside(layer, ids_apart(layer, apart))
+
+
+def _layers_inside(layer, closed):
     for inner in own_children(layer):
         yield inner
         if isinstance(inner, Transparent):
             continue  # It becomes the layer inside.
         if not inner.variables:
             continue  # Nothing to cut, and a preprocessor makes layers when it is first called.
-        if id(inner) not in apart and not hasattr(inner, "_cuts"):
-            yield from layers_inside(inner, apart)
+        if id(inner) not in closed:
+            yield from _layers_inside(inner, closed)
+
+
+def ids_apart(layer: keras.Layer, apart: Collection[int] = ()) -> set[int]:
+    """Ids of the layers inside a layer that keep their own cuts, and of those inside them.
+
+    Args:
+        layer: A layer made of layers.
+        apart: Ids of layers that are going to keep their own cuts.
+    """
+    found: set[int] = set()
+    for inner in inner_layers(layer):
+        if id(inner) in apart or hasattr(inner, "_cuts"):
+            found.update(id(x) for x in layer_and_inner_layers(inner))
+    return found
 
 
 def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> Cuts:
@@ -72,6 +99,7 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
         `"nothing"`. `"crosses"` is true where layers made of layers return or take less then.
     """
     cuts: Cuts = []
+    others = ids_apart(layer, apart)
     for index, found in enumerate([layer, *layers_inside(layer, apart)], ITSELF):
         inner = plain_layer(found)
         cut: dict[str, Any] = {
@@ -80,7 +108,7 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             "name": inner.name,  # Where a class gives none, Keras would number the copy's anew.
         }
         own = id(inner) in plan.numbers or id(inner) in plan.entered
-        if id(inner) in apart or (index == ITSELF and not own):
+        if id(inner) in others or (index == ITSELF and not own):
             continue
         if id(inner) in plan.constants:
             shape = list(plan.constants[id(inner)].shape)
@@ -142,7 +170,8 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
         elif cut["become"] == "resized":
             resize_layer(target, cut)
         else:
-            become(target, replacement(target, cut))
+            other = replacement(target, cut)
+            become(target, other, first_made(target, other))
     refresh_graphs(layer, targets, cuts)
 
 
@@ -262,13 +291,21 @@ def _build_config(layer, cut):
     return {**shapes, "input_shape": (*shapes["input_shape"][:-1], width)}
 
 
-def become(layer: keras.Layer, other: keras.Layer) -> None:
-    """Turns `layer` into `other` while everyone who refers to it keeps the same object."""
+def become(
+    layer: keras.Layer, other: keras.Layer, besides: Mapping[str, Any] | None = None
+) -> None:
+    """Turns `layer` into `other` while everyone who refers to it keeps the same object.
+
+    Args:
+        layer: The layer.
+        other: What it becomes.
+        besides: What its `__dict__` gets besides.
+    """
     calls, trainable = keep_calls(layer), layer.trainable
     layer.__class__ = other.__class__
     layer.__dict__.clear()
     layer.__dict__.update(other.__dict__)
-    layer.__dict__.update(calls)
+    layer.__dict__.update(calls, **(besides or {}))
     if layer.trainable != trainable:  # Setting it sets the flags of single weights too.
         layer.trainable = trainable
 
@@ -356,8 +393,23 @@ class ConstantOutput(keras.Layer):
 
 @keras.saving.register_keras_serializable("tfprune")
 class Passed(keras.layers.Identity):
-    """Stands for a dense layer whose units are all gone; nothing reads what it passes on."""
+    """Stands for a dense layer whose units are all gone; nothing reads what it passes on.
+
+    It takes whatever that layer took, such as `training`, and returns the first of the tensors.
+    """
 
     def get_config(self):
         """The configuration, which Keras does not write by itself where there is a dtype policy."""
         return super().get_config()
+
+    def __call__(self, *args, **kwargs):
+        """The first tensor that is given."""
+        return super().__call__(_first_tensor(args, kwargs))
+
+    def compute_output_spec(self, *args, **kwargs):
+        """The shape and the dtype of the first tensor that is given."""
+        return super().compute_output_spec(_first_tensor(args, kwargs))
+
+
+def _first_tensor(args, kwargs):
+    return next(x for x in tree.flatten((args, list(kwargs.values()))) if hasattr(x, "shape"))

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.errors import in_one_line
 from tfprune.gates.attaching import containers, detach
 from tfprune.keras_private.fits import forget_compiled
 from tfprune.keras_private.graphs import (
@@ -27,6 +28,7 @@ from tfprune.rebuild.cutting import (
     resize_layer,
     targets_of,
 )
+from tfprune.rebuild.first_made import first_made
 from tfprune.rebuild.graph import is_plain
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import is_composite, keeps_its_cuts, pruned_class, spelled_out
@@ -47,8 +49,8 @@ class InPlace:
 
     def __init__(self, model: keras.Model, plan: Plan):
         self.model = model
-        # Layers, and what each becomes, with its weights.
-        self._others: list[tuple[keras.Layer, keras.Layer]] = []
+        # Layers, what each becomes, with its weights, and what is to be known of it then.
+        self._others: list[tuple[keras.Layer, keras.Layer, dict[str, Any]]] = []
         # Layers that get other shapes and numbers, and the cuts that say which.
         self._resized: list[tuple[keras.Layer, dict[str, Any]]] = []
         # What is made of layers, and the cuts with which a file of it can be loaded.
@@ -63,11 +65,11 @@ class InPlace:
                 if cut["become"] == "resized":
                     self._resized.append((layer, cut))
                 else:
-                    self._prepare(layer, cut, plan)
-            # The configuration of a plain model spells out that of its layers.
+                    self._prepare(layer, cut, plan, keeps_cuts=not isinstance(part, _Layers))
+            # The configuration of a plain model says what its layers are now.
             if cuts and not isinstance(part, _Layers):
                 self._cuts.append((part, cuts))
-        replaced = {id(v) for layer, _ in self._others for v in layer.variables}
+        replaced = {id(v) for layer, _, _ in self._others for v in layer.variables}
         # Other layers take constants into their biases, or have gates folded into their kernels.
         self._values = [
             (v, plan.value(v)) for v in model.variables if id(v) not in replaced and plan.changes(v)
@@ -79,7 +81,7 @@ class InPlace:
         ]
         self._undo = ExitStack()
 
-    def _prepare(self, layer, cut, plan):
+    def _prepare(self, layer, cut, plan, keeps_cuts):
         try:
             other = replacement(layer, cut)
             give_cut_weights(layer, other, plan)
@@ -88,7 +90,7 @@ class InPlace:
                 f"`in_place=True` cannot cut the layer {layer.name!r}: no smaller "
                 f"{type(layer).__name__} can be made: {error}"
             ) from error
-        self._others.append((layer, other))
+        self._others.append((layer, other, first_made(layer, other) if keeps_cuts else {}))
 
     def make(self) -> None:
         """Cuts the model. If that fails half way, the model is as it was."""
@@ -96,9 +98,9 @@ class InPlace:
             for held in containers(self.model):
                 self._undo.callback(held.apply)
                 held.remove()
-            for layer, other in self._others:
+            for layer, other, known in self._others:
                 self._keep(layer)
-                become(layer, other)
+                become(layer, other, known)
             for layer, cut in self._resized:
                 self._undo.callback(resize_layer(layer, cut))
             for variable, value in self._values:
@@ -111,13 +113,13 @@ class InPlace:
                 if not earlier:
                     layer.__class__ = pruned_class(type(layer))
                 vars(layer).update(_cuts=[*earlier, cuts], _is_cut=True)
-            cut = [layer for layer, _ in (*self._others, *self._resized)]
+            cut = [layer for layer, *_ in (*self._others, *self._resized)]
             for functional in graphs_inside(self.model):
                 before = [(t, t.shape) for t in graph_tensors(functional)]
                 self._undo.callback(set_shapes, before)
             for layer, widths in self._entered:
                 narrow_inputs(layer, widths.items())
-            refresh_graphs(self.model, cut, self._all_cuts)
+            _refresh(self.model, cut, self._all_cuts)
             forget_compiled(self.model)
         except BaseException:
             self.undo()
@@ -137,6 +139,16 @@ class InPlace:
         detach(self.model)
         self.model.compiled = False
         self.model.optimizer = None
+
+
+def _refresh(model, changed, cuts):
+    try:
+        refresh_graphs(model, changed, cuts)
+    except Exception as error:  # Whatever user code raises.
+        raise ValueError(
+            f"`in_place=True` cannot cut the model {model.name!r}: a layer in it cannot read "
+            f"what the smaller ones return ({in_one_line(error)})"
+        ) from error
 
 
 class _Layers(keras.Layer):

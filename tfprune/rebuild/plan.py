@@ -11,6 +11,7 @@ from keras import ops
 
 from tfprune.gates.overlay import factors, gated_attributes
 from tfprune.keras_private.layers import layer_and_inner_layers, own_variables, plain_variable
+from tfprune.keras_private.variables import view
 from tfprune.rebuild.copying import copy_from_config
 from tfprune.structures import Structure, Structures
 from tfprune.structures.by_shape.guesses import axis_outside
@@ -74,7 +75,10 @@ class Plan:
         self.gone: set[int] = set()
         self.entered: dict[int, dict[int, int]] = {}
         self.crossed: set[int] = set()
+        # Values are kept where something was folded into them, which most have not; what is zeroed
+        # of the others is noted: a plan is to be small beside the model.
         self._values: dict[int, np.ndarray] = {}
+        self._silenced: dict[int, list[tuple]] = {}  # what indexes the zeros
         self._cuts: dict[int, dict[int, np.ndarray]] = {}
         keep = _checked({} if keep is None else keep, structures)
         self._fold_gates(layers)
@@ -91,10 +95,21 @@ class Plan:
             self._note_remainders(structure)
 
     def read(self, variable) -> np.ndarray:
-        """The value of a variable with what has been folded into it, not yet cut."""
-        if id(variable) not in self._values:
-            return ops.convert_to_numpy(variable)
-        return self._values[id(variable)]
+        """The value of a variable with what has been folded into it, not yet cut.
+
+        It may be the memory of the variable, and is not to be written to.
+        """
+        value = self._values.get(id(variable))
+        value = view(variable) if value is None else value
+        if id(variable) in self._silenced:
+            value = np.array(value)
+            for zeros in self._silenced[id(variable)]:
+                value[zeros] = 0
+        return value
+
+    def _write(self, variable, value: np.ndarray) -> None:
+        self._values[id(variable)] = value
+        self._silenced.pop(id(variable), None)  # It was read without them.
 
     def value(self, variable) -> np.ndarray:
         """The value of a variable in the rebuilt model."""
@@ -105,7 +120,8 @@ class Plan:
 
     def changes(self, variable) -> bool:
         """Whether a variable has another value in the rebuilt model."""
-        return id(variable) in self._values or bool(self._cuts.get(id(variable)))
+        key = id(variable)
+        return key in self._values or key in self._silenced or bool(self._cuts.get(key))
 
     def hand_over(self, source, target) -> None:
         """Gives a variable of the rebuilt model its value and its trainable flag."""
@@ -138,7 +154,7 @@ class Plan:
                 for factor in factors(layer, attribute):
                     gate = ops.convert_to_numpy(ops.cast(factor(False), "float32"))
                     value = self.read(variable)
-                    self._values[id(variable)] = (value * gate).astype(value.dtype)
+                    self._write(variable, (value * gate).astype(value.dtype))
 
     def _note_cuts(self) -> None:
         """Which positions of each variable stay, along every axis that a structure cuts."""
@@ -222,6 +238,8 @@ class Plan:
             if emitted is None or bias is None:
                 continue
             at = structure.positions(removed, consumer)
+            if not np.any(emitted[at]):
+                continue
             constant = np.tensordot(
                 emitted[at].astype("float64"),
                 self.read(consumer.variable)[at].astype("float64"),
@@ -232,7 +250,7 @@ class Plan:
                 if constant.size == before.size:
                     constant = constant.reshape(before.shape)
                 # Otherwise it has a value for each place, and all get the constant.
-                self._values[id(bias)] = (before + constant).astype(before.dtype)
+                self._write(bias, (before + constant).astype(before.dtype))
 
     def _silence(self, structure: Structure, groups: np.ndarray, shares) -> None:
         """Zeroes some of the shares of the groups that are marked true."""
@@ -240,9 +258,9 @@ class Plan:
             return
         for share in shares:
             at = structure.positions(np.flatnonzero(groups), share)
-            value = np.array(self.read(share.variable))
-            value[(slice(None),) * share.axis + (at,)] = 0
-            self._values[id(share.variable)] = value
+            zeros = (slice(None),) * share.axis + (at,)
+            if np.any(self.read(share.variable)[zeros]):
+                self._silenced.setdefault(id(share.variable), []).append(zeros)
 
     def _note_shapes(self) -> None:
         """What the layers become that are cut by shape, when all cuts of their variables are known.

@@ -16,7 +16,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from tfprune.keras_private.initializing import zeros_for_random_values
+from tfprune.keras_private.initializing import nothing_for_random_values
 from tfprune.keras_private.presets import look_through
 from tfprune.rebuild.saved_form import REGISTERED_NAME, is_pruned_form
 
@@ -72,7 +72,7 @@ def _refuse_hidden_cuts(model, preset_dir) -> None:
     backbone = getattr(model, "backbone", None)
     if backbone is None or hasattr(backbone, "_cuts") or not any(model._cuts):
         return
-    with zeros_for_random_values():
+    with nothing_for_random_values():
         whole = type(backbone).from_config(backbone.get_config())
     if [tuple(w.shape) for w in whole.weights] == [tuple(w.shape) for w in backbone.weights]:
         return

@@ -8,6 +8,7 @@ configuration plus the cuts.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache, wraps
 from inspect import signature
 from typing import Any
@@ -15,11 +16,9 @@ from typing import Any
 import keras
 
 from tfprune.errors import in_one_line
-from tfprune.keras_private.graphs import forgetting_calls
 from tfprune.keras_private.layers import (
     build_shapes,
     inner_layers,
-    layer_and_inner_layers,
     set_build_shapes,
 )
 from tfprune.keras_private.saving import (
@@ -28,20 +27,14 @@ from tfprune.keras_private.saving import (
     register_as,
     registered_name,
 )
-from tfprune.keras_private.tracing import run_abstractly
 from tfprune.rebuild.assets import give_assets
-from tfprune.rebuild.copying import copy_from_config
+from tfprune.rebuild.built_inside import build_inside, builds_inside
+from tfprune.rebuild.copying import copy_from_config, own_config
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
+from tfprune.rebuild.first_made import as_first_made
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.presets import saving_to_preset
 from tfprune.rebuild.saved_form import DESCRIPTION, REGISTERED_NAME, is_pruned_form
-from tfprune.structures.by_shape.resizing import as_made
-from tfprune.structures.graph import (
-    Untraceable,
-    arguments_from_build,
-    trace,
-    with_or_without_sizes,
-)
 from tfprune.structures.registry import describe_of, refusal_of
 from tfprune.structures.transparent import Transparent
 
@@ -67,6 +60,7 @@ class Pruned:
 
     _cuts = ()  # One list for each time the model was rebuilt.
     _is_cut = False
+    _inside = None  # How the layers inside were built, where that is known.
 
     def _cut(self):
         if not self._is_cut:
@@ -76,9 +70,19 @@ class Pruned:
 
     def build_from_config(self, config):
         """Builds the whole model as its class does, then cuts it."""
-        super().build_from_config(config)
-        build_by_call(self)
+        config = dict(config or {})
+        vars(self)["_inside"] = config.pop("inside", None)
+        if config:
+            super().build_from_config(config)
+        build_inside(self, self._inside)
         self._cut()
+
+    def get_build_config(self):
+        """The shapes with which it was built, and how the layers inside were, before the cuts."""
+        config = super().get_build_config()
+        with as_first_made(self):
+            inside = builds_inside(self)
+        return config if inside is None else {**(config or {}), "inside": inside}
 
     def get_config(self):
         """The base class's configuration and the cuts."""
@@ -94,7 +98,7 @@ class Pruned:
         }
 
     def _base_config(self):
-        with as_made(self):
+        with as_first_made(self):
             return super().get_config()
 
     @classmethod
@@ -106,18 +110,10 @@ class Pruned:
         base, cuts = dict(config.pop("base")), config.pop("cuts")
         # KerasHub's `from_preset` puts its arguments beside them.
         base["config"] = {**base.get("config", {}), **config}
-        made = keras.saving.deserialize_keras_object(base, custom_objects=custom_objects)
+        made = keras.saving.deserialize_keras_object(
+            own_config(base), custom_objects=custom_objects
+        )
         return _pruned(made, base["config"], cuts)
-
-
-def build_by_call(model) -> None:
-    """Lets a model without a `build()` make its weights, by a call on symbolic tensors."""
-    if not all(layer.built for layer in layer_and_inner_layers(model)):
-        args, kwargs = arguments_from_build(model)
-        # Keras counts calls from the first: a file of a model around this one says which it means.
-        with forgetting_calls(layer_and_inner_layers(model)):
-            with_or_without_sizes(lambda given, named: model(*given, **named), args, kwargs)
-    model.built = True
 
 
 @cache
@@ -126,17 +122,16 @@ def pruned_class(base: type) -> type:
 
     @wraps(base.build)  # Keras reads the names of the shapes from the signature.
     def build(self, *args, **kwargs):
-        base.build(self, *args, **kwargs)
+        with warnings.catch_warnings():
+            # That Keras's own `build` leaves layers without weights, which are made below.
+            warnings.filterwarnings("ignore", message=".*looks like it has unbuilt state")
+            base.build(self, *args, **kwargs)
         if not all(inner.built for inner in inner_layers(self)):
             # What is cut must be there: without a `build` of its own, a call makes it.
             shapes = dict(signature(base.build).bind(self, *args, **kwargs).arguments)
             shapes.pop("self", None)
             set_build_shapes(self, shapes)
-            given, named = arguments_from_build(self)
-            try:
-                with_or_without_sizes(lambda *x: trace(self, *x), given, named)
-            except Untraceable:
-                with_or_without_sizes(lambda *x: run_abstractly(self, *x), given, named)
+            build_inside(self, self._inside)
         self._cut()
 
     own = {"__module__": base.__module__, "build": build}
@@ -155,7 +150,7 @@ def _pruned(base, config, cuts):
         pruned = base
     else:
         # Keras binds `build` when an object is made, so it must be made as the subclass.
-        pruned = pruned_class(type(base)).from_config({**config})
+        pruned = pruned_class(type(base)).from_config(own_config(config))
     pruned.__dict__["_cuts"] = cuts
     if pruned.built:
         pruned._cut()
@@ -214,12 +209,18 @@ def _cut_copy(layer, original, config, plan):
     apart: set[int] = set()
     config = _with_cuts(config, layer, plan, apart)
     cuts = [*getattr(layer, "_cuts", ()), cuts_inside(layer, plan, apart)]
-    # Some classes of Keras take entries out of what they are given.
-    copy = _pruned(original.from_config({**config}), config, cuts)
+    copy = _pruned(original.from_config(own_config(config)), config, cuts)
     if not copy.built:
         set_build_shapes(copy, build_shapes(layer))
-        copy.build_from_config(layer.get_build_config())
+        copy.build_from_config(_build_config(layer))
     return copy
+
+
+def _build_config(layer):
+    config = layer.get_build_config()
+    if isinstance(layer, Pruned):
+        return config
+    return {**(config or {}), "inside": builds_inside(layer)}
 
 
 def _with_cuts(config, layer, plan, apart):

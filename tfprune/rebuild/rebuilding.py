@@ -19,8 +19,9 @@ from tfprune.keras_private.graphs import (
     nodes_of,
     outputs_struct,
 )
-from tfprune.keras_private.initializing import zeros_for_random_values
+from tfprune.keras_private.initializing import complete, nothing_for_random_values
 from tfprune.keras_private.layers import layer_and_inner_layers
+from tfprune.keras_private.variables import view
 from tfprune.rebuild.graph import GraphRebuilder, is_plain, model_between, nodes_of_plain
 from tfprune.rebuild.grown_again import warn_if_grown
 from tfprune.rebuild.in_place import InPlace
@@ -113,9 +114,10 @@ def rebuild(
 
 
 def _cut_itself(model, plan, checked):
-    with zeros_for_random_values():
+    with nothing_for_random_values():
         cut = InPlace(model, plan)
     cut.make()
+    complete(model.variables)
     try:
         if checked is not None:
             checked.check(model)
@@ -169,8 +171,10 @@ def _plan(model, structures, keep, replacements=None, never_empty=None) -> Plan:
 
 
 def _copied(model, structures, keep, plan, replacements=None) -> keras.Model:
-    with zeros_for_random_values():
-        return _copy(model, structures, keep, plan, replacements)
+    with nothing_for_random_values():
+        small = _copy(model, structures, keep, plan, replacements)
+    complete(small.variables)
+    return small
 
 
 def _copy(model, structures, keep, plan, replacements) -> keras.Model:
@@ -229,7 +233,7 @@ def _without(model: keras.Model, name: str) -> keras.Model:
 def _refuse_nan(structures) -> None:
     for structure in structures:
         for share in structure.slices:
-            if not np.all(np.isfinite(keras.ops.convert_to_numpy(share.variable))):
+            if not np.all(np.isfinite(view(share.variable))):
                 raise ValueError(
                     f"`model` has weights that are not finite in layer {share.layer.name!r} "
                     f"({share.attribute}). Which groups matter cannot be told; load weights from "

@@ -214,11 +214,7 @@ def _without_unknown_arguments(compute_output_spec):
 
 def _symbolic_arguments(layer, call, masked, carries):
     if call is None:
-        args, kwargs = arguments_from_build(layer)
-        if masked:
-            for tensor in tree.flatten((args, kwargs)):
-                give_mask(tensor, _mask_for(tensor))
-        return args, _with_masks(layer, args, kwargs)
+        return arguments_from_build(layer, masked=masked)
     given = call.arguments.args, call.arguments.kwargs
     args, kwargs = _copied(given, lambda shape: shape, carries)
     known = inspect.signature(layer.call).parameters
@@ -362,27 +358,45 @@ def _with_sizes(arguments, size=2):
     return _copied(arguments, lambda shape: [size if d is None else d for d in shape])
 
 
-def arguments_from_build(layer):
-    """Symbolic arguments from the shapes with which the layer was built."""
+def arguments_from_build(layer, dtype: str | None = None, masked: bool = False):
+    """Symbolic arguments from the shapes with which the layer was built.
+
+    Args:
+        layer: A built layer.
+        dtype: That of the arguments; that in which the layer computes by default.
+        masked: Whether they carry Keras masks.
+
+    Returns:
+        Positional and keyword arguments of `call`.
+
+    Raises:
+        Untraceable: If they cannot be told.
+    """
+    args, kwargs = _from_shapes(layer, dtype or layer.compute_dtype)
+    if masked:
+        for tensor in tree.flatten((args, kwargs)):
+            give_mask(tensor, _mask_for(tensor))
+    return args, _with_masks(layer, args, kwargs)
+
+
+def _from_shapes(layer, dtype):
     shapes = build_shapes(layer)
     if not shapes:
         raise Untraceable("it was never called, so what it takes is unknown")
     if len(shapes) == 1:
-        return (_tensors(next(iter(shapes.values())), layer),), {}
+        return (_tensors(next(iter(shapes.values())), dtype),), {}
     names = inspect.signature(layer.call).parameters
     kwargs = {}
     for key, shape in shapes.items():
         name = key.removesuffix("_shape")
         if name not in names:
             raise Untraceable(f"`call` has no argument {name!r} for the shape {key!r}")
-        kwargs[name] = _tensors(shape, layer)
+        kwargs[name] = _tensors(shape, dtype)
     return (), kwargs
 
 
-def _tensors(shapes, layer):
+def _tensors(shapes, dtype):
     try:
-        return tree.map_shape_structure(
-            lambda shape: keras.KerasTensor(shape, dtype=layer.compute_dtype), shapes
-        )
+        return tree.map_shape_structure(lambda shape: keras.KerasTensor(shape, dtype=dtype), shapes)
     except (TypeError, ValueError) as error:
         raise Untraceable(f"it was built for no known shape ({in_one_line(error)})") from error

@@ -79,7 +79,7 @@ def sam():
         "boxes": numbers(1, 2, 2),
         "masks": numbers(0, 16, 16, 1).reshape(BATCH, 0, 16, 16, 1),
     }
-    return Case(model, prompts, 1)
+    return Case(model, prompts, side)
 
 
 def parseq():

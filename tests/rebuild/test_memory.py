@@ -1,0 +1,78 @@
+"""`rebuild` takes little more memory than the model and its smaller copy."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.one_backend]
+
+SCRIPT = """
+import sys
+import keras
+import numpy as np
+import tfprune
+from keras import layers
+
+def network(units, width):
+    x = h = keras.Input((width,))
+    for _ in range(6):
+        h = h + layers.Dense(width)(layers.Dense(units, "relu")(h))
+    return keras.Model(x, h)
+
+@keras.saving.register_keras_serializable("test_memory")
+class Net(keras.Model):
+    def __init__(self, units, width, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.width = units, width
+        self.pairs = [[layers.Dense(units, "relu"), layers.Dense(width)] for _ in range(6)]
+
+    def build(self, shape):
+        for up, down in self.pairs:
+            up.build((None, self.width))
+            down.build((None, self.units))
+
+    def call(self, x):
+        for up, down in self.pairs:
+            x = x + down(up(x))
+        return x
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units, "width": self.width}
+
+def made(units, width):
+    if sys.argv[1] == "plain":
+        model = network(units, width)
+    else:
+        model = Net(units, width)
+        model(np.ones((1, width), "float32"))
+    return model
+
+def rebuilt(model):
+    for s in tfprune.find_structures(model):
+        s.scale((np.arange(s.groups) % 2).astype("float32"))
+    return tfprune.rebuild(model, in_place=sys.argv[2] == "in place")
+
+def memory(name):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(x.split()[1]) * 1024 for x in lines if x.startswith(name))
+
+rebuilt(made(8, 4))  # Imports, and what is made once.
+before = memory("VmRSS")
+model = made(4096, 1024)
+size = 4 * model.count_params()
+open("/proc/self/clear_refs", "w").write("5")
+small = rebuilt(model)
+print((memory("VmHWM") - before) / size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+@pytest.mark.parametrize("how", ["copy", "in place"])
+@pytest.mark.parametrize("kind", ["plain", "subclassed"])
+def test_the_peak(kind, how):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, kind, how], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) < 2.2
