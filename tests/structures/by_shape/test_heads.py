@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from tests.attentions import (
     WIDTH,
@@ -18,6 +19,7 @@ from tests.attentions import (
 from tests.models import noise, outputs, randomize
 from tfprune.gates import Mask, attach, detach
 from tfprune.structures import find_structures
+from tfprune.structures.by_shape import proven
 
 
 def heads_of(layer, **call):
@@ -154,3 +156,48 @@ def test_weights_of_zero_prove_nothing():
     for variable in layer.weights:
         variable.assign(np.zeros(variable.shape))
     assert "attention" not in find_structures(model)
+
+
+class Sizes:
+    def __init__(self, heads):
+        self.heads = heads
+
+
+class FromObject(Reshaped):
+    """How many heads there are is said by an object."""
+
+    def __init__(self, heads, **kwargs):
+        super().__init__(4, **kwargs)
+        self.sizes = Sizes(heads)
+
+    def split(self, x):
+        shape = (ops.shape(x)[0], -1, self.sizes.heads, self.inner_dim // self.sizes.heads)
+        return ops.transpose(ops.reshape(x, shape), (0, 2, 1, 3))
+
+
+def test_layers_that_are_alike_are_proven_once(monkeypatch):
+    tried = []
+    plain = proven.Trial.why_not
+
+    def why_not(self, guess):
+        tried.append(self.layer)
+        return plain(self, guess)
+
+    monkeypatch.setattr(proven.Trial, "why_not", why_not)
+    x = keras.Input((5, WIDTH))
+    y = x
+    for name in "abc":
+        y = y + Reshaped(name=f"{name}_once")(y)
+    proven._PROVEN.clear()
+    found = find_structures(keras.Model(x, y))
+    assert [s.groups for s in found] == [4, 4, 4]
+    assert {layer.name for layer in tried} == {"a_once"}
+
+
+def test_layers_that_an_object_tells_apart_are_not_alike():
+    x = keras.Input((5, WIDTH))
+    y = x + FromObject(4, name="four")(x)
+    model = randomize(keras.Model(x, y + FromObject(2, name="two")(y)))
+    found = find_structures(model)
+    # The object is not rewritten, so the layers around the heads are cut.
+    assert [(s.name, s.groups, s.is_padded) for s in found] == [("four", 4, True), ("two", 2, True)]

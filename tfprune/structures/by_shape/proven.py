@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import keras
 
 from tfprune.errors import in_one_line
-from tfprune.keras_private.layers import layer_and_inner_layers, own_variables
+from tfprune.keras_private.layers import kept_by_keras, layer_and_inner_layers, own_variables
 from tfprune.structures.by_shape.guesses import Guess
 from tfprune.structures.by_shape.proof import DIFFERS, Trial
 from tfprune.structures.running import Arguments
@@ -81,21 +81,36 @@ def _first_right(guesses, trial) -> Found:
 
 def _common(layers, arguments):
     """What two layers have in common that compute the same function of their weights."""
+    ours = kept_by_keras(False)
     own = []
     for layer in layers:
-        plain = sorted(
-            (name, repr(value))
-            for name, value in vars(layer).items()
-            if isinstance(value, (bool, int, float, str, tuple, list))
-            and name.lstrip("_") not in ("name", "path", "parent_path", "auto_name")
+        told = tuple(
+            (name, _told(value)) for name, value in sorted(vars(layer).items()) if name not in ours
         )
-        shapes = [(tuple(v.shape), str(v.dtype), v.trainable) for v in own_variables(layer)]
-        own.append((type(layer), repr(plain), repr(shapes)))
-    given = [
-        (tuple(x.shape), str(x.dtype)) if hasattr(x, "shape") else x
+        shapes = tuple((tuple(v.shape), str(v.dtype), v.trainable) for v in own_variables(layer))
+        own.append((type(layer), told, shapes))
+    given = tuple(
+        (tuple(x.shape), str(x.dtype)) if hasattr(x, "shape") else repr(x)
         for x in keras.tree.flatten(arguments)
-    ]
-    return (*own, repr(given))
+    )
+    return (*own, given)
+
+
+def _told(value, depth=0):
+    """What of an attribute tells layers apart: plain values, also those that an object holds."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return tuple(_told(x, depth) for x in value)
+    if isinstance(value, Mapping):
+        return tuple((str(key), _told(x, depth)) for key, x in value.items())
+    if callable(value) and hasattr(value, "__qualname__"):
+        return value.__qualname__
+    # Initializers have a seed each.
+    opaque = (keras.Layer, keras.Variable, keras.initializers.Initializer)
+    is_opaque = isinstance(value, opaque) or hasattr(value, "shape") or depth > 1
+    inside = () if is_opaque else _told(getattr(value, "__dict__", {}), depth + 1)
+    return type(value).__qualname__, inside
 
 
 def _recipe(layers, found):
