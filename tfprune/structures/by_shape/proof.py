@@ -113,10 +113,7 @@ class Trial:
         structure = Structure("heads", guess.groups, guess.slices)
         if any(id(share.variable) not in self._values for share in guess.slices):
             return "some of its weights are not trained"
-        draw = np.random.default_rng(1)
-        some = np.sort(draw.permutation(guess.groups)[: max(guess.groups // 2, 1)])
-        rest = np.setdiff1d(np.arange(guess.groups), some)
-        for kept in (some, rest) if len(rest) else (rest,):
+        for kept in _tried(guess.groups):
             silenced = self._silenced(structure, kept, structure.consumers)
             try:
                 expected = self.run(silenced)
@@ -188,6 +185,19 @@ class Trial:
             if np.max(np.abs(x[known] - y[known]), initial=0) > closer * self._tolerance * scale:
                 return False
         return True
+
+
+def _tried(groups: int) -> list[np.ndarray]:
+    """Which groups are kept in the trials of a guess.
+
+    One alone, and all others: where what is taken for groups are parts of real ones, it needs the
+    others of its own. And half of them.
+    """
+    order = np.random.default_rng(1).permutation(groups)
+    sets = [np.sort(kept) for kept in (order[:1], order[1:], order[: groups // 2])]
+    if groups == 1:
+        return [order[:0]]
+    return sets if groups > 3 else sets[:2]
 
 
 def matrices(guess: Guess) -> list[Slices]:
