@@ -10,7 +10,7 @@ def in_one_line(error: BaseException, most: int = 200) -> str:
 
     Args:
         error: The error.
-        most: How many characters at most.
+        most: How many characters at most; where there are more, an ellipsis ends it.
 
     Returns:
         Its first line; of an error that Keras raises around that of a layer, the first line of what
@@ -25,4 +25,5 @@ def in_one_line(error: BaseException, most: int = 200) -> str:
     # Keras colours some of what it raises; TensorFlow says where an operation ran.
     told = re.sub(r"\x1b\[[0-9;]*m|\{\{function_node .*?\}\} ?| \[Op:\w*\].*", "", told)
     lines = told.strip().splitlines()
-    return (lines or [type(error).__name__])[0][:most]
+    first = (lines or [type(error).__name__])[0]
+    return first if len(first) <= most else f"{first[: most - 1].rstrip()}…"

@@ -130,10 +130,16 @@ class Structures(Sequence):
         if rows:
             parts = [table(["layer", "kind", "groups", "weights"], rows, "Structures", 2)]
         if self.skipped:
-            names: dict[str, list[str]] = {}
+            alike: dict[str, list[Skipped]] = {}
             for s in self.skipped:
-                names.setdefault(s.reason, []).append(s.name)
-            rows = [(_in_brief(group), reason) for reason, group in names.items()]
+                alike.setdefault(s.reason, []).append(s)
+            rows = [
+                (
+                    _in_brief([s.name for s in group]),
+                    ": ".join(filter(None, (reason, group[0].advice))),
+                )
+                for reason, group in alike.items()
+            ]
             parts.append(table(["layer", "reason"], rows, "Skipped", 2))
         return "\n".join(parts)
 

@@ -357,7 +357,7 @@ class _Search:
             for layer, skip, usual in self.skipped
             if id(layer) not in inside and not (usual and id(layer) in partners)
         ]
-        return Structures(_unique(kept), skipped)
+        return Structures(_unique(kept), _one_reason_each(skipped))
 
     def _shared(self, structure) -> str | None:
         for layer in structure.layers():
@@ -404,6 +404,19 @@ def _has_matrix(layer) -> bool:
     if isinstance(layer, keras.layers.Embedding):
         return False
     return any(len(variable.shape) > 1 for variable in own_variables(layer))
+
+
+def _one_reason_each(skipped):
+    """Skipped layers, each once. That no kind is registered says less than any other reason."""
+    reasons: dict[str, list[Skipped]] = {}
+    for skip in skipped:
+        reasons.setdefault(skip.name, []).append(skip)
+    kept = []
+    for skip in skipped:
+        others = [x for x in reasons[skip.name] if not x.reason.startswith("no kind of structure")]
+        if skip is (others or reasons[skip.name])[0]:
+            kept.append(skip)
+    return kept
 
 
 def _unique(structures):

@@ -138,7 +138,7 @@ def trace(layer: keras.Layer, args=(), kwargs=None) -> Graph:
             result = layer.call(*args, **(kwargs or {}))
         except Exception as error:  # Whatever user code raises is the reason we report.
             raise Untraceable(
-                f"its `call` does not run on symbolic tensors ({in_one_line(error)})"
+                f"its `call` does not run on symbolic tensors ({in_one_line(error, 90)})"
             ) from error
         outputs = [t for t in tree.flatten(result) if isinstance(t, keras.KerasTensor)]
         if not outputs:

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.keras_private.layers import plain_variable
+from tfprune.structures.advice import advice
 
 Reader = Callable[[Any], np.ndarray]
 """Gives the value of a variable as an array; rebuild passes values it has already folded."""
@@ -380,6 +381,11 @@ class Skipped:
 
     name: str
     reason: str
+
+    @property
+    def advice(self) -> str:
+        """What a user can do about it, a clause; empty where nothing can be done."""
+        return advice(self.reason)
 
 
 @dataclass(frozen=True)

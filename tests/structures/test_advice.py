@@ -1,0 +1,37 @@
+import keras
+import pytest
+from keras import layers
+
+from tfprune.structures import find_structures
+from tfprune.structures.advice import advice
+
+
+@pytest.mark.parametrize(
+    ("reason", "part"),
+    [
+        ("no kind of structure is registered for Conv2D", "convolutions"),
+        ("no kind of structure is registered for MyMixer", "register_layer_kind"),
+        ("its `call` does not run on symbolic tensors (no)", "keras.ops"),
+        ("its attention scores are used, which show every head", "leave the scores out"),
+        ("its output goes to Reshape", "one side"),
+        ("dense_3 also reads something else elsewhere", "a layer of its own"),
+    ],
+)
+def test_there_is_something_to_do(reason, part):
+    assert part in advice(reason)
+
+
+def test_nothing_can_be_done_about_the_outputs_of_a_model():
+    assert advice("its output is an output of the model") == ""
+
+
+def test_tables_say_it_and_each_layer_has_one_reason():
+    x = keras.Input((8, 8, 3))
+    y = layers.Conv2D(4, 3, name="conv")(x)
+    y = layers.Dense(2, name="out")(layers.GlobalAveragePooling2D()(y))
+    found = find_structures(keras.Model(x, y))
+    assert len({s.name for s in found.skipped}) == len(found.skipped)
+    text = " ".join(str(found).replace("│", " ").split())
+    assert "registered for Conv2D: convolutions stay as they are" in text
+    (conv,) = [s for s in found.skipped if s.name == "conv"]
+    assert conv.advice == "convolutions stay as they are"

@@ -1,0 +1,57 @@
+"""What a user can do about a layer that was skipped."""
+
+from __future__ import annotations
+
+import re
+
+_REGISTER = (
+    "register a kind for the class: `tfprune.structures.register_layer_kind`, with a description "
+    "of its groups"
+)
+
+# Pattern of a reason to what helps; the first that fits.
+_ADVICE = (
+    (r"registered for \w*(Conv|Pool)\w*", "convolutions stay as they are"),
+    (r"registered for (LSTM|GRU|SimpleRNN|RNN|Bidirectional)", "recurrent layers stay as they are"),
+    (r"registered for \w*(Embedding|Normalization|Norm)\b", ""),
+    (r"registered for|overrides `|heads cannot be told apart", _REGISTER),
+    (
+        r"does not run on symbolic tensors|cannot be looked into|in a way that cannot be followed",
+        "write its `call` with `keras.ops` and without the values of tensors, or " + _REGISTER,
+    ),
+    (
+        r"uses its weights without calling it|no call of it is seen",
+        "call the layer where its weights are used",
+    ),
+    (r"scores are used", "leave the scores out of the outputs"),
+    (r"is quantized", "prune before you quantize"),
+    (
+        r"several tensors|array of its own|tensor of another width|places that",
+        "between two dense layers use operations that treat each unit alone",
+    ),
+    (r"goes to (Reshape|Transpose|Split)", "put both dense layers on one side of it"),
+    (r"goes to .*Normalization|mixes units", "normalize outside of the pair of dense layers"),
+    (
+        r"called in more than one model|shared by places|reads something else|called elsewhere|"
+        r"shares its|belong to the groups of",
+        "give each place a layer of its own",
+    ),
+)
+
+
+def advice(reason: str) -> str:
+    """What a user can do about a reason for which a layer was skipped.
+
+    Args:
+        reason: As in `Skipped.reason`.
+
+    Returns:
+        A clause, or nothing where nothing can be done: the outputs of a model, for instance, are
+        what it is for.
+
+    Example:
+
+    >>> advice("it is quantized")
+    'prune before you quantize'
+    """
+    return next((text for pattern, text in _ADVICE if re.search(pattern, reason)), "")
