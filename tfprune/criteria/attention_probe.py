@@ -37,7 +37,7 @@ class AttentionProbe(keras.Model):
             name = names.get(id(layer), layer.path)
             if has_softmax(layer):
                 self.layers_by_name[name] = layer
-            elif is_attention(layer):
+            elif is_attention(layer) or id(layer) in names:
                 self.skipped[name] = f"{type(layer).__name__} has no softmax that can be read"
         self.built = True
 
