@@ -53,6 +53,8 @@ def prunings():
 def check(case: Case, pruning: Pruning, folder: Path) -> str:
     """Rebuilds a model and compares: outputs, weights of the old model, saved and rebuilt again.
 
+    And cut in place, whether it can be copied or not.
+
     Args:
         case: The model and its inputs. The model is pruned in place.
         pruning: How.
@@ -74,6 +76,7 @@ def check(case: Case, pruning: Pruning, folder: Path) -> str:
     except ValueError as refusal:
         named = [n for n in (y.name for y in layer_and_inner_layers(model)) if n in str(refusal)]
         assert case.uncopyable and named, f"refused without naming a layer: {refusal}"
+        same(expected, traced(rebuild(model, in_place=True), x))
         return "refused: a layer's configuration does not say what it was made with"
     assert not case.uncopyable or small is not model
     same(expected, traced(small, x))
@@ -85,6 +88,8 @@ def check(case: Case, pruning: Pruning, folder: Path) -> str:
     same(expected, traced(loaded, x))
     again = rebuild(loaded)
     same(expected, traced(again, x))
+    # Last, since nothing is left of the model then.
+    same(expected, traced(rebuild(model, in_place=True), x))
     # What one rebuild leaves may be a constant behind which a second one finds more to remove.
     return "rebuilt" if shapes(again) == shapes(small) else "rebuilt, and once more"
 

@@ -280,3 +280,19 @@ def test_a_layer_that_cannot_read_less_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="cannot read what the smaller ones return .unexpected"):
         rebuild(model, in_place=True)
     assert_same(want, outputs(model, X), 0)
+
+
+@pytest.mark.parametrize("where", ["itself", "memory"])
+def test_attention_that_is_gone_takes_masks_off_all_the_same(where):
+    ids, x = keras.Input((5,), dtype="int32"), keras.Input((5, 4))
+    memory = layers.Embedding(9, 4, mask_zero=True)(ids)
+    query = memory if where == "itself" else x
+    x_out = query + layers.MultiHeadAttention(1, 4, name="first", use_bias=False)(query, memory)
+    y = layers.MultiHeadAttention(2, 4, name="second")(x_out, memory)
+    pooled = layers.GlobalAveragePooling1D()(layers.Add()([x_out, y]))
+    model = randomize(keras.Model([ids, x], pooled))
+    kill(model, {"first": np.ones(1, bool)})
+    given = [np.array([[1, 2, 0, 0, 0], [3, 4, 5, 0, 0]]), noise(2, 5, 4)]
+    expected = outputs(model, given)
+    assert_same(expected, outputs(rebuild(model), given))
+    assert_same(expected, outputs(rebuild(model, in_place=True), given))

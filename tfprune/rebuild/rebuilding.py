@@ -103,7 +103,7 @@ def rebuild(
     warn_if_grown(model, structures, keep)
     with at_size(model, size), at_subnetwork(model, subnetwork):
         # Made before, since a wrong `keep` is not to be silenced.
-        plan = _plan(model, structures, keep)
+        plan = _plan(model, structures, keep, in_place=in_place)
         checked = SelfCheck(model, structures, keep) if check else None
         if in_place:
             return _cut_itself(model, plan, checked)
@@ -160,13 +160,18 @@ def check_in_place(model: keras.Model, structures: Structures, keep) -> None:
         keep: As in `rebuild`; structures that it does not name stay whole.
     """
     keep = {s.name: np.ones(s.groups, bool) for s in structures} | dict(keep)
-    InPlace(model, _plan(model, structures, keep))
+    InPlace(model, _plan(model, structures, keep, in_place=True))
 
 
-def _plan(model, structures, keep, replacements=None, never_empty=None) -> Plan:
+def _plan(model, structures, keep, replacements=None, never_empty=None, in_place=False) -> Plan:
     if never_empty is None:
-        # What is hidden in a layer's `call` keeps its place, and with it what it does to masks.
-        never_empty = [s.name for s in structures if s.masked and not _is_called_in_graph(model, s)]
+        # What is hidden in a layer's `call`, or is cut where it is, keeps its place, and with it
+        # what it does to masks.
+        never_empty = [
+            s.name
+            for s in structures
+            if (s.masked or s.takes_masks) and (in_place or not _is_called_in_graph(model, s))
+        ]
     return Plan(structures, keep, replacements, layer_and_inner_layers(model), never_empty)
 
 

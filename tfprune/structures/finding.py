@@ -157,7 +157,7 @@ class _Search:
         given = self.running.arguments(layer)
         structures = [] if given is None else list(find_by_running(layer, given, name))
         for structure in structures:
-            structure.masked = True  # For all that is known.
+            structure.masked = structure.takes_masks = True  # For all that is known.
         return structures
 
     def _note_heads(self, layer, graph, name, used):
@@ -170,7 +170,7 @@ class _Search:
                 refusal = refusal_of(layer)
                 self._skip(layer, name, f"{refusal}; {found.reason}" if refusal else found.reason)
                 continue
-            found.masked = any(map(graph.is_masked, given))
+            found.masked = found.takes_masks = any(map(graph.is_masked, given))
             self.found.append(found)
 
     def _note_hidden(self, layer, graph, prefix):
@@ -290,6 +290,9 @@ class _Search:
             self._skip(layer, name, reason)
             return
         structure.masked = any(graph.is_masked(node.input_tensors[0]) for node in calls)
+        structure.takes_masks = any(
+            graph.is_masked(t) for node in calls for t in node.input_tensors
+        )
         self.found.append(structure)
 
     def _skip_all(self, layer: keras.Layer, prefix: str, reason: str) -> None:

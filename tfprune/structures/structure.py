@@ -107,6 +107,7 @@ class Structure:
     Attributes:
         kind: The kind's name, as callbacks and tables use it: `"ffn"`, `"heads"`.
         masked: Whether the first layer is called on a tensor that carries a Keras mask.
+        takes_masks: Whether any tensor carries one that it is given; attention takes it off.
         least: Groups that always stay, if only as zeros.
         crosses: Whether the groups go from one layer made of layers into another, so that these
             return or take fewer than before.
@@ -125,6 +126,7 @@ class Structure:
     is_padded = False
     least = 0
     masked = False
+    takes_masks = False
     crosses = False
 
     def __init__(self, name: str, groups: int, slices: tuple[Slices, ...]):
