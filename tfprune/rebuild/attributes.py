@@ -113,7 +113,8 @@ def _refuse(layer, name, value):
     raise ValueError(
         f"`rebuild` cannot copy layer {layer.name!r}: its attribute {name!r} is not what "
         f"`get_config()` of {type(layer).__name__} says, and cannot be copied. Received: "
-        f"{type(value).__name__}. Write it down in `get_config()`."
+        f"{type(value).__name__}. Either write it down in `get_config()`; or cut the model itself: "
+        "`rebuild(model, in_place=True)`."
     )
 
 

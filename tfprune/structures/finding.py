@@ -14,6 +14,7 @@ from tfprune.structures.flattening import FlatGraph, Inside
 from tfprune.structures.graph import Graph, Untraceable, graph_of, trace
 from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind, refusal_of
 from tfprune.structures.running import Running, as_symbols
+from tfprune.structures.sorting_out import sorted_out
 from tfprune.structures.structure import Skipped, SkippedLayer, Structure
 
 
@@ -337,39 +338,8 @@ class _Search:
                 self.owners.setdefault(id(variable), set()).add(id(inner))
 
     def result(self) -> Structures:
-        """Drops what is shared between places that cannot be cut alike."""
-        kept: list[Structure] = []
-        taken: dict[tuple[int, int], Structure] = {}  # axis of a variable -> whose groups it has
-        for structure in self.found:
-            axes = [(id(share.variable), share.axis) for share in structure.slices]
-            other = next((taken[axis] for axis in axes if axis in taken), None)
-            reason = self._shared(structure)
-            if other is not None:
-                reason = reason or f"its weights belong to the groups of {other.name}"
-            if reason:
-                self.skipped.append((None, Skipped(structure.name, reason), False))
-            else:
-                taken.update(dict.fromkeys(axes, structure))
-                kept.append(structure)
-        partners = {id(share.layer) for s in kept for share in s.consumers}
-        # Nor need it be said that the second layer of a pair ends in the residual stream, or that
-        # what is cut with the layer that it is in is none by itself.
-        inside = {id(share.layer) for s in kept if s.is_cut_by_shape for share in s.slices}
-        skipped = [
-            skip
-            for layer, skip, usual in self.skipped
-            if id(layer) not in inside and not (usual and id(layer) in partners)
-        ]
-        return Structures(_unique(kept), _one_reason_each(skipped))
-
-    def _shared(self, structure) -> str | None:
-        for layer in structure.layers():
-            if len(self.places.get(id(layer), ())) > 1:
-                return f"{layer.name} is called in more than one model"
-        for share in structure.slices:
-            if len(self.owners.get(id(share.variable), ())) > 1:
-                return f"{share.layer.name} shares its {share.attribute} with another layer"
-        return None
+        """What was found, without what cannot be cut everywhere alike."""
+        return sorted_out(self.found, self.skipped, self.places, self.owners)
 
 
 def _read(graph: Graph, layer, used) -> tuple[bool, ...] | None:
@@ -407,26 +377,3 @@ def _has_matrix(layer) -> bool:
     if isinstance(layer, keras.layers.Embedding):
         return False
     return any(len(variable.shape) > 1 for variable in own_variables(layer))
-
-
-def _one_reason_each(skipped):
-    """Skipped layers, each once. That no kind is registered says less than any other reason."""
-    reasons: dict[str, list[Skipped]] = {}
-    for skip in skipped:
-        reasons.setdefault(skip.name, []).append(skip)
-    kept = []
-    for skip in skipped:
-        others = [x for x in reasons[skip.name] if not x.reason.startswith("no kind of structure")]
-        if skip is (others or reasons[skip.name])[0]:
-            kept.append(skip)
-    return kept
-
-
-def _unique(structures):
-    """Makes names unique; layers of one model may share a name when the model is subclassed."""
-    counts: dict[str, int] = {}
-    for s in structures:
-        counts[s.name] = counts.get(s.name, 0) + 1
-        if counts[s.name] > 1:
-            s.name = f"{s.name}:{counts[s.name]}"
-    return structures
