@@ -74,11 +74,12 @@ def test_half_and_half_again(cls, make, in_place, tmp_path):
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_without_heads_the_bias_is_left(cls):
+@pytest.mark.parametrize("in_place", [False, True])
+def test_without_heads_the_bias_is_left(cls, in_place):
     model = randomize(around(cls(name="a")))
     kill(model, lambda s: np.ones(s.groups, bool) if s.kind == "heads" else None)
     expected = outputs(model, X)
-    small = rebuild(model)
+    small = rebuild(model, in_place=in_place)
     assert_same(expected, outputs(small, X))
     left = [x for x in layer_and_inner_layers(small) if isinstance(x, cls)]
     # Of one whose graph is not known, one head stays, of zeros.
@@ -123,3 +124,16 @@ def test_an_interruption_leaves_the_model_as_it_was(cls, monkeypatch):
     assert left == numbers
     assert_same(expected, outputs(model, X))
     assert_same(expected, outputs(rebuild(model, in_place=True), X))
+
+
+def test_a_class_that_is_not_registered_is_copied_again_and_again(tmp_path):
+    class Local(Reshaped):
+        pass
+
+    model = randomize(around(Local(name="a")))
+    for left in (3, 2, 1):
+        kill(model, lambda s: np.arange(s.groups) < 1 if s.kind == "heads" else None)
+        expected = outputs(model, X)
+        model = rebuild(model)
+        assert_same(expected, outputs(model, X))
+        assert model.get_layer("a").num_heads == left

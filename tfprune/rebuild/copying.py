@@ -44,7 +44,7 @@ def copy_from_config(
     get_config = get_config or layer.get_config
     make = make or type(layer).from_config
     functions: dict[str, Callable] = {}
-    with trusting():
+    with trusting(), keras.saving.custom_object_scope(_classes_of(layer)):
         try:
             with _standing_in(layer, functions):
                 config = get_config()
@@ -68,6 +68,20 @@ def own_config(config: Any) -> Any:
     if isinstance(config, dict):
         return {key: own_config(part) for key, part in config.items()}
     return [own_config(part) for part in config] if type(config) is list else config
+
+
+def _classes_of(layer) -> dict[str, type]:
+    """The classes of a layer and of those inside it, by name, of users that registered none.
+
+    A name that stands for two classes is left out.
+    """
+    found: dict[str, set[type]] = {}
+    for inner in layer_and_inner_layers(layer):
+        # That of a layer with cuts is made on the fly, and named after the one that it is cut from.
+        cls = type(inner).__mro__[2] if hasattr(inner, "_cuts") else type(inner)
+        if cls.__module__.split(".")[0] not in ("keras", "keras_hub", "tfprune"):
+            found.setdefault(cls.__name__, set()).add(cls)
+    return {name: classes.pop() for name, classes in found.items() if len(classes) == 1}
 
 
 @contextmanager

@@ -110,6 +110,8 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
         own = id(inner) in plan.numbers or id(inner) in plan.entered
         if id(inner) in others or (index == ITSELF and not own):
             continue
+        if id(inner) in plan.constants or id(inner) in plan.gone or id(inner) in plan.replacements:
+            others |= {id(x) for x in inner_layers(inner)}  # They leave with it.
         if id(inner) in plan.constants:
             shape = list(plan.constants[id(inner)].shape)
             cut |= {"become": "constant", "shape": shape, "argument": first_parameter(inner)}

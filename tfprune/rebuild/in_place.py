@@ -171,7 +171,7 @@ def _parts(model, plan) -> Iterator[tuple[keras.Layer, set[int]]]:
     for layer in inner_layers(model, recursive=False):
         if is_plain(layer):
             yield from _parts(layer, plan)
-        elif is_composite(layer) or id(layer) in plan.numbers:
+        elif (is_composite(layer) or id(layer) in plan.numbers) and id(layer) not in plan.constants:
             yield from _composites(layer, plan)
         else:
             leaves.append(layer)
