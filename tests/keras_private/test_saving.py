@@ -5,6 +5,7 @@ import pytest
 from keras import layers
 
 from tfprune.keras_private.saving import (
+    also_known,
     describe_in_files,
     public_module,
     register_as,
@@ -69,3 +70,20 @@ def test_a_description_that_nobody_knows_is_quoted_alone():
         keras.saving.deserialize_keras_object(written)
     (line,) = str(caught.value).splitlines()
     assert line.startswith("Could not deserialize 'keras.unknown thing'") and len(line) < 120
+
+
+def test_what_a_scope_around_says_stays_known():
+    class Outer(layers.Layer):
+        pass
+
+    class Inner(layers.Layer):
+        pass
+
+    written = [keras.saving.serialize_keras_object(cls()) for cls in (Outer, Inner)]
+    with keras.saving.custom_object_scope({"Outer": Outer}):
+        with also_known({"Inner": Inner}):
+            made = [keras.saving.deserialize_keras_object(x) for x in written]
+        assert [type(x) for x in made] == [Outer, Inner]
+        keras.saving.deserialize_keras_object(written[0])
+        with pytest.raises(TypeError, match="Inner"):
+            keras.saving.deserialize_keras_object(written[1])

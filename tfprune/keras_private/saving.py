@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from keras.src import api_export
+from keras.src.backend.common import global_state
 from keras.src.saving import object_registration, serialization_lib
 
 
@@ -56,6 +58,23 @@ def public_module(cls: type) -> str | None:
     if path:
         return (path if isinstance(path, str) else path[0]).rpartition(".")[0]
     return cls.__module__
+
+
+@contextmanager
+def also_known(objects: Mapping[str, Any]) -> Iterator[None]:
+    """Lets names stand for classes and functions meanwhile, besides those that do already.
+
+    A `custom_object_scope` inside another one hides what that one says.
+
+    Assumes: the names of the scope that holds are the global attribute
+    `custom_objects_scope_dict`.
+
+    Args:
+        objects: Names, and what they stand for.
+    """
+    known = global_state.get_global_attribute("custom_objects_scope_dict", {})
+    with object_registration.CustomObjectScope({**known, **objects}):
+        yield
 
 
 @contextmanager

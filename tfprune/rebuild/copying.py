@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from tfprune.keras_private.layers import layer_and_inner_layers
-from tfprune.keras_private.saving import trusting
+from tfprune.keras_private.saving import also_known, trusting
 
 _numbers = count()
 
@@ -44,11 +44,11 @@ def copy_from_config(
     get_config = get_config or layer.get_config
     make = make or type(layer).from_config
     functions: dict[str, Callable] = {}
-    with trusting(), keras.saving.custom_object_scope(_classes_of(layer)):
+    with trusting(), also_known(_classes_of(layer)):
         try:
             with _standing_in(layer, functions):
                 config = get_config()
-            with keras.saving.custom_object_scope(functions):
+            with also_known(functions):
                 return make({**config, **(changes or {})})
         except Exception:
             if not functions:
