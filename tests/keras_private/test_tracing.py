@@ -2,7 +2,7 @@ import keras
 import pytest
 
 from tfprune.keras_private.graphs import mask_of
-from tfprune.keras_private.tracing import give_mask, missing_outputs, run_abstractly
+from tfprune.keras_private.tracing import all_letters, give_mask, missing_outputs, run_abstractly
 
 
 class WithCache(keras.layers.Layer):
@@ -43,3 +43,11 @@ def test_a_call_runs_on_tensors_of_the_backend_and_builds_what_is_inside():
     run_abstractly(layer, [ids], {"scale": scale})
     assert layer.inner.kernel.shape == (4, 3)
     assert not isinstance(layer.inner.kernel.value, keras.KerasTensor)
+
+
+def test_einsum_takes_any_letters():
+    x, y = keras.KerasTensor((None, 3, 4, 5)), keras.KerasTensor((None, 3, 6, 5))
+    equation = "BSTh,BSNh->BSTN"
+    with all_letters():
+        assert keras.ops.einsum(equation, x, y).shape == (None, 3, 4, 6)
+        assert keras.ops.einsum("ab,bc->ac", *[keras.KerasTensor((2, 2))] * 2).shape == (2, 2)

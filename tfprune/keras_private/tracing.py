@@ -10,6 +10,7 @@ import keras
 from keras import tree
 from keras.src import backend
 from keras.src.ops.node import Node
+from keras.src.ops.numpy import Einsum
 from keras.src.utils.python_utils import is_default
 
 
@@ -39,6 +40,30 @@ def run_abstractly(layer: keras.Layer, args: Sequence[Any], kwargs: Mapping[str,
         kwargs: Symbolic arguments by name.
     """
     backend.compute_output_spec(layer.call, *args, **kwargs)
+
+
+@contextmanager
+def all_letters() -> Iterator[None]:
+    """Lets `ops.einsum` be called on symbolic tensors whatever letters its axes have.
+
+    Keras finds the shape of the result by a string that it splits at letters, and fails on some
+    equations with capital ones, such as those of Stable Diffusion 3 in KerasHub.
+
+    Assumes: only `Einsum.compute_output_spec` does so; its `call` runs on tensors without values.
+    """
+    plain = Einsum.compute_output_spec
+
+    def compute_output_spec(self, *operands):
+        try:
+            return plain(self, *operands)
+        except ValueError:
+            return backend.compute_output_spec(self.call, *operands)
+
+    Einsum.compute_output_spec = compute_output_spec
+    try:
+        yield
+    finally:
+        Einsum.compute_output_spec = plain
 
 
 @contextmanager

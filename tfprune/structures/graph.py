@@ -30,7 +30,7 @@ from tfprune.keras_private.graphs import (
     runs_its_graph,
 )
 from tfprune.keras_private.layers import build_shapes, layer_and_inner_layers
-from tfprune.keras_private.tracing import give_mask, missing_outputs
+from tfprune.keras_private.tracing import all_letters, give_mask, missing_outputs
 from tfprune.structures.transparent import seen_through
 
 
@@ -184,7 +184,7 @@ def _without_traces(layer):
     for x in narrow:
         x.__dict__["compute_output_spec"] = _without_unknown_arguments(x.compute_output_spec)
     try:
-        with forgetting_calls(layers), missing_outputs():
+        with forgetting_calls(layers), missing_outputs(), all_letters():
             yield
     finally:
         for x in narrow:
