@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tests.models import transformer
+from tests.models import assert_same, kill, noise, outputs, randomize, transformer
+from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
 
@@ -217,3 +218,37 @@ def test_what_a_wrapper_of_keras_hides_is_listed():
     reasons = {s.name: s.reason for s in find_structures(model).skipped}
     assert "TimeDistributed calls it" in reasons["each/inner"]
     assert set(reasons) >= {"each/inner", "out"} and any(n.startswith("both") for n in reasons)
+
+
+class TwoWays(layers.Layer):
+    """Does one thing before and another one after, told by a flag."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.both = layers.Dense(4, name="both")
+        self.first, self.second = ([layers.Dense(6), layers.Dense(4)] for _ in range(2))
+
+    def call(self, x, before=True):
+        x = self.both(x)
+        up, down = self.first if before else self.second
+        return down(up(x))
+
+    def get_config(self):
+        return super().get_config()
+
+
+def test_a_layer_that_is_called_in_two_ways():
+    x = keras.Input((3, 4))
+    layer = TwoWays(name="ways")
+    model = randomize(keras.Model(x, layers.Dense(2)(layer(layer(x), before=False))))
+    found = find_structures(model)
+    assert [(s.name, s.groups) for s in found] == [
+        (f"ways/{layer.first[0].name}", 6),
+        (f"ways/{layer.second[0].name}", 6),
+    ]
+    assert not [s for s in found.skipped if "no call" in s.reason]
+    kill(model, lambda s: np.arange(s.groups) < 3)
+    expected = outputs(model, noise(2, 3, 4))
+    small = rebuild(model)
+    assert_same(expected, outputs(small, noise(2, 3, 4)))
+    assert small.count_params() < model.count_params()

@@ -112,8 +112,30 @@ class _Search:
             self.roots.append((layer, graph, prefix))
         else:
             self.inside[id(layer)] = Inside(graph, call, prefix)
-        in_graph = self._in_graph(graph, prefix, layer.name)
         self._note_heads(layer, graph, prefix.rstrip("/") or layer.name, used)
+        self._look_at_calls(layer, graph, prefix, used, prefix or layer.name)
+
+    def _look_again(self, layer, prefix, call, outer, number) -> None:
+        """Searches what a layer does when it is called in another way, with another flag say."""
+        try:
+            graph = graph_of(layer, call, outer=outer)
+        except Exception:  # Whatever user code raises. What was seen of it is known already.
+            return
+        self._note_shown(graph)
+        self.inside.pop(id(layer), None)  # What is in it is no part of one graph of the model.
+        self._look_at_calls(layer, graph, prefix, None, f"{prefix}{number}")
+
+    def _look_at_calls(self, layer, graph: Graph, prefix: str, used, place: str) -> None:
+        """Searches a graph, then the layers that are called in it.
+
+        Args:
+            layer: The layer with the graph.
+            graph: The graph.
+            prefix: What comes before the names of the layers in it.
+            used: Which outputs of the graph are read by others; `None` if all may be.
+            place: What tells the graph from others in which the same layers are called.
+        """
+        in_graph = self._in_graph(graph, prefix, place)
         for node in graph.nodes:
             inner = node.operation
             self.found += in_graph.pop(id(inner), [])
@@ -135,6 +157,8 @@ class _Search:
                 )
                 read = _read(graph, inner, used)
                 self.look_into(inner, f"{prefix}{inner.name}/", call, outer=graph, used=read)
+                for number, other in enumerate(_other_ways(graph.calls(inner), call)):
+                    self._look_again(inner, f"{prefix}{inner.name}/", other, graph, number)
             else:
                 parts = layer_and_inner_layers(inner)
                 self._note_whole(inner, f"{prefix}{inner.name}", parts, node)
@@ -252,12 +276,12 @@ class _Search:
             return f"{type(outer).__name__} uses its weights without calling it"
         return "no call of it is seen"
 
-    def _in_graph(self, graph: Graph, prefix: str, where: str) -> dict[int, list[Structure]]:
+    def _in_graph(self, graph: Graph, prefix: str, place: str) -> dict[int, list[Structure]]:
         """The structures between the layers of a graph, by the `id` of their first layer."""
         structures: dict[int, list[Structure]] = {}
         for node in graph.nodes:
             if is_in_graph_kind(node.operation):
-                self.places.setdefault(id(node.operation), set()).add(prefix or where)
+                self.places.setdefault(id(node.operation), set()).add(place)
         for find in graph_kinds():
             for result in find(graph, lambda layer: f"{prefix}{layer.name}"):
                 if isinstance(result, Structure):
@@ -357,6 +381,21 @@ def _read(graph: Graph, layer, used) -> tuple[bool, ...] | None:
     ]
     same = len({len(call) for call in calls}) == 1
     return tuple(map(any, zip(*calls, strict=True))) if same else None
+
+
+def _other_ways(calls, call) -> list:
+    """The calls of a layer that are given other things than tensors than one of them is."""
+
+    def way(node):
+        given = node.arguments.args, node.arguments.kwargs
+        told = tree.map_structure(
+            lambda x: "tensor" if isinstance(x, keras.KerasTensor) else repr(x), given
+        )
+        return repr(told)
+
+    ways = {way(node): node for node in reversed(calls)}
+    ways.pop(way(call))
+    return list(ways.values())
 
 
 def _arguments(call):
