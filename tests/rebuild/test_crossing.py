@@ -322,3 +322,32 @@ def test_gates():
     assert_same(expected, outputs(small, X))
     assert [s.groups for s in find_structures(small)] == [3, 3]
     detach(model)
+
+
+@keras.saving.register_keras_serializable("tests.crossing")
+class BuiltForItsWidth(layers.Layer):
+    """Its `build()` makes layers of the width that it is given, without weights until a call."""
+
+    def build(self, shape):
+        self.up, self.down = layers.Dense(6, "relu"), layers.Dense(8)
+        self.up.build((*shape[:-1], 8))
+        self.down.build((*shape[:-1], 6))
+        self.add = layers.Add()
+        self.built = True
+
+    def call(self, x):
+        return self.add([x, self.down(self.up(x))])
+
+
+def test_a_block_that_takes_less_is_copied_once_more(tmp_path):
+    x = keras.Input((3, 4))
+    y = BuiltForItsWidth(name="block")(layers.Dense(8, name="before")(x))
+    model = randomize(keras.Model(x, layers.Dense(2, name="after")(y)))
+    assert "before" in [s.name for s in find_structures(model)]
+    kill(model, lambda s: np.ones(s.groups, bool))
+    expected = outputs(model, noise(2, 3, 4))
+    small = rebuild(model)
+    assert small.get_layer("before").units == 1
+    small.save(tmp_path / "small.keras")
+    for once in (small, keras.saving.load_model(tmp_path / "small.keras")):
+        assert_same(expected, outputs(rebuild(once), noise(2, 3, 4)))

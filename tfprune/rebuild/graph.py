@@ -110,6 +110,9 @@ class GraphRebuilder:
             copy = copy_from_config(operation, self.plan.configs.get(id(operation)))
         except Exception as error:  # Whatever user code raises.
             raise cannot_copy(operation, error) from error
+        if hasattr(operation, "_cuts") and not copy.built:
+            # As its class builds it, before the cuts: what it is given now may be narrower.
+            copy.build_from_config(operation.get_build_config())
         if not self.plan.touches(operation):
             carry_over(operation, copy, last=False)  # They may say how wide its output is.
         return copy
