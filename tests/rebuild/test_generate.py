@@ -131,7 +131,7 @@ def decoded_step_by_step(model, ids):
     return np.stack(logits)
 
 
-@pytest.mark.one_backend
+@pytest.mark.tensorflow_only  # On JAX KerasHub's methods run in compiled functions alone.
 @pytest.mark.parametrize("left", [3, 1, 0])
 def test_logits_of_an_encoder_decoder_are_the_same_step_by_step(left):
     model = bart()
