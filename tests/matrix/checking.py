@@ -280,6 +280,6 @@ def figure(value: float) -> float | str:
 
 
 def line(failure: Exception) -> str:
-    """The first line of an exception."""
-    text = " ".join(str(failure).split())
+    """The beginning of an exception in one line; files go without their folders."""
+    text = re.sub(r'"/[^"]*/', '"', " ".join(str(failure).split()))
     return f"{type(failure).__name__}: {text}"[:200]
