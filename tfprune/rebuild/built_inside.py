@@ -16,6 +16,7 @@ import keras
 from tfprune.keras_private.graphs import forgetting_calls, is_functional
 from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers
 from tfprune.keras_private.tracing import run_abstractly
+from tfprune.rebuild.copying import class_without_cuts
 from tfprune.structures.graph import arguments_from_build, trace, with_or_without_sizes
 
 Builds = list[dict[str, Any]]
@@ -32,19 +33,15 @@ def builds_inside(layer: keras.Layer) -> Builds | None:
         `"inside"`, the same for those inside it. `None` where the class of the layer has a
         `build()` of its own, or a graph, which makes them.
     """
-    own = next(vars(cls)["build"] for cls in _classes(layer) if "build" in vars(cls))
+    # The class that keeps cuts wraps the `build()` of the one that it is made of.
+    classes = class_without_cuts(layer).__mro__
+    own = next(vars(cls)["build"] for cls in classes if "build" in vars(cls))
     if own not in (keras.Layer.build, keras.Model.build) or is_functional(layer):
         return None
     return [
         {"build": inner.get_build_config(), "inside": builds_inside(inner)}
         for inner in inner_layers(layer, recursive=False)
     ]
-
-
-def _classes(layer):
-    # The class that keeps cuts wraps the `build()` of the one that it is made of.
-    pruned = hasattr(layer, "_cuts")
-    return type(layer).__mro__[2:] if pruned else type(layer).__mro__
 
 
 def build_inside(layer: keras.Layer, builds: Builds | None = None) -> None:

@@ -70,6 +70,14 @@ def own_config(config: Any) -> Any:
     return [own_config(part) for part in config] if type(config) is list else config
 
 
+def class_without_cuts(layer: keras.Layer) -> type:
+    """The class of a layer; of one that keeps its cuts the class that it was cut from.
+
+    That of a layer with cuts is made on the fly from `Pruned` and the class of the layer.
+    """
+    return type(layer).__mro__[2] if hasattr(layer, "_cuts") else type(layer)
+
+
 def _classes_of(layer) -> dict[str, type]:
     """The classes of a layer and of those inside it, by name, of users that registered none.
 
@@ -77,8 +85,7 @@ def _classes_of(layer) -> dict[str, type]:
     """
     found: dict[str, set[type]] = {}
     for inner in layer_and_inner_layers(layer):
-        # That of a layer with cuts is made on the fly, and named after the one that it is cut from.
-        cls = type(inner).__mro__[2] if hasattr(inner, "_cuts") else type(inner)
+        cls = class_without_cuts(inner)
         if cls.__module__.split(".")[0] not in ("keras", "keras_hub", "tfprune"):
             found.setdefault(cls.__name__, set()).add(cls)
     return {name: classes.pop() for name, classes in found.items() if len(classes) == 1}

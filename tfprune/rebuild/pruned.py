@@ -29,7 +29,7 @@ from tfprune.keras_private.saving import (
 )
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.built_inside import build_inside, builds_inside
-from tfprune.rebuild.copying import copy_from_config, own_config
+from tfprune.rebuild.copying import class_without_cuts, copy_from_config, own_config
 from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.first_made import as_first_made
 from tfprune.rebuild.plan import Plan
@@ -86,7 +86,7 @@ class Pruned:
 
     def get_config(self):
         """The base class's configuration and the cuts."""
-        base = type(self).__mro__[2]
+        base = class_without_cuts(self)
         return {
             "base": {
                 "module": public_module(base),
@@ -170,7 +170,7 @@ def pruned_copy(layer: keras.Layer, plan: Plan) -> keras.Layer:
     Raises:
         ValueError: If the layer cannot be copied from its configuration.
     """
-    original = type(layer) if not isinstance(layer, Pruned) else type(layer).__mro__[2]
+    original = class_without_cuts(layer)
     try:
         pruned = isinstance(layer, Pruned)
         copy = copy_from_config(
@@ -192,7 +192,7 @@ def cannot_copy(layer: keras.Layer, error: Exception) -> ValueError:
         layer: The layer.
         error: What its class raised.
     """
-    cls = type(layer) if not isinstance(layer, Pruned) else type(layer).__mro__[2]
+    cls = class_without_cuts(layer)
     own = any("get_config" in vars(c) for c in cls.__mro__ if not c.__module__.startswith("keras."))
     why = "has no `get_config()` of its own"
     if own:

@@ -34,8 +34,7 @@ def cannot_consume(layer) -> str | None:
         return reason
     if layer.bias is not None and layer.bias.shape[-1] != layer.kernel.shape[-1]:
         return "its bias has no axis for its units"
-    inputs, rest = layer.equation.replace(" ", "").split(",")
-    kernel, outputs = rest.split("->")
+    inputs, kernel, outputs = letters(layer)
     plain = (
         len(kernel) == 2
         and inputs[-1] == kernel[0]
@@ -54,3 +53,10 @@ def describe(operation) -> str:
     """An operation in words: its class, and the name of a layer; others have only a number."""
     kind = type(operation).__name__
     return f"{operation.name} ({kind})" if isinstance(operation, keras.Layer) else kind
+
+
+def letters(layer: keras.layers.EinsumDense) -> tuple[str, str, str]:
+    """The axes of the input, the kernel and the output of an `EinsumDense`, by letter."""
+    inputs, rest = layer.equation.replace(" ", "").split(",")
+    kernel, outputs = rest.split("->")
+    return inputs, kernel, outputs

@@ -11,7 +11,7 @@ import keras
 
 from tfprune.keras_private.layers import kept_by_keras, layer_and_inner_layers, own_variables
 from tfprune.structures.by_shape.roles import Roles
-from tfprune.structures.dense import is_dense
+from tfprune.structures.dense import is_dense, letters
 from tfprune.structures.structure import Slices
 
 
@@ -63,10 +63,12 @@ def guesses_of_heads(layer: keras.Layer, roles: Roles) -> Iterator[Guess]:
     counted = {value for _, name, _, value in numbers if counts_heads(name)}
     # The finest first, since several groups together can leave as well. Those of keys and values
     # may be fewer than those of queries.
-    each = sorted({*counted, *roles.sizes}, reverse=True)
-    for groups in each:
-        repeats = sorted({n // groups for n in {*counted, *roles.sizes} if n % groups == 0})
+    sizes = {*counted, *roles.sizes}
+    padded: list[Guess] = []
+    for groups in sorted(sizes, reverse=True):
+        repeats = sorted({n // groups for n in sizes if n % groups == 0})
         ways = list(_layouts(roles, groups, repeats))
+        padded += [Guess(groups, slices, (), is_padded=True) for slices in ways]
         heads = {groups * repeat for repeat in repeats}
         riders = tuple(_riders(layer, roles, heads))
         for also, slices in product([(), riders] if riders else [()], ways):
@@ -75,10 +77,7 @@ def guesses_of_heads(layer: keras.Layer, roles: Roles) -> Iterator[Guess]:
             for counts in counts_of(numbers, slices, groups, heads):
                 yield Guess(groups, (*producers, *also, *consumers), counts)
     # Where the layer needs to know of all its heads, none can leave but in the layers around them.
-    for groups in each:
-        repeats = sorted({n // groups for n in {*counted, *roles.sizes} if n % groups == 0})
-        for slices in _layouts(roles, groups, repeats):
-            yield Guess(groups, slices, (), is_padded=True)
+    yield from padded
 
 
 def guesses_of_units(layer: keras.Layer, roles: Roles) -> Iterator[Guess]:
@@ -182,13 +181,6 @@ def axis_outside(share: Slices) -> int:
     inputs, kernel, outputs = letters(share.layer)
     outside = inputs if share.role == "consumer" else outputs
     return outside.index(kernel[share.axis]) - len(outside)
-
-
-def letters(layer: keras.layers.EinsumDense) -> tuple[str, str, str]:
-    """The axes of the input, the kernel and the output of an `EinsumDense`, by letter."""
-    inputs, rest = layer.equation.replace(" ", "").split(",")
-    kernel, outputs = rest.split("->")
-    return inputs, kernel, outputs
 
 
 def _riders(layer, roles, heads) -> Iterator[Slices]:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from tfprune.keras_private.layers import layer_and_inner_layers
+from tfprune.structures.dense import letters
 
 _MADE_WITH = "_made_with"  # The numbers that a layer had before its first cut.
 
@@ -24,8 +25,7 @@ def numbers_with(layer: keras.Layer, shapes: Mapping[str, Iterable[int]]) -> dic
         Attribute to number, or tuple of numbers; empty for layers of other classes.
     """
     if isinstance(layer, keras.layers.EinsumDense) and "kernel" in shapes:
-        _, rest = layer.equation.replace(" ", "").split(",")
-        kernel, outputs = rest.split("->")
+        _, kernel, outputs = letters(layer)
         size = dict(zip(kernel, shapes["kernel"], strict=True))
         sizes = layer.partial_output_shape
         behind = outputs[len(outputs) - len(sizes) :]
