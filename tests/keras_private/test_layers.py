@@ -13,6 +13,7 @@ from tfprune.keras_private.layers import (
     kept_by_keras,
     layer_and_inner_layers,
     own_variables,
+    own_variables_by_name,
     plain_variable,
     set_build_shapes,
     unlocked,
@@ -183,3 +184,11 @@ def test_what_models_keep_of_their_graph_is_for_keras(make):
         "_allow_non_tensor_positional_args",
     }
     assert "units" not in kept_by_keras(True)
+
+
+def test_own_variables_have_the_names_of_their_attributes():
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    assert own_variables_by_name(layer) == {"kernel": layer._kernel, "bias": layer.bias}
+    outer = keras.layers.TimeDistributed(layer)
+    assert own_variables_by_name(outer) == {}

@@ -41,6 +41,20 @@ def own_variables(layer: keras.Layer) -> list[keras.Variable]:
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
+def own_variables_by_name(layer: keras.Layer) -> dict[str, keras.Variable]:
+    """The variables that a layer holds itself as attributes, by the name of the attribute.
+
+    Assumes as `own_variables` does, and that a property has its variable under the same name with
+    an underscore in front, which is left out.
+    """
+    mine = {id(variable) for variable in own_variables(layer)}
+    return {
+        name.removeprefix("_"): value
+        for name, value in vars(layer).items()
+        if isinstance(value, keras.Variable) and id(value) in mine
+    }
+
+
 def plain_variable(layer: keras.Layer, attribute: str) -> keras.Variable:
     """The variable behind an attribute, without LoRA or whatever else the attribute adds.
 

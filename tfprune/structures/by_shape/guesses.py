@@ -9,7 +9,11 @@ from itertools import product
 
 import keras
 
-from tfprune.keras_private.layers import kept_by_keras, layer_and_inner_layers, own_variables
+from tfprune.keras_private.layers import (
+    kept_by_keras,
+    layer_and_inner_layers,
+    own_variables_by_name,
+)
 from tfprune.structures.by_shape.roles import Roles
 from tfprune.structures.dense import is_dense, letters
 from tfprune.structures.structure import Slices
@@ -189,13 +193,10 @@ def _riders(layer, roles, heads) -> Iterator[Slices]:
     for inner in layer_and_inner_layers(layer):
         if id(inner) in dense:
             continue
-        mine = {id(v) for v in own_variables(inner)}
-        for name, value in vars(inner).items():
-            if not isinstance(value, keras.Variable) or id(value) not in mine:
-                continue
+        for name, value in own_variables_by_name(inner).items():
             axes = [axis for axis, size in enumerate(value.shape) if size in heads]
             if axes:
-                yield Slices(inner, name.removeprefix("_"), axes[-1], "producer")
+                yield Slices(inner, name, axes[-1], "producer")
 
 
 # -- numbers -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from itertools import islice, product
 
 import keras
 
-from tfprune.keras_private.layers import own_variables, plain_variable
+from tfprune.keras_private.layers import own_variables_by_name, plain_variable
 from tfprune.structures.by_shape.guesses import (
     Guess,
     counts_heads,
@@ -62,12 +62,7 @@ def guesses_of_own_weights(layer: keras.Layer) -> Iterator[Guess]:
     Yields:
         Guesses, of which none need be right.
     """
-    mine = {id(v) for v in own_variables(layer)}
-    weights = {
-        name.removeprefix("_"): value
-        for name, value in vars(layer).items()
-        if isinstance(value, keras.Variable) and id(value) in mine
-    }
+    weights = own_variables_by_name(layer)
     matrices = {name: v for name, v in weights.items() if len(v.shape) > 1}
     sizes = Counter(n for v in matrices.values() for n in {*v.shape, *(m // 2 for m in v.shape)})
     numbers = list(numbers_of(layer))
