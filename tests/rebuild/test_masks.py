@@ -7,8 +7,10 @@ from keras import layers
 
 from tests.models import assert_same, kill, noise, outputs, randomize
 from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
+from tfprune.keras_private.graphs import nodes_of
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
+from tfprune.wrappers import MaskedGroups
 
 # Keras on JAX keeps the masks of eager arrays by their `id`, which may be taken by another array.
 pytestmark = pytest.mark.tensorflow_only
@@ -38,6 +40,23 @@ def test_without_other_readers_of_the_mask_an_attention_layer_goes():
     small = rebuild(model)
     assert not any(isinstance(x, layers.MultiHeadAttention) for x in small.layers)
     assert_same(outputs(model, IDS), outputs(small, IDS))
+
+
+def test_masks_are_compared_where_calls_are_no_longer_made():
+    # All attention over `source` is constant, so `embedding` is called once instead of twice. The
+    # layer in the wrapper is not what is called in the model, its copy is.
+    source, target = (keras.Input((5,), dtype="int32") for _ in range(2))
+    embedding = layers.Embedding(9, 8, name="embedding")
+    x, memory = embedding(target), embedding(source)
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 4, name="cross")(x, memory)])
+    wrapped = MaskedGroups(layers.Dense(12, "relu", name="units"))(x)
+    model = randomize(keras.Model([source, target], layers.Dense(3)(wrapped)))
+    kill(model, {"cross": np.ones(2, bool)})
+    small = rebuild(model)
+    assert not any(isinstance(x, layers.MultiHeadAttention) for x in small.layers)
+    called = [node.operation.name for node in nodes_of(small)]
+    assert called.count("embedding") == 1
+    assert_same(outputs(model, [IDS, IDS[::-1]]), outputs(small, [IDS, IDS[::-1]]))
 
 
 def test_groups_that_must_not_go_are_zero():
