@@ -7,7 +7,7 @@ import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune import criteria
 from tfprune.gates import BlockScores, MovementScores, attach
-from tfprune.gates.overlay import apply_factor, remove
+from tfprune.overlay.transforms import apply_factor, remove
 from tfprune.structures import Slices, Structure, register_layer_kind
 
 pytestmark = pytest.mark.one_backend

@@ -8,7 +8,7 @@ from keras import ops
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.gates import BlockScores, HardConcrete, MovementScores, attach, detach, gates_of
-from tfprune.gates.overlay import apply_factor, factors, hook_input, remove
+from tfprune.overlay.transforms import apply_factor, factors, hook_input, remove
 
 pytestmark = pytest.mark.one_backend
 

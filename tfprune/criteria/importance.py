@@ -18,8 +18,8 @@ from tfprune.criteria.data import (
     first_batch,
     is_arrays,
 )
-from tfprune.gates.overlay import apply_factor, hook_input, remove
 from tfprune.keras_private.compiling import compile_arguments
+from tfprune.overlay.transforms import apply_factor, hook_input, remove
 from tfprune.structures import Structure, Structures, find_structures
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from keras import ops
 
 from tfprune.arguments import number, one_of
-from tfprune.gates.overlay import apply_factor, hook_input, remove
 from tfprune.gates.subnetworks import Subnetworks
 from tfprune.model_parts import add_untrained
+from tfprune.overlay.transforms import apply_factor, hook_input, remove
 from tfprune.structures import Slices, Structure
 from tfprune.structures.structure import checked_structure
 
