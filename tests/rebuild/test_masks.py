@@ -219,6 +219,20 @@ def test_a_mask_that_is_given_to_a_model_by_name():
     assert_same(outputs(model, given), outputs(rebuild(model), given))
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_layer_that_ends_a_mask_still_ends_it_when_its_units_are_gone(in_place):
+    # `EinsumDense` does not support masks: as a query, its positions attend as if all were there.
+    x, present, other = keras.Input((5, 4)), keras.Input((5,), dtype="bool"), keras.Input((5, 4))
+    units = layers.EinsumDense("abc,cd->abd", (None, 6), bias_axes="d", name="units")
+    first = keras.Sequential([keras.Input((5, 4)), units, layers.Dense(4)], name="first")
+    attention = layers.MultiHeadAttention(1, 4)(first(x, mask=present), other)
+    model = randomize(keras.Model([x, present, other], attention))
+    kill(model, {"first/units": np.ones(6, bool)})
+    given = [noise(2, 5, 4), np.arange(5) < [[3], [5]], noise(2, 5, 4, seed=1)]
+    expected = outputs(model, given)
+    assert_same(expected, outputs(rebuild(model, in_place=in_place), given))
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_attention_that_is_gone_where_an_input_is_left_out(there):
     # Where the other input is there, the mask of the first ends at the addition.

@@ -161,7 +161,8 @@ def masks_at_calls(
     Layers take masks off their inputs (`MultiHeadAttention`), so it depends on the order of calls.
 
     Assumes: `_run_through_graph` calls `operation_fn(operation)` in the order in which the model
-    runs, and `compute_output_spec` runs a function on tensors of the backend.
+    runs; a model lets its inputs carry the masks that it is given by name; and
+    `compute_output_spec` runs a function on tensors of the backend.
 
     Args:
         model: A Functional model. Those in it are looked into.
@@ -182,6 +183,10 @@ def masks_at_calls(
                 if isinstance(operation, keras.Sequential):
                     inner = functional_inside(operation)
                 if is_functional(inner) and runs_its_graph(inner):
+                    masks = tree.flatten(kwargs.get("mask"))
+                    for tensor, mask in zip(tree.flatten(args[0]), masks, strict=False):
+                        if mask is not None:
+                            backend.set_keras_mask(tensor, mask)
                     return run(inner, args[0])
                 return operation(*args, **kwargs)
 

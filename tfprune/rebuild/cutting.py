@@ -266,6 +266,7 @@ def replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
     layer = plain_layer(layer)
     common = {"name": cut["name"], "dtype": layer.dtype_policy}
     if cut["become"] == "constant":
+        common["passes_masks"] = layer.supports_masking
         constant = ConstantOutput(cut["shape"], cut.get("argument", "query"), **common)
         constant.build()
         return constant
@@ -274,7 +275,7 @@ def replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
         other.build_from_config(_build_config(layer, cut))
         return other
     if cut["become"] == "nothing":
-        return Passed(**common)
+        return Passed(passes_masks=layer.supports_masking, **common)
     changes = {"name": cut["name"], **cut["config"]}
     smaller = copy_from_config(layer, changes)
     smaller.build_from_config(_build_config(layer, cut))
@@ -352,13 +353,14 @@ class ConstantOutput(keras.Layer):
     Args:
         shape: The shape of one position of the output.
         argument: The name of the first input, if it is given by name.
+        passes_masks: Whether the output has the Keras mask of the first input.
     """
 
-    def __init__(self, shape, argument="query", **kwargs):
+    def __init__(self, shape, argument="query", passes_masks=True, **kwargs):
         super().__init__(**kwargs)
         self.shape = tuple(shape)
         self.argument = argument
-        self.supports_masking = True
+        self.supports_masking = passes_masks
 
     def build(self, *_, **__):
         """Makes the bias."""
@@ -389,7 +391,11 @@ class ConstantOutput(keras.Layer):
 
     def get_config(self):
         """The configuration."""
-        own = {"shape": list(self.shape), "argument": self.argument}
+        own = {
+            "shape": list(self.shape),
+            "argument": self.argument,
+            "passes_masks": self.supports_masking,
+        }
         return {**super().get_config(), **own}
 
 
@@ -398,11 +404,23 @@ class Passed(keras.layers.Identity):
     """Stands for a dense layer whose units are all gone; nothing reads what it passes on.
 
     It takes whatever that layer took, such as `training`, and returns the first of the tensors.
+
+    Args:
+        passes_masks: Whether the Keras mask of that tensor goes on. If not, zeros of its shape are
+            returned, since a mask is part of its tensor.
     """
+
+    def __init__(self, passes_masks=True, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = passes_masks
+
+    def call(self, inputs):
+        """The tensor."""
+        return inputs if self.supports_masking else ops.zeros_like(inputs)
 
     def get_config(self):
         """The configuration, which Keras does not write by itself where there is a dtype policy."""
-        return super().get_config()
+        return {**super().get_config(), "passes_masks": self.supports_masking}
 
     def __call__(self, *args, **kwargs):
         """The first tensor that is given."""

@@ -52,7 +52,8 @@ def made_up(spec, draw, batch_size: int, length: int, varied: bool = False) -> n
         draw: NumPy's generator.
         batch_size: The size of the first axis where it is open.
         length: That of the others.
-        varied: Whether integers differ that are no masks or types; otherwise they are all one.
+        varied: Whether there is padding, and integers differ that are no masks or types; otherwise
+            all are one.
 
     Raises:
         Untraceable: If it is text.
@@ -64,9 +65,11 @@ def made_up(spec, draw, batch_size: int, length: int, varied: bool = False) -> n
         raise Untraceable("it takes text")
     if "int" not in spec.dtype and spec.dtype != "bool":
         return draw.normal(size=shape).astype(spec.dtype)
-    if varied and "int" in spec.dtype and not re.search("mask|segment|type|position", spec.name):
-        values = draw.integers(1, 4, size=shape)
-        if len(shape) > 1 and shape[-1] > 2:
-            values[1:, ..., -1] = 0  # Padding, as a rule: what makes masks of it shows.
-        return values.astype(spec.dtype)
-    return np.ones(shape, spec.dtype)
+    values = np.ones(shape, spec.dtype)
+    is_mask = spec.dtype == "bool" or "mask" in spec.name
+    is_id = not is_mask and not re.search("segment|type|position", spec.name)
+    if varied and is_id:
+        values = draw.integers(1, 4, size=shape).astype(spec.dtype)
+    if varied and (is_id or is_mask) and len(shape) > 1 and shape[-1] > 2:
+        values[1:, ..., -1] = 0  # Padding, as a rule: what makes masks of it shows.
+    return values
