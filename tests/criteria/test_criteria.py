@@ -7,7 +7,8 @@ import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune import criteria
 from tfprune.gates import BlockScores, MovementScores, attach
-from tfprune.overlay.transforms import apply_factor, remove
+from tfprune.overlay.folding import times
+from tfprune.overlay.transforms import remove, transform_weight
 from tfprune.structures import Slices, Structure, register_layer_kind
 
 pytestmark = pytest.mark.one_backend
@@ -89,9 +90,10 @@ def test_gradient_importance_is_leaving_one_out_to_first_order(make, per):
                 def factor(training, gate=gate, structure=structure, consumer=consumer):
                     return structure.spread(gate, consumer)
 
-                apply_factor(consumer.layer, consumer.attribute, factor)
+                transform = times(factor)
+                transform_weight(consumer.layer, consumer.attribute, transform)
                 change = change + sign * losses(model) / (2 * step)
-                remove(consumer.layer, factor)
+                remove(consumer.layer, transform)
             expected = np.abs(change).mean() if per == "example" else np.abs(change.mean())
             assert scores[structure.name][group] == pytest.approx(expected, rel=2e-2, abs=2e-4)
 

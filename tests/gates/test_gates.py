@@ -8,7 +8,7 @@ from keras import ops
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.gates import BlockScores, HardConcrete, MovementScores, attach, detach, gates_of
-from tfprune.overlay.transforms import apply_factor, factors, hook_input, remove
+from tfprune.overlay.transforms import transforms_of
 
 pytestmark = pytest.mark.one_backend
 
@@ -81,14 +81,14 @@ def test_gates_change_nothing_until_they_close_and_leave_no_trace(make, kind, tm
     assert np.abs(gated[0] - before[0]).max() > 1e-3
     model.save(tmp_path / "during.keras")
     loaded = keras.saving.load_model(tmp_path / "during.keras", compile=False)
-    assert_same(before, outputs(loaded, X), 1e-6)
+    assert_same(gated, outputs(loaded, X), 1e-6)
     assert len(loaded.weights) == len(weights)
     detach(model)
     assert not gates_of(model)
     assert_same(before, outputs(model, X), 0)
     for old, new in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    assert not any(factors(layer, "kernel") for layer in model._flatten_layers())
+    assert not any(transforms_of(layer) for layer in model._flatten_layers())
 
 
 @pytest.mark.parametrize("kind", [HardConcrete, MovementScores, BlockScores])
@@ -203,40 +203,6 @@ def test_gates_draw_in_training_only():
     first, second = (ops.convert_to_numpy(model(X, training=True)) for _ in range(2))
     assert np.abs(first - second).max() > 1e-3
     assert_same(outputs(model, X), outputs(model, X), 0)
-
-
-def test_factors_multiply_and_come_off_one_by_one():
-    layer = keras.layers.Dense(2, kernel_initializer="ones", use_bias=False)
-    x = np.ones((1, 3), "float32")
-    layer.build(x.shape)
-
-    def twice(training):
-        return 3.0 if training else 2.0
-
-    apply_factor(layer, "kernel", twice)
-    apply_factor(layer, "kernel", lambda training: np.array([1.0, 0.5], "float32"))
-    assert ops.convert_to_numpy(layer(x)).tolist() == [[6, 3]]
-    assert ops.convert_to_numpy(layer(x, training=True)).tolist() == [[9, 4.5]]
-    remove(layer, twice)
-    assert ops.convert_to_numpy(layer(x)).tolist() == [[3, 1.5]]
-    remove(layer)
-    assert ops.convert_to_numpy(layer(x)).tolist() == [[3, 3]]
-    assert layer.kernel is layer._kernel and "call" not in vars(layer)
-
-
-def test_factors_on_any_weight_and_hooks_on_what_a_layer_reads():
-    layer = keras.layers.Dense(2, kernel_initializer="ones", bias_initializer="ones")
-    x = np.ones((1, 3), "float32")
-    layer.build(x.shape)
-    apply_factor(layer, "bias", lambda training: np.array([5.0, 0.0], "float32"))
-    hook_input(layer, lambda inputs, training: inputs * 2.0)
-    assert ops.convert_to_numpy(layer(x)).tolist() == [[11, 6]]
-    assert ops.convert_to_numpy(layer(inputs=x)).tolist() == [[11, 6]]
-    assert len(factors(layer, "bias")) == 1 and not factors(layer, "kernel")
-    remove(layer)
-    assert ops.convert_to_numpy(layer(x)).tolist() == [[4, 4]]
-    with pytest.raises(ValueError, match="`attribute` must name a weight"):
-        apply_factor(layer, "gamma", lambda training: 1.0)
 
 
 def test_bad_input():

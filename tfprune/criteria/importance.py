@@ -19,7 +19,8 @@ from tfprune.criteria.data import (
     is_arrays,
 )
 from tfprune.keras_private.compiling import compile_arguments
-from tfprune.overlay.transforms import apply_factor, hook_input, remove
+from tfprune.overlay.folding import times
+from tfprune.overlay.transforms import hook_input, remove, transform_weight
 from tfprune.structures import Structure, Structures, find_structures
 
 
@@ -282,8 +283,8 @@ class _Probe(keras.Model):
                     function = self._input_hook(structure, share)
                     hook_input(share.layer, function)
                 else:
-                    function = self._factor(structure, share)
-                    apply_factor(share.layer, share.attribute, function)
+                    function = times(self._factor(structure, share))
+                    transform_weight(share.layer, share.attribute, function)
                 attached.append((share.layer, function))
             yield
         finally:

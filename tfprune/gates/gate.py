@@ -12,7 +12,8 @@ from keras import ops
 from tfprune.arguments import number, one_of
 from tfprune.gates.subnetworks import Subnetworks
 from tfprune.model_parts import add_untrained
-from tfprune.overlay.transforms import apply_factor, hook_input, remove
+from tfprune.overlay.folding import folded, times
+from tfprune.overlay.transforms import hook_input, remove, transform_weight
 from tfprune.structures import Slices, Structure
 from tfprune.structures.structure import checked_structure
 
@@ -211,9 +212,9 @@ class Gate(keras.layers.Layer):
             return
         applied = []
         for share in self.shares:
-            factor = self._factor(share)
-            apply_factor(share.layer, share.attribute, factor)
-            applied.append((share.layer, factor))
+            transform = times(self._factor(share))
+            transform_weight(share.layer, share.attribute, transform, self._in_files)
+            applied.append((share.layer, transform))
             if self.subnetworks is not None and self.structure.read_as_input:
                 by_example = self._by_example(share)
                 hook_input(share.layer, by_example)
@@ -243,6 +244,14 @@ class Gate(keras.layers.Layer):
         return apart and self.structure.read_as_input
 
     @property
+    def _in_files(self) -> bool:
+        """Whether files that are saved while it is applied hold the weights it has multiplied.
+
+        A part of a layer is saved with it. No one file holds what several subnetworks compute.
+        """
+        return not self.permanent and self.subnetworks is None
+
+    @property
     def is_applied(self) -> bool:
         """Whether it multiplies weights now."""
         return bool(self._applied)
@@ -253,35 +262,35 @@ class Gate(keras.layers.Layer):
 
     def remove(self) -> None:
         """Takes the gate off; the weights are as training has left them."""
-        for layer, factor in self._applied:
-            remove(layer, factor)
+        for layer, applied in self._applied:
+            remove(layer, applied)
         vars(self)["_applied"] = ()
 
     def folded(self) -> list[tuple[keras.Variable, Any]]:
         """The weights with the gate multiplied in: pairs of a variable and its new value.
 
-        A group whose gate is closed has no weight left in any of its variables.
+        A group of which nothing is read any more has no weight left in any of its variables.
         """
-        if self.subnetworks is None:
-            open_groups = self.open_groups()
-        else:
-            open_groups = ops.convert_to_numpy(self.picked()) != 0
+        unread = self._unread_groups()
         values = {
-            id(share.variable): ops.cast(self.over(share, False), share.variable.dtype)
+            id(share.variable): folded(share.variable, [times(self._factor(share))])
             for share in self.shares
         }
-        alive = ops.convert_to_tensor(open_groups.astype("float32"))
+        alive = ops.convert_to_tensor((~unread).astype("float32"))
         pairs = []
         for share in self.structure.slices:
             variable = share.variable
-            if id(variable) not in values and open_groups.all():
+            value = values.get(id(variable))
+            if value is None and not unread.any():
                 continue
-            value = ops.convert_to_tensor(variable)
-            if id(variable) in values:
-                value = value * values[id(variable)]
+            value = ops.convert_to_tensor(variable) if value is None else value
             kept = ops.cast(self.structure.spread(alive, share), variable.dtype)
             pairs.append((variable, ops.where(kept == 0, ops.zeros_like(value), value)))
         return pairs
+
+    def _unread_groups(self) -> np.ndarray:
+        """The groups that nothing reads, by the gate alone, a boolean array `(groups,)`."""
+        return ops.convert_to_numpy(self.picked()) == 0
 
     def fold(self) -> None:
         """Multiplies the gate into the weights and removes it; the outputs stay the same.

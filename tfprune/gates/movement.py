@@ -138,6 +138,12 @@ class BlockScores(MovementScores):
         """The groups of which any block is open."""
         return self._by_group(self.values()).any(axis=1)
 
+    def _unread_groups(self):
+        # Without its query a head is still read: it attends to all positions alike.
+        if self._share.role != "consumer":
+            return np.zeros(self.structure.groups, bool)
+        return ~self.open_groups()
+
     def group_scores(self):
         """How important each group is: the mean of `σ(S)` over its weights."""
         return self._by_group(self.expected()).mean(axis=1)

@@ -17,7 +17,7 @@ def callback_list() -> keras.callbacks.CallbackList | None:
     Assumes: `CallbackList` calls its callbacks from methods of its own, whose frames are on the
     stack, and holds them in `callbacks`.
     """
-    for frame in _frames(sys._getframe(1)):
+    for frame in frames(sys._getframe(1)):
         caller = frame.f_locals.get("self")
         if isinstance(caller, keras.callbacks.CallbackList):
             return caller
@@ -29,7 +29,7 @@ def fit_frame(model: keras.Model) -> FrameType | None:
 
     Assumes: `fit` is a method, called `fit`, whose first argument is called `self`.
     """
-    for frame in _frames(sys._getframe(1)):
+    for frame in frames(sys._getframe(1)):
         if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is model:
             return frame
     return None
@@ -50,7 +50,7 @@ def is_running(frame: FrameType, thread: int) -> bool:
         thread: `threading.get_ident()` of the thread in which it was seen.
     """
     if threading.get_ident() == thread:
-        return any(each is frame for each in _frames(sys._getframe(1)))
+        return any(each is frame for each in frames(sys._getframe(1)))
     if all(each.ident != thread for each in threading.enumerate()):
         return False
     try:
@@ -60,7 +60,8 @@ def is_running(frame: FrameType, thread: int) -> bool:
     return False
 
 
-def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+def frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """A frame and those that it was called from, the innermost first."""
     while frame is not None:
         yield frame
         frame = frame.f_back

@@ -1,43 +1,72 @@
-"""Applies factors to a layer's weights, and hooks to its input, while the layer computes."""
+"""What a layer computes with in place of a weight or of its input, while it is called."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import signature
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import keras
-from keras import ops
 
-Factor = Callable[[bool], Any]
-"""Gives what a weight is multiplied by, in training or not."""
+from tfprune.keras_private.calls import models_at_work, trains
+from tfprune.keras_private.fits import forget_compiled
+from tfprune.keras_private.layers import plain_variable, variable_name
+from tfprune.keras_private.methods import replace
+from tfprune.overlay.folding import Transform, folded
+from tfprune.overlay.saving import as_computed
 
 Hook = Callable[[Any, bool], Any]
-"""Takes what a layer is called on, in training or not, and returns what the layer reads instead."""
+"""Takes what a layer is called on, and whether the call is one in training; returns what the layer
+reads instead."""
 
 _ATTRIBUTE = "_tfprune_overlay"
 
 
+class Applied(NamedTuple):
+    """A transform of one weight.
+
+    Args:
+        transform: The transform.
+        in_files: Whether a file that is saved meanwhile holds the transformed weight. If not, it
+            holds the weight that is trained.
+    """
+
+    transform: Transform
+    in_files: bool = True
+
+
 class Overlay:
-    """Factors on the weights of one layer. Its class, weights and configuration stay.
+    """The transforms of the weights of one layer. Its class, weights and configuration stay.
 
     Only the layer's `call` on this one object is replaced, so whatever looks at the weights from
-    outside, saving and counting and `rebuild` among it, sees the weights that are trained.
+    outside, counting and `rebuild` among it, sees the weights that are trained. A file holds the
+    weights that the layer computes with, see `tfprune.overlay.saving`.
 
     Args:
         layer: A built layer that reads its weights as attributes in `call`.
+
+    Attributes:
+        transforms: Attribute that holds a weight to the transforms of that weight, in order.
+        hooks: What the first argument of the layer is passed through.
     """
 
     def __init__(self, layer: keras.Layer):
         self.layer = layer
-        self.factors: dict[str, list[Factor]] = {}
+        self.transforms: dict[str, list[Applied]] = {}
         self.hooks: list[Hook] = []
-        self._call = layer.call
+        self._call, self._save = layer.call, layer.save_own_variables
         self._first = next(iter(signature(layer.call).parameters), None)
+        self._seen_by: WeakSet[keras.Model] = WeakSet()
+        self._set_back = (
+            replace(layer, "call", self),
+            replace(layer, "save_own_variables", self._save_own_variables),
+        )
 
     def __call__(self, *args, **kwargs):
-        """The layer's `call`, with the product of weight and factors in place of each weight."""
-        training = bool(kwargs.get("training"))
+        """The layer's `call`, with what the transforms give in place of each weight."""
+        self._seen_by.update(models_at_work())
+        training = trains() if kwargs.get("training") is None else bool(kwargs["training"])
         for hook in self.hooks:
             if args:
                 args = (hook(args[0], training), *args[1:])
@@ -45,43 +74,51 @@ class Overlay:
                 kwargs[self._first] = hook(kwargs[self._first], training)
         attributes = vars(self.layer)
         # `__dict__`, since Keras would track the tensor that stands in for the variable.
-        plain = {
-            place: attributes[place]
-            for place in (
-                _place(self.layer, name) for name, applied in self.factors.items() if applied
-            )
-        }
+        places = {name: variable_name(self.layer, name) for name in self.transforms}
+        plain = {place: attributes[place] for place in places.values()}
         try:
-            for name, factors in self.factors.items():
-                if factors:
-                    place = _place(self.layer, name)
-                    attributes[place] = _product(plain[place], factors, training)
+            for name, place in places.items():
+                transforms = [applied.transform for applied in self.transforms[name]]
+                attributes[place] = folded(plain[place], transforms, training)
             return self._call(*args, **kwargs)
         finally:
             attributes.update(plain)
 
+    def _save_own_variables(self, store):
+        written = [
+            (plain_variable(self.layer, name), [t.transform for t in applied if t.in_files])
+            for name, applied in self.transforms.items()
+        ]
+        with as_computed(written):
+            self._save(store)
 
-def _product(variable, factors, training):
-    weight = ops.convert_to_tensor(variable)
-    for factor in factors:
-        weight = weight * ops.cast(factor(training), weight.dtype)
-    return weight
+    def remove(self, applied: Transform | Hook | None) -> None:
+        """Removes a transform or a hook, or all, and what models have compiled with it."""
+        kept = {
+            name: [t for t in transforms if applied is not None and t.transform != applied]
+            for name, transforms in self.transforms.items()
+        }
+        self.transforms = {name: transforms for name, transforms in kept.items() if transforms}
+        self.hooks = [h for h in self.hooks if applied is not None and h != applied]
+        for model in self._seen_by:
+            forget_compiled(model)
+        if not self.transforms and not self.hooks:
+            for set_back in self._set_back:
+                set_back()
+            del vars(self.layer)[_ATTRIBUTE]
 
 
-def _place(layer, attribute: str) -> str:
-    """The entry of `__dict__` that holds a weight; of `Dense.kernel` it is `_kernel`."""
-    hidden = f"_{attribute}"
-    return hidden if hidden in vars(layer) else attribute
-
-
-def apply_factor(layer: keras.Layer, attribute: str, factor: Factor) -> None:
-    """Multiplies a weight of a layer by a factor from now on; earlier factors stay.
+def transform_weight(
+    layer: keras.Layer, attribute: str, transform: Transform, in_files: bool = True
+) -> None:
+    """Lets a layer compute with something else than a weight from now on; earlier transforms stay.
 
     Args:
         layer: A built layer that reads the weight as an attribute in its `call`.
         attribute: The attribute that holds the weight, such as `"kernel"`.
-        factor: Called as `factor(training)` each time the layer is; its result is broadcast
-            against the weight.
+        transform: Called as `transform(weight, training)` each time the layer is. Whether it is in
+            training is known from the call, also where the layer has no such argument.
+        in_files: As in `Applied`.
 
     Raises:
         ValueError: If the layer has no such weight.
@@ -89,22 +126,24 @@ def apply_factor(layer: keras.Layer, attribute: str, factor: Factor) -> None:
     Example:
 
     >>> import keras, numpy as np
+    >>> from tfprune.overlay.folding import times
     >>> layer = keras.layers.Dense(2, kernel_initializer="ones")
     >>> x = np.ones((1, 3), "float32")
     >>> layer.build(x.shape)
-    >>> apply_factor(layer, "kernel", lambda training: np.array([1.0, 0.5]))
+    >>> transform_weight(layer, "kernel", times(lambda training: np.array([1.0, 0.5])))
     >>> print(keras.ops.convert_to_numpy(layer(x)))
     [[3.  1.5]]
     >>> remove(layer)
     >>> print(keras.ops.convert_to_numpy(layer(x)))
     [[3. 3.]]
     """
-    if not isinstance(vars(layer).get(_place(layer, attribute)), keras.Variable):
+    if not isinstance(vars(layer).get(variable_name(layer, attribute)), keras.Variable):
         raise ValueError(
             f"`attribute` must name a weight that {layer.name!r} ({type(layer).__name__}) holds "
             f"as an attribute. Received: attribute={attribute!r}"
         )
-    _overlay(layer).factors.setdefault(attribute, []).append(factor)
+    overlay = overlay_of(layer) or _made_overlay(layer)
+    overlay.transforms.setdefault(attribute, []).append(Applied(transform, in_files))
 
 
 def hook_input(layer: keras.Layer, hook: Hook) -> None:
@@ -115,47 +154,36 @@ def hook_input(layer: keras.Layer, hook: Hook) -> None:
         hook: Called as `hook(inputs, training)` each time the layer is; what it returns is what
             the layer reads.
     """
-    _overlay(layer).hooks.append(hook)
+    (overlay_of(layer) or _made_overlay(layer)).hooks.append(hook)
 
 
-def _overlay(layer):
-    if _ATTRIBUTE not in vars(layer):
-        vars(layer)[_ATTRIBUTE] = vars(layer)["call"] = Overlay(layer)
-    return vars(layer)[_ATTRIBUTE]
+def _made_overlay(layer):
+    overlay = vars(layer)[_ATTRIBUTE] = Overlay(layer)
+    return overlay
 
 
-def remove(layer: keras.Layer, applied: Factor | Hook | None = None) -> None:
-    """Removes a factor or a hook.
+def overlay_of(layer: keras.Layer) -> Overlay | None:
+    """What a layer is seen through, or `None`."""
+    return vars(layer).get(_ATTRIBUTE)
+
+
+def transforms_of(layer: keras.Layer) -> dict[str, list[Transform]]:
+    """The transforms of each weight that has any, in order, by the attribute that holds it."""
+    overlay = overlay_of(layer)
+    each = {} if overlay is None else overlay.transforms
+    return {name: [transform for transform, _ in applied] for name, applied in each.items()}
+
+
+def remove(layer: keras.Layer, applied: Transform | Hook | None = None) -> None:
+    """Removes a transform or a hook.
+
+    What models have compiled with it is forgotten, whichever they are: an encoder may share its
+    layers with the model that is trained.
 
     Args:
         layer: A layer; one that has none is left alone.
-        applied: What `apply_factor` or `hook_input` was given; `None` removes all.
+        applied: What `transform_weight` or `hook_input` was given; `None` removes all.
     """
-    overlay = vars(layer).get(_ATTRIBUTE)
-    if overlay is None:
-        return
-    for name, factors in overlay.factors.items():
-        overlay.factors[name] = [f for f in factors if applied is not None and f != applied]
-    overlay.hooks = [h for h in overlay.hooks if applied is not None and h != applied]
-    if not any(overlay.factors.values()) and not overlay.hooks:
-        del vars(layer)[_ATTRIBUTE]
-        del vars(layer)["call"]
-
-
-def gated_attributes(layer: keras.Layer) -> tuple[str, ...]:
-    """The attributes of a layer whose weights have factors."""
-    overlay = vars(layer).get(_ATTRIBUTE)
-    if overlay is None:
-        return ()
-    return tuple(name for name, applied in overlay.factors.items() if applied)
-
-
-def factors(layer: keras.Layer, attribute: str = "kernel") -> list[Factor]:
-    """The factors on a weight of a layer.
-
-    Args:
-        layer: A layer.
-        attribute: The attribute that holds the weight.
-    """
-    overlay = vars(layer).get(_ATTRIBUTE)
-    return [] if overlay is None else list(overlay.factors.get(attribute, ()))
+    overlay = overlay_of(layer)
+    if overlay is not None:
+        overlay.remove(applied)

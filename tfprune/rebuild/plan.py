@@ -11,7 +11,8 @@ from keras import ops
 
 from tfprune.keras_private.layers import layer_and_inner_layers, own_variables, plain_variable
 from tfprune.keras_private.variables import view
-from tfprune.overlay.transforms import factors, gated_attributes
+from tfprune.overlay.folding import folded
+from tfprune.overlay.transforms import transforms_of
 from tfprune.rebuild.copying import copy_from_config
 from tfprune.structures import Structure, Structures
 from tfprune.structures.by_shape.guesses import axis_outside
@@ -149,12 +150,10 @@ class Plan:
         A kernel between two structures of a chain has the gates of both.
         """
         for layer in {id(x): x for x in layers}.values():
-            for attribute in gated_attributes(layer):
+            for attribute, transforms in transforms_of(layer).items():
                 variable = plain_variable(layer, attribute)
-                for factor in factors(layer, attribute):
-                    gate = ops.convert_to_numpy(ops.cast(factor(False), "float32"))
-                    value = self.read(variable)
-                    self._write(variable, (value * gate).astype(value.dtype))
+                value = folded(self.read(variable), transforms)
+                self._write(variable, ops.convert_to_numpy(value))
 
     def _note_cuts(self) -> None:
         """Which positions of each variable stay, along every axis that a structure cuts."""

@@ -1,0 +1,52 @@
+"""Which call of a layer is running."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.models import noise
+from tfprune.keras_private.calls import models_at_work, trains
+
+X = noise(4, 3)
+
+
+class Looks(keras.Layer):
+    """Notes what it sees when it is called; `call` has no argument named `training`."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seen = []
+
+    def call(self, inputs):
+        self.seen.append((trains(), [m.name for m in models_at_work()]))
+        return inputs
+
+
+def model_of(looks):
+    x = keras.Input((3,))
+    inner = keras.Model(x, layers.Dropout(0.0)(looks(x)), name="inner")
+    model = keras.Sequential([keras.Input((3,)), inner, layers.Dense(1)], name="outer")
+    model.compile("sgd", "mse")
+    looks.seen.clear()
+    return model
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_the_outermost_call_says_holds_for_the_layers_inside(training):
+    looks = Looks()
+    model_of(looks)(X, training=training)
+    assert [t for t, _ in looks.seen] == [training]
+    assert not trains()
+
+
+@pytest.mark.parametrize("method", ["fit", "predict", "evaluate"])
+def test_the_models_whose_step_is_compiled_are_known(method):
+    looks = Looks()
+    model = model_of(looks)
+    given = (X,) if method == "predict" else (X, np.zeros((4, 1)))
+    getattr(model, method)(*given, verbose=0)
+    # On JAX the model is built once more before its step is compiled, not in training.
+    assert looks.seen[-1][0] == (method == "fit")
+    assert all({"inner", "outer"} <= set(names) for _, names in looks.seen)
+    assert not list(models_at_work())
