@@ -196,4 +196,5 @@ def test_a_task_of_keras_hub_takes_text():
     task.fit(texts, labels, batch_size=4, epochs=2, verbose=0, callbacks=[pruning])
     small = tfprune.rebuild(task)
     assert_same(outputs(task, ready[0]), outputs(small, ready[0]))
-    assert pruning.reached == pytest.approx(0.5)
+    # Units of 17 weights and of 11: which of them score lowest says how near half can be met.
+    assert pruning.reached == pytest.approx(0.5, abs=0.01)

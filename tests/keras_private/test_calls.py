@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from tests.models import noise
-from tfprune.keras_private.calls import models_at_work, trains
+from tfprune.keras_private.calls import compiling_models, trains
 
 X = noise(4, 3)
 
@@ -19,7 +19,7 @@ class Looks(keras.Layer):
         self.seen = []
 
     def call(self, inputs):
-        self.seen.append((trains(), [m.name for m in models_at_work()]))
+        self.seen.append((trains(), [m.name for m in compiling_models()]))
         return inputs
 
 
@@ -48,5 +48,26 @@ def test_the_models_whose_step_is_compiled_are_known(method):
     getattr(model, method)(*given, verbose=0)
     # On JAX the model is built once more before its step is compiled, not in training.
     assert looks.seen[-1][0] == (method == "fit")
-    assert all({"inner", "outer"} <= set(names) for _, names in looks.seen)
-    assert not list(models_at_work())
+    assert all(names == ["outer"] for _, names in looks.seen)
+    assert not list(compiling_models())
+
+
+class Predicts(keras.callbacks.Callback):
+    """Runs another model over the same layer in the middle of a fit."""
+
+    def __init__(self, other, looks):
+        super().__init__()
+        self.other, self.looks = other, looks
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.looks.seen.clear()
+        self.other.predict(X, verbose=0)
+
+
+def test_the_step_of_a_fit_is_not_compiled_by_its_callbacks():
+    looks = Looks()
+    model = model_of(looks)
+    x = keras.Input((3,))
+    other = keras.Model(x, looks(x), name="other")
+    model.fit(X, np.zeros((4, 1)), verbose=0, callbacks=[Predicts(other, looks)])
+    assert [names for _, names in looks.seen] == [["other"]]

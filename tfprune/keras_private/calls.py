@@ -1,4 +1,4 @@
-"""The call of a layer that is running: whether it trains, and which models are at work."""
+"""The call of a layer that is running: whether it trains, and whose step is being compiled."""
 
 from __future__ import annotations
 
@@ -23,14 +23,27 @@ def trains() -> bool:
     return False if context is None else bool(context.get_value("training", False))
 
 
-def models_at_work() -> Iterator[keras.Model]:
-    """The models of which a method is running, such as the one whose step is being compiled.
+_RUNS_COMPILED = {
+    "fit",
+    "evaluate",
+    "predict",
+    "train_on_batch",
+    "test_on_batch",
+    "predict_on_batch",
+}
 
-    Assumes: methods call their first argument `self`, and functions inside them use that name.
+
+def compiling_models() -> Iterator[keras.Model]:
+    """The models whose step is being compiled where a layer is called inside it.
+
+    Assumes: it is compiled inside the method that runs it, whose first argument is called `self`;
+    what a callback does is called from a method of a `CallbackList`, and is not part of the step of
+    the fit that has the callback.
     """
     for frame in frames(sys._getframe(1)):
-        code = frame.f_code
-        if "self" in code.co_varnames[:1] or "self" in code.co_freevars:
-            caller = frame.f_locals.get("self")
-            if isinstance(caller, keras.Model):
-                yield caller
+        is_method = frame.f_code.co_varnames[:1] == ("self",)
+        caller = frame.f_locals.get("self") if is_method else None
+        if isinstance(caller, keras.callbacks.CallbackList):
+            return
+        if frame.f_code.co_name in _RUNS_COMPILED and isinstance(caller, keras.Model):
+            yield caller

@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 import keras
 
-from tfprune.keras_private.calls import models_at_work, trains
+from tfprune.keras_private.calls import compiling_models, trains
 from tfprune.keras_private.fits import forget_compiled
 from tfprune.keras_private.layers import plain_variable, variable_name
 from tfprune.keras_private.methods import replace
@@ -65,7 +65,7 @@ class Overlay:
 
     def __call__(self, *args, **kwargs):
         """The layer's `call`, with what the transforms give in place of each weight."""
-        self._seen_by.update(models_at_work())
+        self._seen_by.update(compiling_models())
         training = trains() if kwargs.get("training") is None else bool(kwargs["training"])
         for hook in self.hooks:
             if args:
