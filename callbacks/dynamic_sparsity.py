@@ -49,7 +49,8 @@ class DynamicSparsity(GatedPruning):
         sandwich: Of three steps one takes the largest size, one the smallest, one a random size.
             Without it each step takes a random size.
         train_gates: Trains α and β of the gates as well, which are then drawn in each step as hard
-            concrete gates are.
+            concrete gates are. Groups can then change places between the sizes, and each size is
+            met about, as closely as `strength` keeps it.
         strength: With `train_gates`, λ of `λ |size - t|`, which keeps the gates to the size.
         score_learning_rate: With `train_gates`, their learning rate, for Adam and its variants.
         subnetworks: As in `HardConcreteGates`: names, such as languages. Each is
@@ -71,8 +72,8 @@ class DynamicSparsity(GatedPruning):
         ValueError: For arguments out of range, and as `PruningCallback`.
 
     Source: Li et al., "Probing Structured Pruning on Multilingual Pre-trained Models", 2022,
-    section 6.1; the sandwich rule, here spread over steps, is that of Yu & Huang, "Universally
-    Slimmable Networks", 2019, section 3.
+    section 6.1 and appendix D; the sandwich rule, here spread over steps, is that of Yu & Huang,
+    "Universally Slimmable Networks", 2019, section 3.
 
     Example:
 
@@ -182,7 +183,10 @@ class DynamicSparsity(GatedPruning):
         opens_at, width = opening_sizes(
             self.structures, scores, self.within, self.per_cost, self.round_to
         )
-        return {n: np.stack(binned(opens_at[n], width[n], self.sizes)) for n in opens_at}
+        return {
+            n: np.stack(binned(opens_at[n], width[n], self.sizes, self.train_gates))
+            for n in opens_at
+        }
 
     @property
     def decided(self) -> bool:

@@ -138,22 +138,6 @@ def test_with_jit_and_mixed_precision(policy):
         keras.config.set_dtype_policy("float32")
 
 
-def test_trained_gates_are_pulled_to_the_size():
-    model = compiled()
-    every = DynamicSparsity(
-        [0.5], data=(X, Y), train_gates=True, strength=50.0, score_learning_rate=0.1, verbose=0
-    )
-    fit(model, every, epochs=40)
-    weights = {g.structure.name: g.structure.weights for g in every.gates}
-    with at_size(model, 0.5):
-        likely = {
-            g.structure.name: float(np.mean(keras.ops.convert_to_numpy(g.expected())))
-            for g in every.gates
-        }
-    mean = sum(likely[n] * w for n, w in weights.items()) / sum(weights.values())
-    assert mean == pytest.approx(0.5, abs=0.05)
-
-
 @pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_the_frontier_shows_each_size(tmp_path):
