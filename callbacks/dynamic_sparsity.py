@@ -32,7 +32,8 @@ class DynamicSparsity(GatedPruning):
     contains it. From then on each step draws one of the sizes and trains the weights in it.
     Afterwards `tfprune.rebuild(model, size=0.5)` cuts any size out of the model, and
     `tfprune.sizes(model, data)` shows what each is worth. The gates stay on the model for that,
-    open at the largest size; a file saved from it holds that size alone.
+    open at the largest size; a file saved from it holds that size alone. Groups that are in no size
+    are set to zero at the end of the fit.
 
     Args:
         sizes: The sizes that are trained, as shares of the weights of the structures.
@@ -214,6 +215,12 @@ class DynamicSparsity(GatedPruning):
         """Validates the largest size."""
         self._set_size(self.sizes[0])
 
+    def on_epoch_end(self, epoch, logs=None):
+        """Shows the largest size to the callbacks behind this one, which may save the model."""
+        if self.decided_once:
+            self._set_size(self.sizes[0])
+        super().on_epoch_end(epoch, logs)
+
     def drawn(self, step: int) -> float:
         """The size of a step; it depends on the seed and the step alone."""
         if self.sandwich and step % 3 < 2:
@@ -245,11 +252,21 @@ class DynamicSparsity(GatedPruning):
         return True
 
     def finish(self):
-        """Opens the gates for the largest size."""
+        """Opens the gates for the largest size, and leaves in the weights what that holds.
+
+        A file holds the weights without the gates, and must compute what the model does. What no
+        size contains goes: no step has trained it.
+        """
         if self.owner.clock.has_begun and not self.decided:
             self.warn_if_cut_short("the sizes are made now")
             self.rank()
         self._set_size(self.sizes[0])
+        for gate in self.gates:
+            structure = gate.structure
+            is_open = gate.open_groups().reshape(-1, structure.groups)
+            self.prune(structure, ~is_open.any(axis=0))
+            if self.subnetworks is None:
+                gate.fold_present_size()
 
     def _print_summary(self):
         counts = {}

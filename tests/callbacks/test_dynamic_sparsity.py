@@ -50,14 +50,20 @@ def test_every_size_comes_out_of_one_training(train_gates):
 def test_a_step_trains_only_what_is_in_its_size():
     model = compiled()
     every = DynamicSparsity([0.5], data=(X, Y), start=0, verbose=0)
-    before = [np.array(w) for w in model.get_weights()]
-    fit(model, every, epochs=1)
+    kernel = model.get_layer("ffn_out").kernel
+    before, trained = np.array(kernel), []
+
+    def keep(epoch, logs):
+        trained.append(np.array(kernel))
+
+    fit(model, every, keras.callbacks.LambdaCallback(on_epoch_end=keep), epochs=1)
     (gate,) = [g for g in every.gates if g.structure.kind == "ffn"]
     open_groups = gate.open_groups()
     assert open_groups.sum() == 12
-    moved = {v.path: np.abs(np.array(v) - b) for v, b in zip(model.weights, before, strict=False)}
-    by_unit = next(m for path, m in moved.items() if path.endswith("ffn_out/kernel")).max(1)
+    by_unit = np.abs(trained[0] - before).max(axis=1)
     assert np.all(by_unit[open_groups] > 0) and np.all(by_unit[~open_groups] == 0)
+    # No size has the others, so that they go when the fit ends.
+    np.testing.assert_array_equal(np.any(kernel != 0, axis=1), open_groups)
 
 
 def test_sizes_are_drawn_by_step():
@@ -114,6 +120,46 @@ def test_a_second_fit_begins_anew_and_a_saved_file_has_no_gates(tmp_path):
     assert_same(outputs(model, X), outputs(loaded, X))
     fit(model, DynamicSparsity([1.0, 0.25], data=(X, Y), verbose=0))
     assert share(tfprune.rebuild(model, size=0.25), model) == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.mark.parametrize("train_gates", [False, True])
+def test_a_file_holds_the_largest_size(tmp_path, train_gates):
+    model = compiled()
+    every = DynamicSparsity(
+        [0.5, 0.25],
+        data=(X, Y),
+        start=0,
+        train_gates=train_gates,
+        score_learning_rate=0.3,
+        verbose=0,
+    )
+    fit(model, every)
+    values = np.concatenate([np.array(gate.folded_value) for gate in every.gates])
+    assert np.any(values < 1) == train_gates
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same(outputs(model, X), outputs(loaded, X))
+    assert 0.3 < share(tfprune.rebuild(loaded), model) < 0.7
+    with at_size(model, 0.25):
+        assert_same(outputs(model, X), outputs(tfprune.rebuild(model, size=0.25), X))
+
+
+def test_the_end_of_a_fit_changes_no_size():
+    class AtEachSize(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.outputs = []
+            for size in (0.5, 0.25):
+                with at_size(self.model, size):
+                    self.outputs.append(self.model.predict(X, verbose=0))
+
+    model, before = compiled(), AtEachSize()
+    every = DynamicSparsity(
+        [0.5, 0.25], start=0, train_gates=True, score_learning_rate=0.3, verbose=0
+    )
+    fit(model, every, before)
+    for size, expected in zip((0.5, 0.25), before.outputs, strict=True):
+        with at_size(model, size):
+            assert_same([expected], [model.predict(X, verbose=0)])
 
 
 def test_an_interrupted_fit_can_be_followed_by_another():
@@ -174,6 +220,8 @@ def test_the_frontier_shows_each_size(tmp_path):
         ({"strength": -1.0}, "strength"),
         ({"score_learning_rate": 0}, "score_learning_rate"),
         ({"within": "head"}, "within"),
+        ({"per_cost": 1}, "per_cost"),
+        ({"round_to": {"ffn": 0}}, "round_to"),
     ],
 )
 def test_bad_arguments(options, name):

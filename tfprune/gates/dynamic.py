@@ -104,6 +104,8 @@ class DynamicGate(Gate):
     Attributes:
         opens_at: Variable `(groups,)`, `t̂`; at first 0, which is open always.
         width: Variable `(groups,)`, δ.
+        folded_value: Variable `(groups,)`, what `fold_present_size` has multiplied into the
+            weights; 1 at first.
 
     Source: Li et al., "Probing Structured Pruning on Multilingual Pre-trained Models", 2022,
     section 6.1, equations 14 to 16, and appendix D.
@@ -143,6 +145,7 @@ class DynamicGate(Gate):
         self.scores.trainable = trained
         self.opens_at = add_untrained(self, "opens_at", self.shape)
         self.width = add_untrained(self, "width", self.shape, 1.0)
+        self.folded_value = add_untrained(self, "folded_value", self.shape, 1.0)
 
     def rank(self, opens_at: np.ndarray, width: np.ndarray) -> None:
         """Sets the size at which each gate opens.
@@ -193,10 +196,28 @@ class DynamicGate(Gate):
     def free(self, training: bool = False) -> Any:
         """The gate of each group at the present size."""
         x = self.argument(ops.convert_to_tensor(self.wanted_size.size))
-        if not (training and self.trained):
-            return stretched(ops.sigmoid(x))
-        u = keras.random.uniform(x.shape, 1e-6, 1 - 1e-6, dtype="float32", seed=self.draws)
-        return stretched(ops.sigmoid((ops.log(u) - ops.log(1 - u) + x) / BETA))
+        if training and self.trained:
+            u = keras.random.uniform(x.shape, 1e-6, 1 - 1e-6, dtype="float32", seed=self.draws)
+            x = (ops.log(u) - ops.log(1 - u) + x) / BETA
+        return stretched(ops.sigmoid(x)) / ops.convert_to_tensor(self.folded_value)
+
+    def fold_present_size(self) -> None:
+        """Multiplies the gate at the present size into the weights, and stays over them.
+
+        At each size the outputs stay what they were, up to groups that are closed now: these lose
+        all their weights. At the present size every other gate is 1 from now on, so that the
+        weights alone are the model.
+
+        Raises:
+            ValueError: If there are subnetworks, since one set of weights cannot hold several.
+        """
+        if self.subnetworks is not None:
+            raise ValueError("`fold_present_size` needs a gate without `subnetworks`.")
+        value = ops.convert_to_numpy(self.values())
+        for variable, gated in self.folded():
+            variable.assign(gated)
+        before = ops.convert_to_numpy(self.folded_value)
+        self.folded_value.assign(before * np.where(value > 0, value, 1.0))
 
     def values(self, training: bool = False) -> Any:
         """The gate of each group, a tensor `(groups,)`; it is never fixed."""
