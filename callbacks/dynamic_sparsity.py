@@ -11,7 +11,9 @@ from keras import ops
 from tfprune import criteria
 from tfprune.arguments import boolean, integer, number
 from tfprune.budgets.opening_sizes import binned, opening_sizes
-from tfprune.callbacks.gated import GatedPruning
+from tfprune.budgets.targets import Sparsity
+from tfprune.callbacks.gated import WithGates
+from tfprune.callbacks.ranked import RankedPruning
 from tfprune.fit.by_subnetwork import (
     check_subnetworks_in,
     examples_by_subnetwork,
@@ -25,7 +27,7 @@ from tfprune.keras_private.fits import synchronize
 from tfprune.penalties import checked_strength
 
 
-class DynamicSparsity(GatedPruning):
+class DynamicSparsity(WithGates, RankedPruning):
     """Trains a model of every size at once: in each step a random one.
 
     At `start` the groups are ranked by importance, and each gets the smallest size that
@@ -112,7 +114,14 @@ class DynamicSparsity(GatedPruning):
         seed: int = 0,
         verbose: int = 1,
     ):
-        super().__init__(structures, None, start, None, within, per_cost, round_to, 20, verbose)
+        super().__init__(
+            structures,
+            start,
+            within=within,
+            per_cost=per_cost,
+            round_to=round_to,
+            verbose=verbose,
+        )
         sizes = _checked_sizes(sizes)
         train_gates = boolean("train_gates", train_gates)
         if criterion is None:
@@ -160,7 +169,8 @@ class DynamicSparsity(GatedPruning):
         if self.subnetworks is not None:
             check_subnetworks_in(self.data, self.subnetworks)
         if self.train_gates:
-            self.state.add_penalty(SizeGap(self.gates, self._size, self._cost))
+            share = Sparsity(0.0).cost(self.subject, self.structures)
+            self.state.add_penalty(SizeGap(self.gates, self._size, share))
         if self.diversity:
             self.state.add_penalty(Diversity(self.gates, self._prior))
 

@@ -13,7 +13,7 @@ from tests.models import (
     share,
     transformer,
 )
-from tfprune.callbacks import DynamicSparsity
+from tfprune.callbacks import DynamicSparsity, PruningCallback, TargetedPruning
 from tfprune.gates import gates_of
 from tfprune.gates.dynamic import at_size
 
@@ -74,6 +74,13 @@ def test_sizes_are_drawn_by_step():
     sandwich = DynamicSparsity(SIZES, sandwich=True)
     drawn = [sandwich.drawn(step) for step in range(30)]
     assert drawn[0::3] == [1.0] * 10 and drawn[1::3] == [0.25] * 10 and len(set(drawn[2::3])) > 1
+
+
+def test_it_has_no_target():
+    every = DynamicSparsity(SIZES, round_to={"ffn": 8})
+    assert isinstance(every, PruningCallback) and not isinstance(every, TargetedPruning)
+    assert not {"target", "schedule", "reached"} & set(vars(every))
+    assert every.stop is None and every.round_to == {"ffn": 8}
 
 
 def test_without_data_the_ranking_is_by_magnitude():
