@@ -46,8 +46,11 @@ class DynamicSparsity(WithGates, RankedPruning):
         start: When the sizes begin: steps (int), a fraction of this fit (float), or an `Epoch` or
             `Plateau` of `tfprune.schedules`. Before it the model is trained whole, so that it has
             learned what matters when groups are ranked.
-        within: As in `ImportancePruning`.
-        per_cost: As in `ImportancePruning`.
+        within: As in `ImportancePruning`. The paper has one threshold over heads, units and ranks:
+            `within="model"` with `per_cost=True`. By default each kind has equal shares.
+        per_cost: As in `ImportancePruning`. A group counts as many weights as it has: in a layer of
+            width d with biases a head of size k has `4kd + 3k`, a unit `2d + 1`; a rank of a
+            factorized embedding of v tokens has `v + d`. The paper counts 4k, 2 and 1.
         round_to: As in `ImportancePruning`.
         sandwich: Of three steps one takes the largest size, one the smallest, one a random size.
             Without it each step takes a random size.
@@ -63,6 +66,7 @@ class DynamicSparsity(WithGates, RankedPruning):
         subnetwork_entry: The entry of `x` that holds the numbers of the subnetworks. On JAX a
             model of several inputs must have one of that name, see `tfprune.gates.Subnetworks`.
         diversity: With `subnetworks` and `train_gates`, as in `HardConcreteGates`.
+        distance: As in `HardConcreteGates`; at the sizes of the steps.
         families: As in `HardConcreteGates`.
         batches: Batches of `data` to look at; all by default.
         seed: Seed of the sizes.
@@ -109,6 +113,7 @@ class DynamicSparsity(WithGates, RankedPruning):
         subnetworks: Sequence[str] | None = None,
         subnetwork_entry: str = "language",
         diversity: float = 0.0,
+        distance: float | None = None,
         families: Sequence[Sequence[str]] | None = None,
         batches: int | None = None,
         seed: int = 0,
@@ -128,7 +133,7 @@ class DynamicSparsity(WithGates, RankedPruning):
             criterion = "magnitude" if data is None else "gradient_importance"
         self.criterion = criteria.get(criterion, data)
         self.subnetworks, self._prior = subnetworks_and_prior(
-            subnetworks, subnetwork_entry, diversity, families
+            subnetworks, subnetwork_entry, diversity, families, distance
         )
         if subnetworks is not None and (data is None or self.criterion.needs_data is None):
             raise ValueError(
@@ -139,6 +144,7 @@ class DynamicSparsity(WithGates, RankedPruning):
         if diversity and not train_gates:
             raise ValueError("`diversity` is learned by the gates: it needs train_gates=True.")
         self.diversity = diversity
+        self.distance = distance
         self.sizes = sizes
         self.data = data
         self.sandwich = boolean("sandwich", sandwich)
@@ -172,7 +178,8 @@ class DynamicSparsity(WithGates, RankedPruning):
             share = Sparsity(0.0).cost(self.subject, self.structures)
             self.state.add_penalty(SizeGap(self.gates, self._size, share))
         if self.diversity:
-            self.state.add_penalty(Diversity(self.gates, self._prior))
+            self._diversity = Diversity(self.gates, self._prior, self.distance)
+            self.state.add_penalty(self._diversity)
 
     def rank(self) -> None:
         """Scores the groups, and says at which size each of them is added."""
@@ -211,7 +218,8 @@ class DynamicSparsity(WithGates, RankedPruning):
         if not self.decided_once:
             self.rank()
         if self.train_gates:
-            self.gates.set_penalty_values(PenaltyValues(self.strength, diversity=self.diversity))
+            diversity = self._diversity.strength(self.diversity) if self.diversity else 0.0
+            self.gates.set_penalty_values(PenaltyValues(self.strength, diversity=diversity))
 
     def on_step_outside(self):
         """Before the start the whole model is trained."""

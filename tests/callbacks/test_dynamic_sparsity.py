@@ -66,6 +66,23 @@ def test_a_step_trains_only_what_is_in_its_size():
     np.testing.assert_array_equal(np.any(kernel != 0, axis=1), open_groups)
 
 
+def test_one_threshold_by_importance_for_each_weight():
+    def importance(structure):
+        # For each weight, a head is worth 2, and the units are worth from 3 down to 1.
+        each = np.full(4, 2.0) if structure.kind == "heads" else np.linspace(3.0, 1.0, 24)
+        return structure.group_size * each
+
+    model = compiled()
+    every = DynamicSparsity(
+        [0.75], criterion=importance, start=0, within="model", per_cost=True, verbose=0
+    )
+    fit(model, every, epochs=1)
+    is_open = {g.structure.kind: g.open_groups() for g in every.gates}
+    assert {g.structure.group_size for g in every.gates} == {4 * 4 * 8 + 3 * 4, 2 * 8 + 1}
+    # 726 of 968 weights: twelve units above 2, all heads, and no more.
+    assert is_open["heads"].all() and np.flatnonzero(is_open["ffn"]).tolist() == [*range(12)]
+
+
 def test_sizes_are_drawn_by_step():
     every = DynamicSparsity(SIZES, seed=3)
     drawn = [every.drawn(step) for step in range(400)]
