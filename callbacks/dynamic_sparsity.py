@@ -11,7 +11,9 @@ from keras import ops
 from tfprune import criteria
 from tfprune.arguments import boolean, integer, number
 from tfprune.budgets.opening_sizes import binned, opening_sizes
-from tfprune.callbacks.gated import GatedPruning
+from tfprune.budgets.targets import Sparsity
+from tfprune.callbacks.gated import WithGates
+from tfprune.callbacks.ranked import RankedPruning
 from tfprune.fit.by_subnetwork import (
     check_subnetworks_in,
     examples_by_subnetwork,
@@ -25,14 +27,15 @@ from tfprune.keras_private.fits import synchronize
 from tfprune.penalties import checked_strength
 
 
-class DynamicSparsity(GatedPruning):
+class DynamicSparsity(WithGates, RankedPruning):
     """Trains a model of every size at once: in each step a random one.
 
     At `start` the groups are ranked by importance, and each gets the smallest size that
     contains it. From then on each step draws one of the sizes and trains the weights in it.
     Afterwards `tfprune.rebuild(model, size=0.5)` cuts any size out of the model, and
     `tfprune.sizes(model, data)` shows what each is worth. The gates stay on the model for that,
-    open at the largest size; a file saved from it holds that size alone.
+    open at the largest size; a file saved from it holds that size alone. Groups that are in no size
+    are set to zero at the end of the fit.
 
     Args:
         sizes: The sizes that are trained, as shares of the weights of the structures.
@@ -43,13 +46,17 @@ class DynamicSparsity(GatedPruning):
         start: When the sizes begin: steps (int), a fraction of this fit (float), or an `Epoch` or
             `Plateau` of `tfprune.schedules`. Before it the model is trained whole, so that it has
             learned what matters when groups are ranked.
-        within: As in `ImportancePruning`.
-        per_cost: As in `ImportancePruning`.
+        within: As in `ImportancePruning`. The paper has one threshold over heads, units and ranks:
+            `within="model"` with `per_cost=True`. By default each kind has equal shares.
+        per_cost: As in `ImportancePruning`. A group counts as many weights as it has: in a layer of
+            width d with biases a head of size k has `4kd + 3k`, a unit `2d + 1`; a rank of a
+            factorized embedding of v tokens has `v + d`. The paper counts 4k, 2 and 1.
         round_to: As in `ImportancePruning`.
         sandwich: Of three steps one takes the largest size, one the smallest, one a random size.
             Without it each step takes a random size.
         train_gates: Trains α and β of the gates as well, which are then drawn in each step as hard
-            concrete gates are.
+            concrete gates are. Groups can then change places between the sizes, and each size is
+            met about, as closely as `strength` keeps it.
         strength: With `train_gates`, λ of `λ |size - t|`, which keeps the gates to the size.
         score_learning_rate: With `train_gates`, their learning rate, for Adam and its variants.
         subnetworks: As in `HardConcreteGates`: names, such as languages. Each is
@@ -59,6 +66,7 @@ class DynamicSparsity(GatedPruning):
         subnetwork_entry: The entry of `x` that holds the numbers of the subnetworks. On JAX a
             model of several inputs must have one of that name, see `tfprune.gates.Subnetworks`.
         diversity: With `subnetworks` and `train_gates`, as in `HardConcreteGates`.
+        distance: As in `HardConcreteGates`; at the sizes of the steps.
         families: As in `HardConcreteGates`.
         batches: Batches of `data` to look at; all by default.
         seed: Seed of the sizes.
@@ -71,8 +79,8 @@ class DynamicSparsity(GatedPruning):
         ValueError: For arguments out of range, and as `PruningCallback`.
 
     Source: Li et al., "Probing Structured Pruning on Multilingual Pre-trained Models", 2022,
-    section 6.1; the sandwich rule, here spread over steps, is that of Yu & Huang, "Universally
-    Slimmable Networks", 2019, section 3.
+    section 6.1 and appendix D; the sandwich rule, here spread over steps, is that of Yu & Huang,
+    "Universally Slimmable Networks", 2019, section 3.
 
     Example:
 
@@ -105,19 +113,27 @@ class DynamicSparsity(GatedPruning):
         subnetworks: Sequence[str] | None = None,
         subnetwork_entry: str = "language",
         diversity: float = 0.0,
+        distance: float | None = None,
         families: Sequence[Sequence[str]] | None = None,
         batches: int | None = None,
         seed: int = 0,
         verbose: int = 1,
     ):
-        super().__init__(structures, None, start, None, within, per_cost, round_to, 20, verbose)
+        super().__init__(
+            structures,
+            start,
+            within=within,
+            per_cost=per_cost,
+            round_to=round_to,
+            verbose=verbose,
+        )
         sizes = _checked_sizes(sizes)
         train_gates = boolean("train_gates", train_gates)
         if criterion is None:
             criterion = "magnitude" if data is None else "gradient_importance"
         self.criterion = criteria.get(criterion, data)
         self.subnetworks, self._prior = subnetworks_and_prior(
-            subnetworks, subnetwork_entry, diversity, families
+            subnetworks, subnetwork_entry, diversity, families, distance
         )
         if subnetworks is not None and (data is None or self.criterion.needs_data is None):
             raise ValueError(
@@ -128,6 +144,7 @@ class DynamicSparsity(GatedPruning):
         if diversity and not train_gates:
             raise ValueError("`diversity` is learned by the gates: it needs train_gates=True.")
         self.diversity = diversity
+        self.distance = distance
         self.sizes = sizes
         self.data = data
         self.sandwich = boolean("sandwich", sandwich)
@@ -158,9 +175,11 @@ class DynamicSparsity(GatedPruning):
         if self.subnetworks is not None:
             check_subnetworks_in(self.data, self.subnetworks)
         if self.train_gates:
-            self.state.add_penalty(SizeGap(self.gates, self._size, self._cost))
+            share = Sparsity(0.0).cost(self.subject, self.structures)
+            self.state.add_penalty(SizeGap(self.gates, self._size, share))
         if self.diversity:
-            self.state.add_penalty(Diversity(self.gates, self._prior))
+            self._diversity = Diversity(self.gates, self._prior, self.distance)
+            self.state.add_penalty(self._diversity)
 
     def rank(self) -> None:
         """Scores the groups, and says at which size each of them is added."""
@@ -182,7 +201,10 @@ class DynamicSparsity(GatedPruning):
         opens_at, width = opening_sizes(
             self.structures, scores, self.within, self.per_cost, self.round_to
         )
-        return {n: np.stack(binned(opens_at[n], width[n], self.sizes)) for n in opens_at}
+        return {
+            n: np.stack(binned(opens_at[n], width[n], self.sizes, self.train_gates))
+            for n in opens_at
+        }
 
     @property
     def decided(self) -> bool:
@@ -196,7 +218,8 @@ class DynamicSparsity(GatedPruning):
         if not self.decided_once:
             self.rank()
         if self.train_gates:
-            self.gates.set_penalty_values(PenaltyValues(self.strength, diversity=self.diversity))
+            diversity = self._diversity.strength(self.diversity) if self.diversity else 0.0
+            self.gates.set_penalty_values(PenaltyValues(self.strength, diversity=diversity))
 
     def on_step_outside(self):
         """Before the start the whole model is trained."""
@@ -209,6 +232,12 @@ class DynamicSparsity(GatedPruning):
     def on_test_begin(self, logs=None):
         """Validates the largest size."""
         self._set_size(self.sizes[0])
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Shows the largest size to the callbacks behind this one, which may save the model."""
+        if self.decided_once:
+            self._set_size(self.sizes[0])
+        super().on_epoch_end(epoch, logs)
 
     def drawn(self, step: int) -> float:
         """The size of a step; it depends on the seed and the step alone."""
@@ -241,11 +270,21 @@ class DynamicSparsity(GatedPruning):
         return True
 
     def finish(self):
-        """Opens the gates for the largest size."""
+        """Opens the gates for the largest size, and leaves in the weights what that holds.
+
+        A file holds the weights without the gates, and must compute what the model does. What no
+        size contains goes: no step has trained it.
+        """
         if self.owner.clock.has_begun and not self.decided:
             self.warn_if_cut_short("the sizes are made now")
             self.rank()
         self._set_size(self.sizes[0])
+        for gate in self.gates:
+            structure = gate.structure
+            is_open = gate.open_groups().reshape(-1, structure.groups)
+            self.prune(structure, ~is_open.any(axis=0))
+            if self.subnetworks is None:
+                gate.fold_present_size()
 
     def _print_summary(self):
         counts = {}

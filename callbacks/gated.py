@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfprune.callbacks.base import PruningCallback
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.gates import Gate, Subnetworks
 from tfprune.keras_private.optimizers import highest_learning_rate
 
 
-class GatedPruning(TargetedPruning):
-    """Base of the callbacks that apply gates to structures.
+class WithGates(PruningCallback):
+    """Base of the callbacks that apply gates to structures, with a target or without.
 
-    The gates are attached for the time of a fit. When pruning stops, the groups that stay are
-    selected, the gates are fixed, and at the end of the fit they are multiplied into the weights.
-
-    A subclass makes the gates (`make_gates`), trains them (`on_step`) and says which groups they
-    keep (`select`).
+    A subclass makes the gates (`make_gates`) and says when it is settled what they keep
+    (`decided`).
 
     Attributes:
         gates: The gates, while a fit runs; after it where there are several networks to cut out.
@@ -29,12 +27,9 @@ class GatedPruning(TargetedPruning):
         """The gates for `structures`."""
         raise NotImplementedError
 
-    def select(self) -> dict[str, np.ndarray]:
-        """The groups that stay, when it is time to decide: masks of the shape of the gates."""
-        raise NotImplementedError
-
-    def fix(self, keep: dict[str, np.ndarray]) -> None:
-        """Fixes every gate for the groups that stay."""
+    @property
+    def decided(self) -> bool:
+        """Whether it is settled what the gates keep, in this fit or in the part before a resume."""
         raise NotImplementedError
 
     @property
@@ -54,6 +49,40 @@ class GatedPruning(TargetedPruning):
         highest = highest_learning_rate(self.model.optimizer)
         return learning_rate / highest if highest > 0 else 1.0
 
+    def groups_left(self):
+        """By subnetwork, where there are some."""
+        if self.subnetworks is None or not self.decided:
+            return super().groups_left()
+        return self.open_by_network()
+
+    def open_by_network(self) -> dict[str, dict[str, int]]:
+        """Name of each subnetwork, `""` where there is one, to open groups in each structure."""
+        names = ("",) if self.subnetworks is None else self.subnetworks.names
+        masks = {g.structure.name: g.open_groups().reshape(len(names), -1) for g in self.gates}
+        return {
+            name: {structure: int(mask[i].sum()) for structure, mask in masks.items()}
+            for i, name in enumerate(names)
+        }
+
+
+class GatedPruning(WithGates, TargetedPruning):
+    """Base of the callbacks that train gates until a target is met.
+
+    The gates are attached for the time of a fit. When pruning stops, the groups that stay are
+    selected, the gates are fixed, and at the end of the fit they are multiplied into the weights.
+
+    A subclass makes the gates (`make_gates`), trains them (`on_step`) and says which groups they
+    keep (`select`).
+    """
+
+    def select(self) -> dict[str, np.ndarray]:
+        """The groups that stay, when it is time to decide: masks of the shape of the gates."""
+        raise NotImplementedError
+
+    def fix(self, keep: dict[str, np.ndarray]) -> None:
+        """Fixes every gate for the groups that stay."""
+        raise NotImplementedError
+
     # -- the decision --------------------------------------------------------------------------
 
     @property
@@ -70,21 +99,6 @@ class GatedPruning(TargetedPruning):
             structure = self.structures[name]
             in_any = stays.reshape(-1, structure.groups).any(axis=0)
             self.prune(structure, ~in_any)
-
-    def groups_left(self):
-        """By subnetwork, where there are some."""
-        if self.subnetworks is None or not self.decided:
-            return super().groups_left()
-        return self.open_by_network()
-
-    def open_by_network(self) -> dict[str, dict[str, int]]:
-        """Name of each subnetwork, `""` where there is one, to open groups in each structure."""
-        names = ("",) if self.subnetworks is None else self.subnetworks.names
-        masks = {g.structure.name: g.open_groups().reshape(len(names), -1) for g in self.gates}
-        return {
-            name: {structure: int(mask[i].sum()) for structure, mask in masks.items()}
-            for i, name in enumerate(names)
-        }
 
     def on_step_outside(self):
         """Before pruning nothing happens; once it has stopped, the choice is made."""

@@ -52,6 +52,9 @@ class HardConcreteGates(GatedPruning):
         diversity: With `subnetworks`, λ of a penalty on what their networks have in common:
             `λ ‖P ⊙ (GᵀG) ⊙ (1 − I)‖`, where an entry of `GᵀG` is the share of the weights that two
             of them both use.
+        distance: With `diversity`, the mean Hamming distance between the networks, 0 to 1, at which
+            that penalty ends: λ falls to zero on the way there. By default λ stays, and drives
+            networks as far apart as the target lets it. Those of the paper are up to 0.3 apart.
         families: With `diversity`, lists of subnetworks that need not differ, such as related
             languages.
         seed: Seed of the draws.
@@ -94,6 +97,7 @@ class HardConcreteGates(GatedPruning):
         subnetworks: Sequence[str] | None = None,
         subnetwork_entry: str = "language",
         diversity: float = 0.0,
+        distance: float | None = None,
         families: Sequence[Sequence[str]] | None = None,
         seed: int | None = 0,
         check_every: int = 10,
@@ -111,9 +115,10 @@ class HardConcreteGates(GatedPruning):
         if target is None and strength is None:
             raise ValueError("`target` or `strength` must be given.")
         self.subnetworks, self._prior = subnetworks_and_prior(
-            subnetworks, subnetwork_entry, diversity, families
+            subnetworks, subnetwork_entry, diversity, families, distance
         )
         self.diversity = diversity
+        self.distance = distance
         self.strength = checked_strength(8.0 if strength is None else strength)
         self.penalty = penalty
         self.warm_up = number("warm_up", warm_up, least=0, most=1)
@@ -138,7 +143,8 @@ class HardConcreteGates(GatedPruning):
         self._penalty = SizePenalty(self.gates, smooth, self._kind())
         self.state.add_penalty(self._penalty)
         if self.diversity:
-            self.state.add_penalty(Diversity(self.gates, self._prior))
+            self._diversity = Diversity(self.gates, self._prior, self.distance)
+            self.state.add_penalty(self._diversity)
 
     def _kind(self):
         return "size" if self.target is None else self.penalty
@@ -161,8 +167,9 @@ class HardConcreteGates(GatedPruning):
             # Dual ascent: 0.01 a step turns a lasting gap of 10 % into 1 loss unit in 1,000 steps.
             multiplier += 0.01 * steps * self._gap(limit)
         span = self._full - self._least
+        diversity = self._diversity.strength(self.diversity) if self.diversity else 0.0
         self.gates.set_penalty_values(
-            PenaltyValues(self.strength, limit, multiplier, span, self.diversity)
+            PenaltyValues(self.strength, limit, multiplier, span, diversity)
         )
 
     def _gap(self, limit):

@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tfprune.arguments import boolean, integer, one_of
 from tfprune.budgets.choosing import choose
 from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Sparsity, Target
-from tfprune.callbacks.base import PruningCallback
+from tfprune.callbacks.ranked import RankedPruning
 from tfprune.schedules import Plateau, scheduled
 
 
-class TargetedPruning(PruningCallback):
+class TargetedPruning(RankedPruning):
     """Base of the callbacks that remove groups until a target is met.
 
     Args:
@@ -23,9 +22,9 @@ class TargetedPruning(PruningCallback):
             sparsity, such as a schedule of tensorflow_model_optimization.
         start: As in `PruningCallback`.
         stop: As in `PruningCallback`.
-        within: As in `tfprune.budgets.choosing.choose`.
-        per_cost: As in `tfprune.budgets.choosing.choose`.
-        round_to: As in `tfprune.budgets.choosing.choose`.
+        within: As in `RankedPruning`.
+        per_cost: As in `RankedPruning`.
+        round_to: As in `RankedPruning`.
         check_every: As in `PruningCallback`.
         verbose: As in `PruningCallback`.
 
@@ -46,22 +45,17 @@ class TargetedPruning(PruningCallback):
         check_every: int,
         verbose: int,
     ):
-        super().__init__(structures, start, stop, check_every, verbose)
+        super().__init__(structures, start, stop, within, per_cost, round_to, check_every, verbose)
         is_function = callable(target) and not isinstance(target, type)
         if target is not None and not isinstance(target, Target) and not is_function:
             raise ValueError(
                 "`target` must be a target such as tfprune.Sparsity(0.5), or a function of the "
                 f"step that gives a sparsity. Received: target={target!r}"
             )
-        one_of("within", within, ("model", "kind", "layer"))
-        _check_round_to(round_to)
         self.target = target if isinstance(target, Target) else None
         self.schedule = (
             None if target is None or self.target else scheduled(target, "target", most=1)
         )
-        self.within = within
-        self.per_cost = boolean("per_cost", per_cost)
-        self.round_to = round_to
         self.reached: float | dict[str, float] | None = None
 
     def prepare(self):
@@ -138,17 +132,3 @@ class TargetedPruning(PruningCallback):
                 name = type(self).__name__
                 text = f"{name}{whose}: {self.target.describe(cost)}; the target is {goal}."
                 print(f"{text}{self.target.note}")
-
-
-def _check_round_to(round_to):
-    try:
-        if round_to is not None:
-            if not all(isinstance(kind, str) for kind in round_to):
-                raise ValueError
-            for multiple in round_to.values():
-                integer("round_to", multiple)
-    except (AttributeError, TypeError, ValueError):
-        raise ValueError(
-            "`round_to` must be a dictionary from kinds to positive whole numbers, such as "
-            f"{{'ffn': 8}}. Received: round_to={round_to!r}"
-        ) from None

@@ -31,6 +31,25 @@ def test_binned_groups_are_in_or_out_at_every_size(sizes, weights):
     width = np.array(weights) / np.sum(weights)
     opens_at, moved = binned(np.cumsum(width), width, sizes)
     left = np.array([np.sum(width[opens_at <= t]) for t in sizes])
-    for t in sizes:  # Closed for certain, or open for certain.
-        assert np.all((opens_at < t - 1e-6) | (opens_at - moved > t + 1e-6))
+    for t in sizes:  # Open, or closed for certain.
+        assert np.all((opens_at <= t) | (opens_at - moved > t + 1e-6))
     assert np.all(np.abs(left - sizes) <= width.max() / 2 + 1e-9)
+
+
+def test_a_group_opens_at_the_upper_edge_of_its_bin():
+    # Appendix D: what comes in above 0.5 and up to 0.75 is assigned 0.75; the middle decides here.
+    opens_at = np.array([0.2, 0.25, 0.45, 0.55, 0.75, 0.85, 1.0])
+    width = np.full(7, 1e-4)
+    edges, delta = binned(opens_at, width, [0.75, 0.5, 0.25])
+    np.testing.assert_array_equal(edges, [0.25, 0.25, 0.5, 0.75, 0.75, 1.0, 1.0])
+    np.testing.assert_array_equal(delta, width)
+    # One that is wider than its bin is closed at the next size all the same.
+    _, delta = binned(np.array([0.75, 0.5]), np.array([0.2, 0.4]), [0.75, 0.5])
+    np.testing.assert_allclose(delta, [0.75 * 0.25, 0.75 * 0.5])
+
+
+def test_the_slope_of_trained_gates_follows_the_gap():
+    opens_at, width = np.array([0.2, 0.45, 0.9]), np.array([1e-4, 0.1, 1e-3])
+    edges, delta = binned(opens_at, width, [0.5, 0.25], trained=True)
+    np.testing.assert_array_equal(edges, [0.25, 0.5, 1.0])
+    np.testing.assert_allclose(delta, 0.75 * np.array([0.25, 0.25, 0.5]))

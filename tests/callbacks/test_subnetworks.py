@@ -102,6 +102,26 @@ def test_diversity_drives_networks_apart():
     assert by_family[0, 1] < by_family[0, 2]
 
 
+def mean_distance(**options):
+    """The mean Hamming distance between three networks that all learn the same."""
+    keras.utils.set_random_seed(0)
+    inputs = {"x": keras.Input((16,), name="x"), "language": keras.Input((), name="language")}
+    hidden = keras.layers.Dense(64, "relu", name="hidden")(inputs["x"])
+    model = keras.Model(inputs, keras.layers.Dense(1)(hidden))
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    x = {"x": noise(512, 16), "language": np.arange(512) % 3}
+    gates = HardConcreteGates(
+        target=tfprune.Sparsity(0.5), subnetworks=NAMES, stop=0.75, verbose=0, **options
+    )
+    model.fit(x, x["x"][:, :1], epochs=10, verbose=0, callbacks=[gates])
+    return tfprune.sharing(model).distances["all"][np.triu_indices(3, 1)].mean()
+
+
+def test_networks_are_as_far_apart_as_wanted():
+    assert mean_distance(diversity=10.0, distance=0.3) == pytest.approx(0.3, abs=0.06)
+    assert mean_distance(diversity=10.0) > 0.36
+
+
 def test_a_teacher_may_look_on():
     # Several inputs, not in the order of their names: Keras would take the wrong ones for them.
     def with_mask():
@@ -285,6 +305,7 @@ def test_sharing_counts_what_one_has_and_the_other_has_not(tmp_path):
         ),
         (lambda: HardConcreteGates(strength=1.0, subnetworks=["en"]), "two names or more"),
         (lambda: HardConcreteGates(strength=1.0, subnetworks=NAMES, diversity=-1), "at least 0"),
+        (lambda: HardConcreteGates(strength=1.0, subnetworks=NAMES, distance=0.2), "`distance`"),
         (
             lambda: HardConcreteGates(strength=1.0, subnetworks=NAMES, families=[["en", "fr"]]),
             "'en', 'de', 'es'.*'fr'",

@@ -107,3 +107,23 @@ def test_diversity_is_that_of_the_equation():
             total += (prior[i, j] * common) ** 2
     penalty = float(ops.convert_to_numpy(Diversity(gates, prior)()))
     assert penalty == pytest.approx(2.5 * np.sqrt(total), rel=1e-5)
+
+
+def test_the_distance_is_hammings_and_ends_the_penalty():
+    model = transformer(heads=2, units=4)
+    structures = [*tfprune.find_structures(model)]
+    names = Subnetworks(NAMES)
+    gates = attach(model, [HardConcrete(s, subnetworks=names) for s in structures])
+    by_kind = {gate.structure.kind: gate for gate in gates}
+    by_kind["heads"].scores.assign(np.full((3, 2), 9.0))
+    shut = [[9, 9, -9, -9], [9, -9, 9, -9], [9, 9, 9, -9]]
+    by_kind["ffn"].scores.assign(np.array(shut, "float32"))
+    units = by_kind["ffn"].structure.group_size / sum(s.weights for s in structures)
+    # Units in which en and de, en and es, de and es differ: 2, 1 and 1.
+    everyone = Diversity(gates, prior_over_pairs(NAMES, None), wanted=8 * units)
+    assert everyone.distance() == pytest.approx(4 / 3 * units)
+    assert everyone.strength(3.0) == pytest.approx(3.0 * (1 - 4 / 3 / 8))
+    by_family = prior_over_pairs(NAMES, [["en", "de"]])
+    assert Diversity(gates, by_family).distance() == pytest.approx(units)
+    assert Diversity(gates, by_family, wanted=0.9 * units).strength(3.0) == 0.0
+    assert Diversity(gates, by_family).strength(3.0) == 3.0

@@ -51,25 +51,34 @@ def opening_sizes(
     return opens_at, width
 
 
-def binned(opens_at: np.ndarray, width: np.ndarray, sizes: Sequence[float]):
+def binned(
+    opens_at: np.ndarray, width: np.ndarray, sizes: Sequence[float], trained: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Moves opening sizes to given sizes, so that at each of those every gate is 0 or 1.
 
-    A gate opens between two sizes rather than at one, so that rounding cannot half close it.
+    Each group gets the smallest of the sizes that contains it as its `t̂`; what is in none of them
+    gets 1. At the next smaller size it is closed, so δ is at most 3/4 of the gap between the two:
+    the last quarter keeps rounding from opening a gate a little.
 
     Args:
         opens_at: `(groups,)`, `t̂`.
         width: `(groups,)`, δ.
         sizes: The sizes, largest first.
+        trained: Whether the gates are trained. δ is then 3/4 of the gap for every group. In a real
+            model the share of one group is far smaller than the gap, and with a slope of `1 / δ` a
+            gate would have a gradient at its own size alone: it could close there, and never open
+            at a smaller one.
 
     Returns:
         `t̂` and δ, moved.
+
+    Source: Li et al., 2022, appendix D; the slope of trained gates is not the paper's.
     """
-    edges = np.array([*sizes, 0.0])
+    edges = np.unique([0.0, *sizes, 1.0])
     # A group belongs to a size if at least half of it fits: the size is met on average.
     middle = opens_at - width / 2
-    place = np.array([np.count_nonzero(edges[:-1] >= m) - 1 for m in middle])
-    gap = edges[place] - edges[place + 1]
-    # What is beyond the largest size is there at none.
-    never = place < 0
-    opens_at = np.where(never, 2.0, edges[place] - gap / 4)
-    return opens_at, np.where(never, 0.5, np.minimum(width, gap / 2))
+    place = np.clip(np.searchsorted(edges, middle), 1, len(edges) - 1)
+    widest = 0.75 * (edges[place] - edges[place - 1])
+    if trained:
+        return edges[place], widest
+    return edges[place], np.clip(width, None, widest)

@@ -16,7 +16,7 @@ from tfprune.gates import Subnetworks
 from tfprune.gates.penalties import prior_over_pairs
 
 
-def subnetworks_and_prior(names, entry: str, diversity: float, families):
+def subnetworks_and_prior(names, entry: str, diversity: float, families, distance=None):
     """Reads the arguments of a callback that are about subnetworks.
 
     Args:
@@ -24,6 +24,7 @@ def subnetworks_and_prior(names, entry: str, diversity: float, families):
         entry: The entry of `x` that holds numbers of subnetworks.
         diversity: λ of `Diversity`.
         families: As in `prior_over_pairs`.
+        distance: The distance at which `Diversity` ends, or `None`.
 
     Returns:
         `Subnetworks`, and P of `Diversity`; twice `None` where there are none.
@@ -32,6 +33,12 @@ def subnetworks_and_prior(names, entry: str, diversity: float, families):
         ValueError: If an argument is out of range, or makes no sense without another.
     """
     number("diversity", diversity, least=0)
+    number("distance", distance, above=0, most=1, optional=True)
+    if distance is not None and not diversity:
+        raise ValueError(
+            "`distance` says where `diversity` ends, which must be above 0. Received: "
+            f"distance={distance!r}, diversity={diversity!r}"
+        )
     if names is None:
         if diversity or families:
             raise ValueError("`diversity` and `families` need `subnetworks`, which is not given.")

@@ -78,16 +78,21 @@ class Size(keras.Layer):
 class DynamicGate(Gate):
     """A gate that is open if the size t is large enough: `g = f(α + t β)`.
 
-    f is the stretched sigmoid of `HardConcrete`. A group of weight w that a ranking lets in at size
-    `t̂` has `f(α + t̂ β) = 1` and `f(α + (t̂ − δ) β) = 0`, where `δ = w / Σw`. Since α and β become
-    huge when δ is small, the gate keeps `t̂` and δ and takes the difference to t first.
+    f is the stretched sigmoid of `HardConcrete`. A group that a ranking lets in at size `t̂` has
+    `f(α + t̂ β) = 1` and `f(α + (t̂ − δ) β) = 0`. Since α and β become huge when δ is small, the
+    gate keeps `t̂` and δ and takes the difference to t first.
+
+    A trained gate has a gradient where its argument is not far from `[f⁻¹(0), f⁻¹(1)]`, which is
+    from -2.4 to 2.4: at `t̂`, and at a smaller size if that is not many δ away. See
+    `tfprune.budgets.opening_sizes.binned`.
 
     Args:
         structure: The structure.
         size: What holds t.
         trained: Whether α and β are trained from there, by `scores` `(2, groups)`: what is added to
             α, and the logarithm of what β is multiplied by. While training, the gate is then drawn
-            as `HardConcrete` is.
+            as `HardConcrete` is, so that a gate that would be open or closed without a draw has a
+            gradient in some of the steps.
         seed: Seed of the draws.
         score_scale: As in `HardConcrete`.
         name: Name of the layer.
@@ -99,9 +104,11 @@ class DynamicGate(Gate):
     Attributes:
         opens_at: Variable `(groups,)`, `t̂`; at first 0, which is open always.
         width: Variable `(groups,)`, δ.
+        folded_value: Variable `(groups,)`, what `fold_present_size` has multiplied into the
+            weights; 1 at first.
 
     Source: Li et al., "Probing Structured Pruning on Multilingual Pre-trained Models", 2022,
-    section 6.1, equations 14 to 16.
+    section 6.1, equations 14 to 16, and appendix D.
 
     Example:
 
@@ -138,6 +145,7 @@ class DynamicGate(Gate):
         self.scores.trainable = trained
         self.opens_at = add_untrained(self, "opens_at", self.shape)
         self.width = add_untrained(self, "width", self.shape, 1.0)
+        self.folded_value = add_untrained(self, "folded_value", self.shape, 1.0)
 
     def rank(self, opens_at: np.ndarray, width: np.ndarray) -> None:
         """Sets the size at which each gate opens.
@@ -178,17 +186,38 @@ class DynamicGate(Gate):
 
     def argument(self, t: Any) -> Any:
         """`α + t β`, a tensor `(groups,)`."""
-        closed_at = ops.convert_to_tensor(self.opens_at) - ops.convert_to_tensor(self.width)
-        return CLOSED + self.scaled_scores[0] + (t - closed_at) * self.beta
+        # The difference to t̂ comes first: at t̂ itself it is 0, without a rounding that a steep
+        # slope would make large.
+        above_closed = (t - ops.convert_to_tensor(self.opens_at)) + ops.convert_to_tensor(
+            self.width
+        )
+        return CLOSED + self.scaled_scores[0] + above_closed * self.beta
 
     def free(self, training: bool = False) -> Any:
         """The gate of each group at the present size."""
-        # Beyond ±30 the sigmoid is 0 or 1, and infinities would have no gradient.
-        x = ops.clip(self.argument(ops.convert_to_tensor(self.wanted_size.size)), -30.0, 30.0)
-        if not (training and self.trained):
-            return stretched(ops.sigmoid(x))
-        u = keras.random.uniform(x.shape, 1e-6, 1 - 1e-6, dtype="float32", seed=self.draws)
-        return stretched(ops.sigmoid((ops.log(u) - ops.log(1 - u) + x) / BETA))
+        x = self.argument(ops.convert_to_tensor(self.wanted_size.size))
+        if training and self.trained:
+            u = keras.random.uniform(x.shape, 1e-6, 1 - 1e-6, dtype="float32", seed=self.draws)
+            x = (ops.log(u) - ops.log(1 - u) + x) / BETA
+        return stretched(ops.sigmoid(x)) / ops.convert_to_tensor(self.folded_value)
+
+    def fold_present_size(self) -> None:
+        """Multiplies the gate at the present size into the weights, and stays over them.
+
+        At each size the outputs stay what they were, up to groups that are closed now: these lose
+        all their weights. At the present size every other gate is 1 from now on, so that the
+        weights alone are the model.
+
+        Raises:
+            ValueError: If there are subnetworks, since one set of weights cannot hold several.
+        """
+        if self.subnetworks is not None:
+            raise ValueError("`fold_present_size` needs a gate without `subnetworks`.")
+        value = ops.convert_to_numpy(self.values())
+        for variable, gated in self.folded():
+            variable.assign(gated)
+        before = ops.convert_to_numpy(self.folded_value)
+        self.folded_value.assign(before * np.where(value > 0, value, 1.0))
 
     def values(self, training: bool = False) -> Any:
         """The gate of each group, a tensor `(groups,)`; it is never fixed."""
@@ -197,4 +226,4 @@ class DynamicGate(Gate):
     def expected(self) -> Any:
         """The chance that a drawn gate is not zero at the present size."""
         x = self.argument(ops.convert_to_tensor(self.wanted_size.size))
-        return ops.sigmoid(ops.clip(x, -30.0, 30.0) - BETA * math.log(-LOW / HIGH))
+        return ops.sigmoid(x - BETA * math.log(-LOW / HIGH))

@@ -99,13 +99,47 @@ class Diversity:
     Args:
         gates: The gates, which have `subnetworks`; λ is the diversity of their `penalty_values`.
         prior: P, as `prior_over_pairs` gives it.
+        wanted: The mean Hamming distance, 0 to 1, at which the penalty ends: `strength` then falls
+            to zero on the way there. `None`: it stays.
 
-    Source: Li et al., 2022, section 4.2.1, equation 12.
+    Source: Li et al., 2022, section 4.2.1, equation 12; the distance as in appendix E, where it is
+    0.3 for the languages that differ most. That the penalty ends is not the paper's.
     """
 
-    def __init__(self, gates, prior: np.ndarray):
+    def __init__(self, gates, prior: np.ndarray, wanted: float | None = None):
         self.gates = gates
         self.prior = prior
+        self.wanted = wanted
+
+    def strength(self, most: float) -> float:
+        """λ at present: `most · max(0, 1 − distance / wanted)`.
+
+        Args:
+            most: λ of networks that are all the same.
+        """
+        if self.wanted is None or not most:
+            return most
+        return most * max(0.0, 1.0 - self.distance() / self.wanted)
+
+    def distance(self) -> float:
+        """The mean Hamming distance between the networks of different families.
+
+        It is the share of the weights that one of two networks has and the other has not, each
+        being its likeliest groups up to its expected size. 1 if all are of one family.
+        """
+        chances = np.concatenate([ops.convert_to_numpy(g.expected()) for g in self.gates], axis=1)
+        counts = [(g.structure.group_size, g.structure.groups) for g in self.gates]
+        weights = np.concatenate([np.full(groups, size, "float64") for size, groups in counts])
+        weights /= weights.sum()
+        networks = np.zeros(chances.shape, bool)
+        for network, chance in zip(networks, chances, strict=True):
+            order = np.argsort(-chance, kind="stable")
+            # A group is in if at least half of it fits.
+            middle = np.cumsum(weights[order]) - weights[order] / 2
+            network[order] = middle <= weights @ chance
+        distances = (networks[:, None] != networks[None]) @ weights
+        apart = self.prior > 0
+        return float(distances[apart].mean()) if apart.any() else 1.0
 
     def in_common(self):
         """`GᵀG`, a tensor `(names, names)`."""

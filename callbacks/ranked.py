@@ -1,0 +1,57 @@
+"""Pruning that ranks groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tfprune.arguments import boolean, integer, one_of
+from tfprune.callbacks.base import PruningCallback
+
+
+class RankedPruning(PruningCallback):
+    """Base of the callbacks that order the groups by their scores.
+
+    Args:
+        structures: As in `PruningCallback`.
+        start: As in `PruningCallback`.
+        stop: As in `PruningCallback`.
+        within: As in `tfprune.budgets.choosing.choose`.
+        per_cost: As in `tfprune.budgets.choosing.choose`.
+        round_to: As in `tfprune.budgets.choosing.choose`.
+        check_every: As in `PruningCallback`.
+        verbose: As in `PruningCallback`.
+
+    Raises:
+        ValueError: For arguments out of range.
+    """
+
+    def __init__(
+        self,
+        structures=None,
+        start=0,
+        stop=None,
+        within: str = "model",
+        per_cost: bool = False,
+        round_to: Mapping[str, int] | None = None,
+        check_every: int = 20,
+        verbose: int = 1,
+    ):
+        super().__init__(structures, start, stop, check_every, verbose)
+        self.within = one_of("within", within, ("model", "kind", "layer"))
+        self.per_cost = boolean("per_cost", per_cost)
+        _check_round_to(round_to)
+        self.round_to = round_to
+
+
+def _check_round_to(round_to):
+    try:
+        if round_to is not None:
+            if not all(isinstance(kind, str) for kind in round_to):
+                raise ValueError
+            for multiple in round_to.values():
+                integer("round_to", multiple)
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(
+            "`round_to` must be a dictionary from kinds to positive whole numbers, such as "
+            f"{{'ffn': 8}}. Received: round_to={round_to!r}"
+        ) from None
