@@ -164,15 +164,13 @@ class MovementPruning(GatedPruning):
             strengths = [schedule(since_start) * factor for schedule, factor in self._strengths]
             self.state.strengths.assign(np.asarray(strengths, "float32"))
             for gate in self.gates:
-                gate.threshold.assign(math.log(CLOSED_BELOW / (1 - CLOSED_BELOW)))
+                gate.set_threshold(math.log(CLOSED_BELOW / (1 - CLOSED_BELOW)))
             return
         progress = self._progress(step)
         keep = self.survivors(criteria.movement(self.subject), progress)
         for gate in self.gates:
             if not gate.in_blocks:
-                closed = ~keep[gate.structure.name]
-                scores = ops.convert_to_numpy(gate.scaled_scores)
-                gate.threshold.assign(scores[closed].max() if closed.any() else -1e9)
+                gate.set_mask(keep[gate.structure.name])
         self._mask_blocks(progress)
 
     def _progress(self, step):
@@ -188,11 +186,17 @@ class MovementPruning(GatedPruning):
         if not blocks:
             return
         share = progress if self.schedule else progress * self._share_to_go()
-        scores = np.concatenate([ops.convert_to_numpy(g.scaled_scores).ravel() for g in blocks])
-        number = int(share * len(scores))
-        threshold = np.sort(scores)[number - 1] if number else -1e9
-        for gate in blocks:
-            gate.threshold.assign(threshold)
+        scores = np.concatenate([self._scores_of_blocks(g).ravel() for g in blocks])
+        stay = np.ones(len(scores), bool)
+        stay[np.argsort(scores, kind="stable")[: int(share * len(scores))]] = False
+        ends = np.cumsum([g.scores.shape[0] * g.scores.shape[1] for g in blocks])
+        for gate, mask in zip(blocks, np.split(stay, ends[:-1]), strict=True):
+            gate.set_mask(mask.reshape(gate.scores.shape))
+
+    def _scores_of_blocks(self, gate):
+        """S; lowest of all for what is pruned already, which counts as masked."""
+        scores = ops.convert_to_numpy(gate.scaled_scores)
+        return np.where(gate.blocks_within(self.pruned(gate.structure)), -np.inf, scores)
 
     def _share_to_go(self):
         return (self._full - self.target.limit) / max(self._full - self._least, 1e-12)

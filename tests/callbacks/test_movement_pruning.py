@@ -111,6 +111,69 @@ def test_blocks_are_masked_as_a_share_and_filled_anew():
     assert np.abs(filled["hybrid"]).min() < 0.02  # Masked before, so trained from zero.
 
 
+@pytest.mark.parametrize("method", ["struct", "hybrid", "block"])
+def test_what_was_pruned_before_counts_as_masked(method):
+    """Scores of what is pruned stay equal, so that a threshold among them would mask them all."""
+    model = randomize(transformer(heads=4, units=24, activation="gelu"), 0)
+    compile_and_build(model, keras.optimizers.Adam(1e-3), "mse")
+    for structure in tfprune.find_structures(model):
+        structure.scale((np.arange(structure.groups) < 0.75 * structure.groups).astype("float32"))
+    masked = []
+
+    class Watched(MovementPruning):
+        def on_step(self, step, steps):
+            super().on_step(step, steps)
+            masks = [ops.convert_to_numpy(g.values()).ravel() for g in self.gates]
+            masked.append(np.mean(np.concatenate(masks) == 0))
+
+    pruning = Watched(
+        method,
+        target=tfprune.Sparsity(0.5),
+        structures=["ffn"] if method == "struct" else None,  # Four heads are coarse.
+        block=(2, 2),
+        start=0.0,
+        stop=0.9,
+        check_every=1,
+        verbose=0,
+    )
+    fit(model, pruning)
+    assert len(masked) == 18 and masked[-1] > 0.45 and max(masked) <= 0.54
+    assert pruning.reached == pytest.approx(0.5, abs=0.03)
+
+
+def test_gradients_reach_nearly_all_scores_at_real_width():
+    """A model of MiniLM's width: 12 heads of 32, 1,536 units. Masks follow the scores."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 384))
+    y = keras.layers.LayerNormalization()(inputs)
+    x = keras.layers.Add()(
+        [inputs, keras.layers.MultiHeadAttention(12, 32, name="attention")(y, y)]
+    )
+    y = keras.layers.Dense(1536, "gelu", name="ffn_in")(keras.layers.LayerNormalization()(x))
+    x = keras.layers.Add()([x, keras.layers.Dense(384, name="ffn_out")(y)])
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    compile_and_build(model, keras.optimizers.Adam(1e-3), "mse")
+    seen = []
+
+    class Watched(MovementPruning):
+        def on_step(self, step, steps):
+            super().on_step(step, steps)
+            scores = [ops.convert_to_numpy(g.scaled_scores).ravel() for g in self.gates]
+            masks = [ops.convert_to_numpy(g.values()).ravel() for g in self.gates]
+            seen.append((np.concatenate(scores), np.concatenate(masks)))
+
+    pruning = Watched(
+        "hybrid", target=tfprune.Sparsity(0.5), start=0.0, stop=0.99, check_every=1, verbose=0
+    )
+    x = noise(16, 4, 384)
+    model.fit(x, x[..., :2], batch_size=2, verbose=0, callbacks=[pruning])
+    (_, first), *_, (before, _), (after, last) = seen
+    assert len(after) == 4 * 12 * 12 + 1536
+    assert np.mean(before != after) > 0.99  # Also those of what is masked by then.
+    assert first.all() and np.mean(last == 0) == pytest.approx(0.5, abs=0.02)
+    assert pruning.reached == pytest.approx(0.5, abs=0.01)
+
+
 def test_strength_alone_masks():
     def left(strength):
         model = compiled()

@@ -172,6 +172,39 @@ def test_closed_blocks_are_masked_and_nothing_else():
                 assert mask[row, column] == float(score > 0)
 
 
+def test_a_mask_says_which_are_open_whatever_the_scores():
+    """The gradient still reaches every score as if the mask were the score."""
+    model = randomize(transformer())
+    gates = attach(model, [*gates_for(model, MovementScores)])
+    for gate in gates:
+        gate.scores.assign(noise(*gate.scores.shape))
+        gate.set_threshold(0.3)
+        mask = np.arange(gate.structure.groups) % 2
+        gate.set_mask(mask)
+        np.testing.assert_array_equal(gate.open_groups(), mask == 1)
+        gate.set_threshold(0.3)
+        scores = ops.convert_to_numpy(gate.scores)
+        np.testing.assert_array_equal(gate.open_groups(), scores > 0.3)
+        gate.set_mask(mask)
+        gate.release()
+        assert gate.open_groups().all()
+        with pytest.raises(ValueError, match="`mask` must be"):
+            gate.set_mask(np.ones(3))
+        with pytest.raises(ValueError, match="`threshold` must be"):
+            gate.set_threshold(np.nan)
+
+
+def test_which_blocks_hold_only_weights_of_some_groups():
+    model = randomize(transformer())  # Two heads of four: columns 0 to 3 and 4 to 7.
+    heads = tfprune.find_structures(model)["attention"]
+    query, output = (next(s for s in heads.slices if s.role == r) for r in ("producer", "consumer"))
+    second = np.array([False, True])
+    within = BlockScores(heads, query, (8, 3)).blocks_within(second)
+    np.testing.assert_array_equal(within, [[False, False, True]])  # 0-2, 3-5 and 6-7.
+    within = BlockScores(heads, output, (4, 8)).blocks_within(second)
+    np.testing.assert_array_equal(within, [[False], [True]])
+
+
 def test_hard_concrete_statistics_follow_the_equations():
     units = 9
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units), keras.layers.Dense(1)])

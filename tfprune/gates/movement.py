@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.arguments import integer
+from tfprune.arguments import integer, number
 from tfprune.gates.gate import Gate, kernels_of
 from tfprune.model_parts import add_untrained
 from tfprune.structures import Slices, Structure
@@ -16,22 +16,30 @@ from tfprune.structures import Slices, Structure
 _NONE_MASKED = -1e9
 
 
-def straight_through(scores: Any, threshold: Any) -> Any:
-    """`1(S > τ)`, whose gradient with respect to `S` is taken to be one.
+def straight_through(scores: Any, threshold: Any, mask: Any = 1.0) -> Any:
+    """`1(S > τ) · M`, whose gradient with respect to `S` is taken to be one everywhere.
+
+    Args:
+        scores: S, a tensor.
+        threshold: τ, a scalar.
+        mask: M, zeros and ones of the shape of the scores, or a scalar.
+
+    Returns:
+        A tensor of zeros and ones.
 
     Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons", 2013.
     """
-    mask = ops.cast(scores > threshold, "float32")
-    return mask + (scores - ops.stop_gradient(scores))  # The bracket is exactly zero.
+    is_open = ops.cast(scores > threshold, "float32") * ops.cast(mask, "float32")
+    return is_open + (scores - ops.stop_gradient(scores))  # The bracket is exactly zero.
 
 
 class MovementScores(Gate):
-    """One score for each group; the group is open while its score is above a threshold.
+    """One score for each group; it is open where that is above a threshold and its mask is 1.
 
-    `W' = W · 1(S > τ)`. The gradient reaches `S` as if the mask were `S` itself, so a score rises
-    while the weights under it move away from zero, and falls while they move towards it. A unit's
-    score (`Dim` in the paper) is shared by its column of the first kernel and its row of the
-    second; a head's by its query, key, value and output.
+    `W' = W · 1(S > τ) · M`. The gradient reaches `S` as if what multiplies W were `S` itself, so a
+    score rises while the weights under it move away from zero, and falls while they move towards
+    it. A unit's score (`Dim` in the paper) is shared by its column of the first kernel and its row
+    of the second; a head's by its query, key, value and output.
 
     Args:
         structure: The structure.
@@ -41,6 +49,8 @@ class MovementScores(Gate):
 
     Attributes:
         threshold: Variable that holds τ, -1e9 at first: nothing is masked.
+        mask: Variable that holds M, of the shape of the scores; ones at first: nothing is masked.
+            What keeps a number of groups, and not all above a threshold, sets it by `set_mask`.
         in_blocks: Whether the scores are those of blocks rather than of groups.
 
     Source: Lagunas et al., "Block Pruning For Faster Transformers", 2021, section 3.2; Sanh et
@@ -62,10 +72,40 @@ class MovementScores(Gate):
     def _add_scores(self, shape, scale, initial=0.0):
         super()._add_scores(shape, scale, initial)
         self.threshold = add_untrained(self, "threshold", value=_NONE_MASKED)
+        self.mask = add_untrained(self, "mask", shape, 1.0)
 
     def free(self, training: bool = False) -> Any:
         """The mask of each group, 0 or 1."""
-        return straight_through(self.scaled_scores, self.threshold)
+        return straight_through(self.scaled_scores, self.threshold, self.mask)
+
+    def set_mask(self, mask: Any) -> None:
+        """Sets which groups are open, whatever their scores; the threshold no longer masks.
+
+        Args:
+            mask: Zeros and ones, or booleans, of the shape of the scores.
+
+        Raises:
+            ValueError: If the shape is another, or a number is not from 0 to 1.
+        """
+        self.mask.assign(self._checked_values(mask, 1.0, "mask"))
+        self.threshold.assign(_NONE_MASKED)
+
+    def set_threshold(self, threshold: float) -> None:
+        """Opens the groups whose score is above a threshold, and no others.
+
+        Args:
+            threshold: τ, compared with S.
+
+        Raises:
+            ValueError: If it is no finite number.
+        """
+        self.threshold.assign(number("threshold", threshold))
+        self.mask.assign(np.ones(self.mask.shape, "float32"))
+
+    def release(self) -> None:
+        """Undoes `fix` and `set_mask`: the gate follows its scores again."""
+        super().release()
+        self.mask.assign(np.ones(self.mask.shape, "float32"))
 
     def expected(self) -> Any:
         """`σ(S)`, which the penalty sums."""
@@ -156,6 +196,22 @@ class BlockScores(MovementScores):
             initializer = initializer or keras.initializers.GlorotUniform()
             value = np.where(mask == 0, ops.convert_to_numpy(initializer(mask.shape)), value)
         return value
+
+    def blocks_within(self, groups: np.ndarray) -> np.ndarray:
+        """Which blocks hold weights of some groups and of no others.
+
+        Args:
+            groups: Boolean array `(groups,)`.
+
+        Returns:
+            Boolean array of the shape of the scores.
+        """
+        spread = self.structure.spread(ops.convert_to_tensor(groups.astype("float32")), self._share)
+        each = np.broadcast_to(ops.convert_to_numpy(spread), self._share.variable.shape)
+        each = each.reshape(self.matrix)
+        for axis, size in enumerate(self.block):
+            each = np.minimum.reduceat(each, np.arange(0, each.shape[axis], size), axis=axis)
+        return each > 0
 
     def _by_group(self, blocks):
         """The value of each weight's block, an array `(groups, weights of a group)`."""
