@@ -10,13 +10,13 @@ import numpy as np
 from keras import ops
 
 from tfprune import criteria
-from tfprune.arguments import number, one_of
+from tfprune.arguments import integer, number, one_of
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.gates import BlockScores, MovementScores
 from tfprune.gates.gate import kernels_of
-from tfprune.gates.movement import checked_block
+from tfprune.gates.movement import checked_block, of_all_kernels
 from tfprune.gates.penalties import ScorePenalty
 from tfprune.schedules import cubic, scheduled
 
@@ -35,9 +35,11 @@ class MovementPruning(GatedPruning):
 
     Args:
         method: `"struct"`: one score for each head and unit. `"hybrid"`: blocks of the attention
-            kernels, and units; a head is removed with its blocks. `"hybrid_filled"`:
-            likewise, and what was masked inside the heads that stay is initialised anew when the
-            masks are removed.
+            kernels, and units. A head leaves at `stop` if its query, key, value or output is masked
+            throughout; the masked blocks of other heads stay masked to the end of the fit, and
+            zero in what `rebuild` cuts. A layer may lose all its heads.
+            `"hybrid_filled"`: likewise, and at `stop` what was masked inside the heads that stay is
+            drawn anew, near the mean of the kernel, and trained without masks.
             `"block"`: blocks of all kernels.
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops`, `Latency`; or a function of
             the step since `start` that gives a sparsity, such as a schedule of
@@ -58,10 +60,12 @@ class MovementPruning(GatedPruning):
         stop: When it ends, as `start`; what remains of the fit is the cool-down.
         cool_down: Under a strength alone, what the masks do in the cool-down. `"trained"`: scores
             and λ go on, so that masks still change until the fit ends, as in the authors' code.
-            `"fixed"`: masks stay as they are at `stop`, as they do under a target.
+            `"fixed"`: masks stay as they are at `stop`, as they do under a target and for
+            `"hybrid_filled"`.
         within: As in `ImportancePruning`; by default each kind loses the same share, since scores
             of units, heads and blocks are not of one size.
         round_to: As in `ImportancePruning`.
+        seed: Seed of what `"hybrid_filled"` draws.
         check_every: Steps from one change of the masks to the next.
         verbose: 1 prints a table at the end.
 
@@ -100,6 +104,7 @@ class MovementPruning(GatedPruning):
         cool_down: str = "trained",
         within: str = "kind",
         round_to: Mapping[str, int] | None = None,
+        seed: int | None = 0,
         check_every: int = 10,
         verbose: int = 1,
     ):
@@ -110,6 +115,7 @@ class MovementPruning(GatedPruning):
             raise ValueError("`target`, `strength` or both must be given. Received: neither")
         self.method = one_of("method", method, METHODS)
         self.strength = None if strength is None else checked_strengths(strength)
+        self.seed = integer("seed", seed, least=0, optional=True)
         self.cool_down = one_of("cool_down", cool_down, ("trained", "fixed"))
         self.block = checked_block(block)
         self.score_learning_rate = number("score_learning_rate", score_learning_rate, above=0)
@@ -174,7 +180,8 @@ class MovementPruning(GatedPruning):
         self.hold()
         self.state.since_start(step)
         if self.strength is not None:
-            self._set_threshold(step)
+            self._set_strengths(step)
+            self._set_threshold(self._grown(step))
             return
         progress = self._progress(step)
         keep = self.survivors(criteria.movement(self.subject), progress)
@@ -192,13 +199,15 @@ class MovementPruning(GatedPruning):
         first, last = self.span()
         return cubic(min(max(step - first, 0) / max(last - first, 1), 1.0))
 
-    def _set_threshold(self, step):
-        """Sets τ and λ."""
-        grown = self._grown(step)
+    def _set_strengths(self, step):
+        """Sets λ."""
         since_start = self.state.since_start(step)
-        share = 1.0 if callable(self.strength) else grown
+        share = 1.0 if callable(self.strength) else self._grown(step)
         strengths = [strength(since_start) * factor * share for strength, factor in self._strengths]
         self.state.strengths.assign(np.asarray(strengths, "float32"))
+
+    def _set_threshold(self, grown):
+        """Sets τ."""
         threshold = FINAL_THRESHOLD * grown
         for gate in self.gates:
             gate.set_threshold(math.log(threshold / (1 - threshold)) if threshold else -1e9)
@@ -230,11 +239,19 @@ class MovementPruning(GatedPruning):
             if not self._is_cooling_down:
                 self._is_cooling_down = True
                 self.owner.model_changed()  # The best epoch is one of the cool-down.
-            self._set_threshold(self._last_step)
+            self._set_strengths(self._last_step)
+            self._set_threshold(1.0)
+            self._close_what_leaves()
             self.hold()
             return
         self.state.strengths.assign(np.zeros(len(self.structures), "float32"))
         super().on_step_outside()
+
+    def _close_what_leaves(self):
+        """Masks what is left of groups that leave, so that training goes on without them."""
+        for gate in self.gates:
+            if gate.in_blocks:
+                gate.close_groups(~self._open(gate.structure))
 
     def on_train_begin(self, logs=None):
         """Begins anew."""
@@ -248,8 +265,8 @@ class MovementPruning(GatedPruning):
         Scores that were not trained before `stop`, as after a resume without them, are not worth
         training then.
         """
-        soft = not self._has_target and self.cool_down == "trained"
-        trained = soft and self.state.has_begun and not self.decided
+        fixed = self._has_target or self.method == "hybrid_filled" or self.cool_down == "fixed"
+        trained = not fixed and self.state.has_begun and not self.decided
         return trained and self._reached("stop", self._last_step)
 
     def _left_in_weights(self):
@@ -273,29 +290,30 @@ class MovementPruning(GatedPruning):
 
     def select(self):
         """What scores highest; under a strength alone, what is not masked."""
+        final = self._progress(self.span()[1])
+        if self.state.has_begun and self.strength is not None:
+            self._set_threshold(1.0)
+        elif self.state.has_begun:
+            self._mask_blocks(final)
         if self._has_target:
-            final = self._progress(self.span()[1])
             return self.survivors(criteria.movement(self.subject), final)
         return {s.name: self._open(s) for s in self.structures}
 
     def _open(self, structure):
         mine = [g for g in self.gates if g.structure is structure]
-        if not mine[0].in_blocks:
-            return mine[0].open_groups()
-        # A group works as long as something makes it and something reads it.
-        silencers = [id(s.variable) for s in structure.silencers]
-        made = [g.open_groups() for g in mine if id(g.shares[0].variable) in silencers]
-        read = [g.open_groups() for g in mine if g.shares[0].role == "consumer"]
-        works = np.logical_or.reduce(read)
-        return works & np.logical_or.reduce(made) if made else works
+        each = [g.open_groups() for g in mine]
+        return of_all_kernels(mine, each) if mine[0].in_blocks else each[0]
 
     def fix(self, keep):
-        """Masks of whole groups stay; those of blocks in groups that live come off."""
-        for gate in self.gates:
-            stays = keep[gate.structure.name].astype("float32")
+        """Masks stay, but for what is drawn anew."""
+        for place, gate in enumerate(self.gates):
+            stays = keep[gate.structure.name]
             if not gate.in_blocks:
                 gate.fix(stays)
-                continue
-            (share,) = gate.shares
-            share.variable.assign(gate.masked_kernel(fill=self.method == "hybrid_filled"))
-            gate.fix(np.ones(gate.scores.shape, "float32"))
+            elif self.method == "hybrid_filled":
+                seed = None if self.seed is None else self.seed + place
+                (share,) = gate.shares
+                share.variable.assign(gate.filled_kernel(seed))
+                gate.fix(np.ones(gate.scores.shape, "float32"))
+            else:
+                gate.fix(gate.mask_that_leaves(stays) if self._has_target else gate.values())

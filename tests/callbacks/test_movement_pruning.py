@@ -15,6 +15,7 @@ from tests.models import (
 )
 from tfprune.callbacks import MovementPruning
 from tfprune.gates import BlockScores, MovementScores, gates_of
+from tfprune.gates.gate import kernels_of
 
 pytestmark = pytest.mark.one_backend
 
@@ -29,6 +30,35 @@ def compiled(**options):
 def fit(model, *callbacks, epochs=5, **options):
     return model.fit(
         X, Y, batch_size=8, epochs=epochs, verbose=0, callbacks=list(callbacks), **options
+    )
+
+
+class Soft(keras.callbacks.Callback):
+    """Notes after each step τ, λ, what is open, and the penalty on the scores."""
+
+    def __init__(self, pruning):
+        super().__init__()
+        self.pruning, self.seen = pruning, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        gates = self.pruning.gates
+        self.seen.append(
+            {
+                "threshold": float(ops.convert_to_numpy(gates[0].threshold)),
+                "strengths": ops.convert_to_numpy(self.pruning.state.strengths).copy(),
+                "scores": [ops.convert_to_numpy(g.scaled_scores).copy() for g in gates],
+                "masks": [ops.convert_to_numpy(g.values()).copy() for g in gates],
+                "penalty": float(sum(self.pruning.state.own_losses())),
+                "decided": self.pruning.decided,
+            }
+        )
+
+
+def soft(**options):
+    return MovementPruning(
+        **{"strength": 8.0, "score_learning_rate": 0.3, "start": 4, "stop": 12, "check_every": 1}
+        | {"block": (4, 2), "verbose": 0}
+        | options
     )
 
 
@@ -90,33 +120,52 @@ def test_schedules_of_tfmot_are_taken():
     assert history["groups/ffn"][-1] == 12
 
 
-def test_blocks_are_masked_as_a_share_and_filled_anew():
-    filled = {}
-    for method in ("hybrid", "hybrid_filled"):
-        keras.utils.set_random_seed(0)
-        model = compiled()
-        pruning = MovementPruning(
-            method, target=tfprune.Sparsity(0.5), block=(2, 2), start=0.0, stop=0.5, verbose=0
-        )
+HYBRID = {"target": tfprune.Sparsity(0.5), "strength": None, "block": (2, 2), "stop": 8}
 
-        class Decided(keras.callbacks.Callback):
-            closed = None
 
-            def on_epoch_end(self, epoch, logs=None, pruning=pruning):
-                self.model  # noqa: B018
-                if not pruning.decided:
-                    blocks = [g for g in pruning.gates if isinstance(g, BlockScores)]
-                    self.closed = np.mean(
-                        np.concatenate([ops.convert_to_numpy(g.values()).ravel() for g in blocks])
-                        == 0
-                    )
+@pytest.mark.parametrize(
+    "options",
+    [HYBRID, HYBRID | {"strength": 8.0}, {"block": (2, 2)}, {"block": (2, 2), "stop": 8}],
+    ids=["target", "both", "trained", "fixed"],
+)
+def test_masked_blocks_of_heads_that_stay_are_zero_to_the_end(options):
+    """And a head stays if a block of each of its kernels does."""
+    keras.utils.set_random_seed(0)
+    model = randomize(transformer(heads=4, units=24, activation="gelu"), 0)
+    compile_and_build(model, keras.optimizers.Adam(1e-3), "mse")
+    cool_down = "fixed" if options.get("stop") else "trained"
+    pruning = soft(method="hybrid", cool_down=cool_down, **options)
+    look = Soft(pruning)
+    fit(model, pruning, look, epochs=5)
+    heads = tfprune.find_structures(model)["attention"]
+    alive = heads.norms() > 0
+    masks = look.seen[-1]["masks"]
+    zeros = 0
+    for share, mask in zip(kernels_of(heads), masks[:4], strict=True):
+        mask = np.kron(mask, np.ones((2, 2)))
+        kernel = ops.convert_to_numpy(share.variable)
+        mask = np.moveaxis(mask.reshape(kernel.shape), share.axis, 0)[alive]
+        kernel = np.moveaxis(kernel, share.axis, 0)[alive]
+        np.testing.assert_array_equal(kernel != 0, mask != 0)
+        assert mask.reshape(len(mask), -1).any(axis=1).all()
+        zeros += np.count_nonzero(mask == 0)
+    assert zeros and alive.any()
+    if options.get("target"):
+        assert np.count_nonzero(alive) == 2
+    assert_same(outputs(model, X), outputs(tfprune.rebuild(model), X))
 
-        fit(model, Decided(), pruning, epochs=4)
-        (head,) = np.flatnonzero(tfprune.find_structures(model)["attention"].norms())
-        value = model.get_layer("attention")._value_dense.kernel
-        filled[method] = ops.convert_to_numpy(value)[:, head]
-    assert not np.array_equal(filled["hybrid"], filled["hybrid_filled"])
-    assert np.abs(filled["hybrid"]).min() < 0.02  # Masked before, so trained from zero.
+
+def test_what_was_masked_is_filled_and_trained_without_masks():
+    pruning = soft(method="hybrid_filled", **HYBRID)
+    look = Soft(pruning)
+    model = compiled()
+    fit(model, pruning, look, epochs=5)
+    assert all(np.all(mask == 1) for mask in look.seen[8]["masks"][:4])
+    assert any(np.any(mask == 0) for mask in look.seen[6]["masks"][:4])
+    heads = tfprune.find_structures(model)["attention"]
+    for share in kernels_of(heads):
+        kernel = np.moveaxis(ops.convert_to_numpy(share.variable), share.axis, 0)
+        assert np.all(kernel[heads.norms() > 0])
 
 
 @pytest.mark.parametrize("method", ["struct", "hybrid", "block"])
@@ -193,35 +242,6 @@ def test_strength_alone_masks():
     none, strong, by_part = left(0.0), left(100.0), left({"ffn": 100.0})
     assert none["ffn_in"] > 12 > strong["ffn_in"]
     assert by_part["ffn_in"] < 12
-
-
-class Soft(keras.callbacks.Callback):
-    """Notes after each step τ, λ, what is open, and the penalty on the scores."""
-
-    def __init__(self, pruning):
-        super().__init__()
-        self.pruning, self.seen = pruning, []
-
-    def on_train_batch_end(self, batch, logs=None):
-        gates = self.pruning.gates
-        self.seen.append(
-            {
-                "threshold": float(ops.convert_to_numpy(gates[0].threshold)),
-                "strengths": ops.convert_to_numpy(self.pruning.state.strengths).copy(),
-                "scores": [ops.convert_to_numpy(g.scaled_scores).copy() for g in gates],
-                "masks": [ops.convert_to_numpy(g.values()).copy() for g in gates],
-                "penalty": float(sum(self.pruning.state.own_losses())),
-                "decided": self.pruning.decided,
-            }
-        )
-
-
-def soft(**options):
-    return MovementPruning(
-        **{"strength": 8.0, "score_learning_rate": 0.3, "start": 4, "stop": 12, "check_every": 1}
-        | {"block": (4, 2), "verbose": 0}
-        | options
-    )
 
 
 @pytest.mark.parametrize("method", ["struct", "hybrid"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -175,27 +175,71 @@ class BlockScores(MovementScores):
         return self._spread_blocks(self.values(training))
 
     def open_groups(self):
-        """The groups of which any block is open."""
+        """The groups of which any block of this kernel is open; see `of_all_kernels`."""
         return self._by_group(self.values()).any(axis=1)
 
     def group_scores(self):
-        """How important each group is: the mean of `σ(S)` over its weights."""
-        return self._by_group(self.expected()).mean(axis=1)
+        """How important each group is: the highest S among its blocks of this kernel.
 
-    def masked_kernel(self, fill: bool) -> Any:
-        """The value of the kernel with its mask multiplied in.
+        A threshold closes the group in this kernel as soon as it reaches that score.
+        """
+        return self._by_group(self.scaled_scores).max(axis=1)
+
+    def close_groups(self, groups: np.ndarray) -> None:
+        """Masks the blocks within some groups, whatever their scores, until masks are set anew.
 
         Args:
-            fill: Whether what is masked gets a new initial value instead of zero.
+            groups: Boolean array `(groups,)`.
         """
-        share = self._share
-        mask = ops.convert_to_numpy(self.over(share, False))
-        value = ops.convert_to_numpy(share.variable) * mask
-        if fill:
-            initializer = getattr(share.layer, f"{share.attribute}_initializer", None)
-            initializer = initializer or keras.initializers.GlorotUniform()
-            value = np.where(mask == 0, ops.convert_to_numpy(initializer(mask.shape)), value)
-        return value
+        closed = self.blocks_within(groups).astype("float32")
+        self.mask.assign(ops.convert_to_tensor(self.mask) * (1 - closed))
+
+    def mask_that_leaves(self, groups: np.ndarray) -> np.ndarray:
+        """The present mask; where it closes a group that is to stay, its best block is open.
+
+        Args:
+            groups: Boolean array `(groups,)`, true for the groups that stay.
+
+        Returns:
+            Array of the shape of the scores.
+        """
+        mask = ops.convert_to_numpy(self.values()).ravel().copy()
+        scores = ops.convert_to_numpy(self.scaled_scores).ravel()
+        numbers = np.arange(len(mask), dtype="int32").reshape(self.scores.shape)
+        for blocks in self._by_group(numbers)[groups]:
+            if not mask[blocks].any():
+                mask[blocks[scores[blocks].argmax()]] = 1.0
+        return mask.reshape(self.scores.shape)
+
+    def filled_kernel(self, seed: int | None) -> np.ndarray:
+        """The value of the kernel, with what is masked drawn anew.
+
+        Args:
+            seed: Seed of the draws.
+
+        Returns:
+            An array. What is masked is `mean + 0.01 · std · N(0, 1)` of what is not.
+
+        Source: Lagunas et al., 2021, section 4, and its code, huggingface/nn_pruning.
+        """
+        value = ops.convert_to_numpy(self._share.variable).astype("float32")
+        is_open = ops.convert_to_numpy(self.over(self._share, False)) != 0
+        left = value[is_open] if is_open.any() else value
+        drawn = np.random.default_rng(seed).normal(size=value.shape).astype("float32")
+        return np.where(is_open, value, left.mean() + 0.01 * left.std() * drawn)
+
+    def folded(self):
+        """The kernel with its mask multiplied in: a pair of the variable and its new value.
+
+        Only what nothing else reads loses its other weights too; a head without query still
+        computes something.
+        """
+        consumers = self.structure.consumers
+        if len(consumers) == 1 and consumers[0] is self._share:
+            return super().folded()
+        variable = self._share.variable
+        mask = ops.cast(self.over(self._share, False), variable.dtype)
+        return [(variable, ops.convert_to_tensor(variable) * mask)]
 
     def blocks_within(self, groups: np.ndarray) -> np.ndarray:
         """Which blocks hold weights of some groups and of no others.
@@ -224,6 +268,31 @@ class BlockScores(MovementScores):
             blocks = ops.repeat(blocks, size, axis=axis)
         rows, columns = self.matrix
         return ops.reshape(blocks[:rows, :columns], self.shares[0].variable.shape)
+
+
+def of_all_kernels(gates: Sequence[BlockScores], values: Sequence[np.ndarray]) -> np.ndarray:
+    """What holds for each group, from what the gates over the kernels of its structure say.
+
+    A head is open, or important, as far as its query, key, value and output all are: it leaves as
+    soon as one of them is masked throughout. Other groups need one kernel that makes them and one
+    that reads them.
+
+    Args:
+        gates: The gates over kernels of one structure.
+        values: What each says of the groups, booleans or numbers, arrays `(groups,)`.
+
+    Returns:
+        An array `(groups,)`.
+
+    Source: the code of Lagunas et al., 2021, huggingface/nn_pruning; the output is added here.
+    """
+    sides: dict[str, list] = {"producer": [], "consumer": []}
+    for gate, value in zip(gates, values, strict=True):
+        sides[gate.shares[0].role].append(value)
+    of_heads = gates[0].structure.kind == "heads"
+    least = [np.minimum.reduce(sides["producer"])] if of_heads and sides["producer"] else []
+    best = [np.maximum.reduce(side) for side in sides.values() if side]
+    return np.minimum.reduce([*least, *best])
 
 
 def checked_block(block: Any) -> tuple[int, int]:
