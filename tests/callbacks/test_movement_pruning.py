@@ -264,7 +264,11 @@ def test_soft_movement_follows_the_authors_schedule_and_penalty(method):
         found = dict(zip(pruning.structures.kinds, each["strengths"], strict=True))
         assert found == pytest.approx(expected, rel=1e-5)
         for scores, mask in zip(each["scores"], each["masks"], strict=True):
-            np.testing.assert_array_equal(mask, scores > each["threshold"])
+            is_above = scores > each["threshold"]
+            # In the cool-down, what is left of heads that leave is masked as well.
+            assert np.all(mask <= is_above)
+            if step < 12 or mask.ndim == 1:
+                np.testing.assert_array_equal(mask, is_above)
         # The last matrix is that of the units; those before it are of heads. Two kinds.
         means = [np.mean(sigmoid(scores)) for scores in each["scores"]]
         penalty = (expected["heads"] * np.mean(means[:-1]) + expected["ffn"] * means[-1]) / 2
