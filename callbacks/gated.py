@@ -102,9 +102,11 @@ class GatedPruning(WithGates, TargetedPruning):
 
     def on_step_outside(self):
         """Before pruning nothing happens; once it has stopped, the choice is made."""
+        # First it is seen what is pruned already: a fit that is resumed without its gates, by
+        # loading a model and `initial_epoch`, begins after `stop` and has nothing more to choose.
+        self.hold()
         if self._reached("stop", self._last_step) and not self.decided:
             self.decide()
-        self.hold()
 
     def finish(self):
         """Decides, if the fit ends before pruning was to stop."""

@@ -3,56 +3,69 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from keras import ops
 
 from tfprune import criteria
-from tfprune.arguments import number, one_of
+from tfprune.arguments import integer, number, one_of
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.gates import BlockScores, MovementScores
 from tfprune.gates.gate import kernels_of
-from tfprune.gates.movement import checked_block
+from tfprune.gates.movement import checked_block, of_all_kernels
 from tfprune.gates.penalties import ScorePenalty
 from tfprune.schedules import cubic, scheduled
 
 METHODS = ("struct", "hybrid", "hybrid_filled", "block")
-# Under a strength, a group is closed when σ(S) is below this.
-CLOSED_BELOW = 0.1
+# τ_f: under a strength, what has σ(S) at or below this is masked in the end.
+FINAL_THRESHOLD = 0.1
 
 
 class MovementPruning(GatedPruning):
     """Keeps what moves away from zero while a pretrained model is fine-tuned.
 
-    Scores are trained with the weights; what scores lowest is masked, more and more from `start` to
-    `stop`. Then the heads and units that stay are selected, and training goes on without masks.
+    Scores are trained with the weights. Under a target the lowest of them are masked, more and more
+    from `start` to `stop` (hard movement pruning). Under a strength λ all with `σ(S) <= τ` are
+    masked (soft movement pruning): τ grows from 0 to 0.1 from `start` to `stop`, and λ with it.
+    With both, λ brings the scores down in that time, and the target is met by rank at `stop`.
 
     Args:
         method: `"struct"`: one score for each head and unit. `"hybrid"`: blocks of the attention
-            kernels, and units; a head is removed with its blocks. `"hybrid_filled"`:
-            likewise, and what was masked inside the heads that stay is initialised anew when the
-            masks are removed.
+            kernels, and units. A head leaves at `stop` if its query, key, value or output is masked
+            throughout; the masked blocks of other heads stay masked to the end of the fit, and
+            zero in what `rebuild` cuts. A layer may lose all its heads.
+            `"hybrid_filled"`: likewise, and at `stop` what was masked inside the heads that stay is
+            drawn anew, near the mean of the kernel, and trained without masks.
             `"block"`: blocks of all kernels.
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops`, `Latency`; or a function of
             the step since `start` that gives a sparsity, such as a schedule of
             tensorflow_model_optimization.
-        strength: Instead of a target: λ of the penalty `λ Σ σ(S)`; what is below σ(S) = 0.1 is
-            masked. A dictionary from patterns to strengths, as in `GroupLasso`, sets λ by part. A
-            single number, or a function of the step since `start`, counts `1/32` for whole heads
-            and `decoder_strength` times for structures of a decoder, as in the paper.
-        decoder_strength: See `strength`.
+        strength: λ of the penalty on σ(S); 5 to 10 leave about a quarter to a fifth of BERT's
+            weights in a long fine-tuning. The mean of σ(S) over each matrix of scores counts, then
+            the mean over the matrices of a kind and over the kinds. A dictionary from patterns to
+            strengths, as in `GroupLasso`, sets λ by part, such as
+            `{".*": 10.0, "decoder.*": 20.0}`. A single number, or a function of the step since
+            `start`, counts `1/32` for whole heads, as in the paper. A function gives the present
+            λ; a number is the last λ, and grows with τ.
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
         block: Height and width of the blocks.
-        score_learning_rate: Learning rate of the scores, for Adam and its variants.
+        score_learning_rate: Learning rate of the scores, for Adam and its variants. Scores start
+            at 0; at 0.05 it takes about 44 full steps until σ(S) is 0.1.
         start: When masking begins: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
-        stop: When it ends, as `start`; what remains of the fit only trains.
+        stop: When it ends, as `start`; what remains of the fit is the cool-down.
+        cool_down: Under a strength alone, what the masks do in the cool-down. `"trained"`: scores
+            and λ go on, so that masks still change until the fit ends, as in the authors' code.
+            `"fixed"`: masks stay as they are at `stop`, as they do under a target and for
+            `"hybrid_filled"`.
         within: As in `ImportancePruning`; by default each kind loses the same share, since scores
             of units, heads and blocks are not of one size.
         round_to: As in `ImportancePruning`.
+        seed: Seed of what `"hybrid_filled"` draws.
         check_every: Steps from one change of the masks to the next.
         verbose: 1 prints a table at the end.
 
@@ -60,8 +73,10 @@ class MovementPruning(GatedPruning):
         ValueError: For arguments out of range; in `fit`, if a target cannot be reached, and as
             `PruningCallback`.
 
-    Source: Lagunas et al., "Block Pruning For Faster Transformers", 2021, section 3 and 4; the
-    share masked follows Zhu & Gupta, "To Prune, or Not to Prune", 2017, equation 1.
+    Source: Lagunas et al., "Block Pruning For Faster Transformers", 2021, sections 3 and 4, and
+    its code, huggingface/nn_pruning; under a target, Sanh et al., "Movement Pruning", 2020,
+    section 4. What is masked under a target, τ and λ follow Zhu & Gupta, "To Prune, or Not to
+    Prune", 2017, equation 1.
 
     Example:
 
@@ -81,28 +96,27 @@ class MovementPruning(GatedPruning):
         method: str = "struct",
         target: Target | None = None,
         strength: float | Mapping[str, float] | Callable | None = None,
-        decoder_strength: float = 2.0,
         structures=None,
         block: tuple[int, int] = (32, 32),
-        score_learning_rate: float = 0.01,
-        start=0.1,
+        score_learning_rate: float = 0.05,
+        start=0.25,
         stop=0.7,
+        cool_down: str = "trained",
         within: str = "kind",
         round_to: Mapping[str, int] | None = None,
+        seed: int | None = 0,
         check_every: int = 10,
         verbose: int = 1,
     ):
         super().__init__(
             structures, target, start, stop, within, False, round_to, check_every, verbose
         )
-        if (target is None) == (strength is None):
-            raise ValueError(
-                "Either `target` or `strength` must be given. Received: "
-                f"target={target!r}, strength={strength!r}"
-            )
+        if target is None and strength is None:
+            raise ValueError("`target`, `strength` or both must be given. Received: neither")
         self.method = one_of("method", method, METHODS)
         self.strength = None if strength is None else checked_strengths(strength)
-        self.decoder_strength = number("decoder_strength", decoder_strength, least=0)
+        self.seed = integer("seed", seed, least=0, optional=True)
+        self.cool_down = one_of("cool_down", cool_down, ("trained", "fixed"))
         self.block = checked_block(block)
         self.score_learning_rate = number("score_learning_rate", score_learning_rate, above=0)
 
@@ -140,47 +154,63 @@ class MovementPruning(GatedPruning):
             for s, strength in zip(self.structures, each, strict=True)
         ]
         names = [s.name for s in self.structures]
+        matrices = Counter(gate.structure.kind for gate in self.gates)
         for gate in self.gates:
             place = names.index(gate.structure.name)
-            self.state.add_penalty(ScorePenalty(gate, self.state.strengths, place))
+            share = 1 / (len(matrices) * matrices[gate.structure.kind])
+            self.state.add_penalty(ScorePenalty(gate, self.state.strengths, place, share))
 
     def _factor(self, structure):
         whole_heads = structure.kind == "heads" and not self._in_blocks(structure)
-        of_decoder = self.decoder_strength if "decoder" in structure.name else 1.0
-        return of_decoder / (32 if whole_heads else 1)
+        return 1 / 32 if whole_heads else 1.0
 
     # -- during the fit --------------------------------------------------------------------------
 
     @property
     def needs_span(self):
         """More and more is masked from start to stop."""
-        return self.strength is None
+        return True
+
+    @property
+    def _has_target(self):
+        return self.target is not None or self.schedule is not None
 
     def on_step(self, step, steps):
-        """Masks what scores lowest, as much of it as the schedule says."""
+        """Masks more, as the schedule says: what scores lowest, or what is below the threshold."""
         self.hold()
+        self.state.since_start(step)
         if self.strength is not None:
-            since_start = self.state.since_start(step)
-            strengths = [schedule(since_start) * factor for schedule, factor in self._strengths]
-            self.state.strengths.assign(np.asarray(strengths, "float32"))
-            for gate in self.gates:
-                gate.threshold.assign(math.log(CLOSED_BELOW / (1 - CLOSED_BELOW)))
+            self._set_strengths(step)
+            self._set_threshold(self._grown(step))
             return
         progress = self._progress(step)
         keep = self.survivors(criteria.movement(self.subject), progress)
         for gate in self.gates:
             if not gate.in_blocks:
-                closed = ~keep[gate.structure.name]
-                scores = ops.convert_to_numpy(gate.scaled_scores)
-                gate.threshold.assign(scores[closed].max() if closed.any() else -1e9)
+                gate.set_mask(keep[gate.structure.name])
         self._mask_blocks(progress)
 
     def _progress(self, step):
-        first, last = self.span()
         if self.schedule:
-            return self.schedule(max(step - first, 0))
-        passed = min(max(step - first, 0) / max(last - first, 1), 1.0)
-        return cubic(passed)
+            return self.schedule(max(step - self.span()[0], 0))
+        return self._grown(step)
+
+    def _grown(self, step):
+        first, last = self.span()
+        return cubic(min(max(step - first, 0) / max(last - first, 1), 1.0))
+
+    def _set_strengths(self, step):
+        """Sets λ."""
+        since_start = self.state.since_start(step)
+        share = 1.0 if callable(self.strength) else self._grown(step)
+        strengths = [strength(since_start) * factor * share for strength, factor in self._strengths]
+        self.state.strengths.assign(np.asarray(strengths, "float32"))
+
+    def _set_threshold(self, grown):
+        """Sets τ."""
+        threshold = FINAL_THRESHOLD * grown
+        for gate in self.gates:
+            gate.set_threshold(math.log(threshold / (1 - threshold)) if threshold else -1e9)
 
     def _mask_blocks(self, progress):
         """Closes the same share of blocks as the target removes of the structures' cost."""
@@ -188,47 +218,102 @@ class MovementPruning(GatedPruning):
         if not blocks:
             return
         share = progress if self.schedule else progress * self._share_to_go()
-        scores = np.concatenate([ops.convert_to_numpy(g.scaled_scores).ravel() for g in blocks])
-        number = int(share * len(scores))
-        threshold = np.sort(scores)[number - 1] if number else -1e9
-        for gate in blocks:
-            gate.threshold.assign(threshold)
+        scores = np.concatenate([self._scores_of_blocks(g).ravel() for g in blocks])
+        stay = np.ones(len(scores), bool)
+        stay[np.argsort(scores, kind="stable")[: int(share * len(scores))]] = False
+        ends = np.cumsum([g.scores.shape[0] * g.scores.shape[1] for g in blocks])
+        for gate, mask in zip(blocks, np.split(stay, ends[:-1]), strict=True):
+            gate.set_mask(mask.reshape(gate.scores.shape))
+
+    def _scores_of_blocks(self, gate):
+        """S; lowest of all for what is pruned already, which counts as masked."""
+        scores = ops.convert_to_numpy(gate.scaled_scores)
+        return np.where(gate.blocks_within(self.pruned(gate.structure)), -np.inf, scores)
 
     def _share_to_go(self):
         return (self._full - self.target.limit) / max(self._full - self._least, 1e-12)
 
     def on_step_outside(self):
-        """No penalty."""
+        """Before pruning there is no penalty; after it, the cool-down."""
+        if self._masks_are_trained:
+            if not self._is_cooling_down:
+                self._is_cooling_down = True
+                self.owner.model_changed()  # The best epoch is one of the cool-down.
+            self._set_strengths(self._last_step)
+            self._set_threshold(1.0)
+            self._close_what_leaves()
+            self.hold()
+            return
         self.state.strengths.assign(np.zeros(len(self.structures), "float32"))
         super().on_step_outside()
 
+    def _close_what_leaves(self):
+        """Masks what is left of groups that leave, so that training goes on without them."""
+        for gate in self.gates:
+            if gate.in_blocks:
+                gate.close_groups(~self._open(gate.structure))
+
+    def on_train_begin(self, logs=None):
+        """Begins anew."""
+        super().on_train_begin(logs)
+        self._is_cooling_down = False
+
+    @property
+    def _masks_are_trained(self):
+        """Whether this is a cool-down in which masks may change.
+
+        Scores that were not trained before `stop`, as after a resume without them, are not worth
+        training then.
+        """
+        fixed = self._has_target or self.method == "hybrid_filled" or self.cool_down == "fixed"
+        trained = not fixed and self.state.has_begun and not self.decided
+        return trained and self._reached("stop", self._last_step)
+
+    def _left_in_weights(self):
+        left = super()._left_in_weights()
+        if self.owner.is_open and self._masks_are_trained:
+            for s in self.structures:
+                left[s.name] = int(np.count_nonzero(self._open(s) & (s.norms() > 0)))
+        return left
+
     # -- the decision ----------------------------------------------------------------------------
 
+    def finish(self):
+        """Ends a cool-down: masks stay as they are, and what is masked is pruned."""
+        if self.owner.clock.has_begun and self._masks_are_trained:
+            keep = self.select()
+            self.fix(keep)
+            for name, stays in keep.items():
+                # Past `prune`, to which this were another model than that of the last epochs.
+                self.owner.pruned.prune(self.structures[name], ~stays, self.model.optimizer)
+        super().finish()
+
     def select(self):
-        """What scores highest; under a strength, what is not masked."""
-        if self.strength is None:
-            final = self._progress(self.span()[1])
+        """What scores highest; under a strength alone, what is not masked."""
+        final = self._progress(self.span()[1])
+        if self.state.has_begun and self.strength is not None:
+            self._set_threshold(1.0)
+        elif self.state.has_begun:
+            self._mask_blocks(final)
+        if self._has_target:
             return self.survivors(criteria.movement(self.subject), final)
         return {s.name: self._open(s) for s in self.structures}
 
     def _open(self, structure):
         mine = [g for g in self.gates if g.structure is structure]
-        if not mine[0].in_blocks:
-            return mine[0].open_groups()
-        # A group works as long as something makes it and something reads it.
-        silencers = [id(s.variable) for s in structure.silencers]
-        made = [g.open_groups() for g in mine if id(g.shares[0].variable) in silencers]
-        read = [g.open_groups() for g in mine if g.shares[0].role == "consumer"]
-        works = np.logical_or.reduce(read)
-        return works & np.logical_or.reduce(made) if made else works
+        each = [g.open_groups() for g in mine]
+        return of_all_kernels(mine, each) if mine[0].in_blocks else each[0]
 
     def fix(self, keep):
-        """Masks of whole groups stay; those of blocks in groups that live come off."""
-        for gate in self.gates:
-            stays = keep[gate.structure.name].astype("float32")
+        """Masks stay, but for what is drawn anew."""
+        for place, gate in enumerate(self.gates):
+            stays = keep[gate.structure.name]
             if not gate.in_blocks:
                 gate.fix(stays)
-                continue
-            (share,) = gate.shares
-            share.variable.assign(gate.masked_kernel(fill=self.method == "hybrid_filled"))
-            gate.fix(np.ones(gate.scores.shape, "float32"))
+            elif self.method == "hybrid_filled":
+                seed = None if self.seed is None else self.seed + place
+                (share,) = gate.shares
+                share.variable.assign(gate.filled_kernel(seed))
+                gate.fix(np.ones(gate.scores.shape, "float32"))
+            else:
+                gate.fix(gate.mask_that_leaves(stays) if self._has_target else gate.values())

@@ -1,17 +1,27 @@
 """Gives a built model a further layer to hold variables, and takes it away again.
 
-The model tracks such a part: its variables are trained and `BackupAndRestore` keeps them. On JAX a
-variable that is not tracked would be compiled in as a constant. The part is in no configuration, so
-a model saved with it loads without it.
+The model tracks such a part, so that its variables are trained; on JAX a variable that is not
+tracked would be compiled in as a constant. The part is in no configuration and in no file, but for
+the backups from which a fit is resumed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
 
-from tfprune.keras_private.layers import first_layer, inner_layers, unlocked, untrack
+from tfprune.keras_private.layers import first_layer, inner_layers, track, unlocked, untrack
 
-_MARK = "_tfprune_part"
+_MARK, _PARTS = "_tfprune_part", "_tfprune_parts"
+
+
+class _Parts:
+    """The parts of one model. Keras does not look into objects of classes that it does not know."""
+
+    def __init__(self):
+        self.by_name: dict[str, keras.Layer] = {}
 
 
 def add_untrained(layer: keras.Layer, name: str, shape=(), value=0.0, dtype=None) -> keras.Variable:
@@ -38,28 +48,39 @@ def add_untrained(layer: keras.Layer, name: str, shape=(), value=0.0, dtype=None
 
 
 def add_part(model: keras.Model, name: str, part: keras.Layer) -> None:
-    """Makes a layer an attribute of a model that is built already."""
+    """Lets a model that is built already track a layer.
+
+    It is no attribute, so files that are saved do not hold it, see `parts_in_files`.
+    """
     vars(part)[_MARK] = True
     holder = _holder(model)
     with unlocked(holder):
-        setattr(holder, name, part)
-    if holder is not model:
-        vars(model)[name] = part
+        track(holder, part)
+    vars(holder).setdefault(_PARTS, _Parts()).by_name[name] = part
 
 
 def remove_part(model: keras.Model, name: str) -> None:
     """Undoes `add_part`."""
-    part = getattr(model, name)
     holder = _holder(model)
     with unlocked(holder):
-        delattr(holder, name)
-        untrack(holder, part)
-    vars(model).pop(name, None)
+        untrack(holder, vars(holder)[_PARTS].by_name.pop(name))
 
 
 def parts_of(model: keras.Model) -> list[tuple[str, keras.Layer]]:
     """The names and the layers that `add_part` has given a model, in that order."""
-    return [(name, value) for name, value in vars(_holder(model)).items() if _is_part(value)]
+    return list(vars(_holder(model)).get(_PARTS, _Parts()).by_name.items())
+
+
+@contextmanager
+def parts_in_files(model: keras.Model) -> Iterator[None]:
+    """Lets files of weights that are saved or loaded inside a `with` block hold the parts too."""
+    attributes, shown = vars(_holder(model)), dict(parts_of(model))
+    attributes.update(shown)
+    try:
+        yield
+    finally:
+        for name in shown:
+            attributes.pop(name, None)
 
 
 def own_children(layer: keras.Layer) -> list[keras.Layer]:

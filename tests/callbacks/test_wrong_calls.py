@@ -88,7 +88,7 @@ def test_what_stops_before_it_starts_in_this_fit():
         (MovementPruning, {"target": HALF, "block": (0, 32)}, "block"),
         (MovementPruning, {"target": HALF, "method": 3}, "method"),
         (MovementPruning, {"target": HALF, "score_learning_rate": "x"}, "score_learning_rate"),
-        (MovementPruning, {"strength": 1.0, "decoder_strength": "x"}, "decoder_strength"),
+        (MovementPruning, {"strength": 1.0, "cool_down": "x"}, "cool_down"),
         (HardConcreteGates, {"target": HALF, "warm_up": 2}, "warm_up"),
         (HardConcreteGates, {"target": HALF, "penalty": "l2"}, "penalty"),
         (HardConcreteGates, {"target": HALF, "initial": "x"}, "initial"),

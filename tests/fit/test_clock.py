@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tests.fit.methods import HALF, METHODS, X, Y, compiled, fit, values
+from tests.fit.methods import HALF, METHODS, X, Y, compiled, fit, left, values
 from tests.models import Killed
 from tfprune.callbacks import ImportancePruning
 from tfprune.fit.clock import FitClock
@@ -156,6 +156,18 @@ def test_a_resumed_fit_draws_on(method, options, tmp_path):
         trained("killed", Killed(1))
     for a, b in zip(values(whole), values(trained("killed")), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["hard concrete", "movement", "importance"])
+def test_a_fit_of_a_loaded_model_that_begins_after_stop_prunes_no_further(method, tmp_path):
+    """The scores of its gates are fresh, and what they say of the groups means nothing."""
+    model = compiled()
+    fit(model, METHODS[method](), epochs=4)
+    counts = left(model)
+    model.save(tmp_path / "model.keras")
+    model = keras.models.load_model(tmp_path / "model.keras")
+    fit(model, METHODS[method](), initial_epoch=3, epochs=4)
+    assert left(model) == counts and 0 < counts["ffn_in"] < 6
 
 
 def test_a_file_without_draws_is_loaded():

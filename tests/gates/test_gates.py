@@ -8,6 +8,8 @@ from keras import ops
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.gates import BlockScores, HardConcrete, MovementScores, attach, detach, gates_of
+from tfprune.gates.gate import kernels_of
+from tfprune.gates.movement import of_all_kernels
 from tfprune.overlay.transforms import transforms_of
 
 pytestmark = pytest.mark.one_backend
@@ -170,6 +172,99 @@ def test_closed_blocks_are_masked_and_nothing_else():
             for column in range(gate.matrix[1]):
                 score = ops.convert_to_numpy(gate.scores)[row // 3, column // 5]
                 assert mask[row, column] == float(score > 0)
+
+
+def test_a_mask_says_which_are_open_whatever_the_scores():
+    """The gradient still reaches every score as if the mask were the score."""
+    model = randomize(transformer())
+    gates = attach(model, [*gates_for(model, MovementScores)])
+    for gate in gates:
+        gate.scores.assign(noise(*gate.scores.shape))
+        gate.set_threshold(0.3)
+        mask = np.arange(gate.structure.groups) % 2
+        gate.set_mask(mask)
+        np.testing.assert_array_equal(gate.open_groups(), mask == 1)
+        gate.set_threshold(0.3)
+        scores = ops.convert_to_numpy(gate.scores)
+        np.testing.assert_array_equal(gate.open_groups(), scores > 0.3)
+        gate.set_mask(mask)
+        gate.release()
+        assert gate.open_groups().all()
+        with pytest.raises(ValueError, match="`mask` must be"):
+            gate.set_mask(np.ones(3))
+        with pytest.raises(ValueError, match="`threshold` must be"):
+            gate.set_threshold(np.nan)
+
+
+def test_which_blocks_hold_only_weights_of_some_groups():
+    model = randomize(transformer())  # Two heads of four: columns 0 to 3 and 4 to 7.
+    heads = tfprune.find_structures(model)["attention"]
+    query, output = (next(s for s in heads.slices if s.role == r) for r in ("producer", "consumer"))
+    second = np.array([False, True])
+    within = BlockScores(heads, query, (8, 3)).blocks_within(second)
+    np.testing.assert_array_equal(within, [[False, False, True]])  # 0-2, 3-5 and 6-7.
+    within = BlockScores(heads, output, (4, 8)).blocks_within(second)
+    np.testing.assert_array_equal(within, [[False], [True]])
+
+
+def test_a_head_leaves_as_soon_as_one_of_its_kernels_is_masked():
+    model = randomize(transformer(heads=5))
+    heads = tfprune.find_structures(model)["attention"]
+    gates = [BlockScores(heads, s, (4, 4), name=f"{i}") for i, s in enumerate(kernels_of(heads))]
+    for place, gate in enumerate(gates):  # Blocks of q, k, v and o; head 4 keeps a block of each.
+        closed = gate.blocks_within(np.arange(5) == place)
+        scores = np.where(closed, -2.0, 1.0)
+        scores.flat[np.flatnonzero(gate.blocks_within(np.arange(5) == 4))[0]] = -3.0
+        gate.scores.assign(scores)
+        gate.set_threshold(0.0)
+    each = [gate.open_groups() for gate in gates]
+    np.testing.assert_array_equal(of_all_kernels(gates, each), [False] * 4 + [True])
+    ranks = of_all_kernels(gates, [gate.group_scores() for gate in gates])
+    np.testing.assert_array_equal(ranks, [-2, -2, -2, -2, 1])
+    units = tfprune.find_structures(model)["ffn_in"]
+    gates = [BlockScores(units, s, (4, 1), name=f"u{i}") for i, s in enumerate(kernels_of(units))]
+    gates[1].scores.assign(noise(*gates[1].scores.shape))
+    gates[1].set_threshold(0.0)
+    both = of_all_kernels(gates, [gate.open_groups() for gate in gates])
+    np.testing.assert_array_equal(both, gates[1].open_groups())
+
+
+def test_a_mask_opens_the_best_block_of_what_stays():
+    model = randomize(transformer())
+    heads = tfprune.find_structures(model)["attention"]
+    gate = BlockScores(heads, heads.slices[0], (4, 2))  # Two heads of two blocks' width.
+    gate.scores.assign([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 8.0, 7.0]])
+    gate.set_mask([[0, 1, 0, 0], [0, 0, 0, 0]])
+    got = gate.mask_that_leaves(np.array([True, True]))
+    np.testing.assert_array_equal(got, [[0, 1, 0, 0], [0, 0, 1, 0]])
+    got = gate.mask_that_leaves(np.array([True, False]))
+    np.testing.assert_array_equal(got, [[0, 1, 0, 0], [0, 0, 0, 0]])
+
+
+def test_masked_blocks_are_drawn_near_the_mean_of_the_kernel():
+    model = randomize(transformer())
+    units = tfprune.find_structures(model)["ffn_in"]
+    gate = BlockScores(units, kernels_of(units)[0], (4, 6))
+    gate.set_mask([[1, 0], [0, 1]])
+    value = ops.convert_to_numpy(gate.shares[0].variable)
+    mask = np.kron([[1, 0], [0, 1]], np.ones((4, 6))) == 1
+    filled = gate.filled_kernel(seed=3)
+    np.testing.assert_array_equal(filled[mask], value[mask])
+    drawn = np.random.default_rng(3).normal(size=value.shape)[~mask]
+    expected = value[mask].mean() + 0.01 * value[mask].std() * drawn
+    np.testing.assert_allclose(filled[~mask], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_block_masks_are_folded_as_they_are():
+    """A head without query still looks at all positions alike; it is no dead head yet."""
+    model = randomize(transformer())
+    gates = attach(model, gates_for(model, BlockScores))
+    query = next(g for g in gates if g.structure.kind == "heads")
+    query.set_mask(np.zeros(query.scores.shape))
+    gated = outputs(model, X)
+    detach(model, fold=True)
+    assert_same(gated, outputs(model, X), 1e-6)
+    assert np.all(tfprune.find_structures(model)["attention"].norms() > 0)
 
 
 def test_hard_concrete_statistics_follow_the_equations():

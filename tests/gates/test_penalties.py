@@ -62,8 +62,8 @@ def test_scores_are_pressed_as_in_the_equation():
     raw = noise(12)
     gate.scores.assign(raw)
     strengths = keras.Variable([0.0, 0.7])
-    got = float(ops.convert_to_numpy(ScorePenalty(gate, strengths, 1)()))
-    assert got == pytest.approx(0.7 * np.sum(1 / (1 + np.exp(-3 * raw))), rel=1e-5)
+    got = float(ops.convert_to_numpy(ScorePenalty(gate, strengths, 1, share=0.25)()))
+    assert got == pytest.approx(0.7 * 0.25 * np.sum(1 / (1 + np.exp(-3 * raw))) / 12, rel=1e-5)
 
 
 def test_the_gap_is_taken_for_each_subnetwork():

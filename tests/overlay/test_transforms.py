@@ -135,7 +135,7 @@ def test_files_hold_what_the_layers_compute_with(how, tmp_path):
 def test_a_backup_holds_what_is_trained_and_so_does_a_transform_that_is_saved_by_itself(tmp_path):
     model, path = small(), tmp_path / "model.weights.h5"
     for _ in range(2):
-        with backing_up():
+        with backing_up(model):
             model.save_weights(path)
         again = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dense(2)])
         again.load_weights(path)

@@ -8,7 +8,8 @@ import keras
 
 from tfprune.arguments import keras_model
 from tfprune.criteria.criterion import Criterion, register_criterion
-from tfprune.gates import gates_of
+from tfprune.gates import BlockScores, gates_of
+from tfprune.gates.movement import of_all_kernels
 
 
 def movement(model: keras.Model) -> Callable:
@@ -19,8 +20,9 @@ def movement(model: keras.Model) -> Callable:
 
     Returns:
         A `callable(structure)` for the gated structures, which returns `S` of each group, an array
-        `(groups,)`. For blocks, the mean of `σ(S)` over the weights of a group. Where several gates
-        are applied to a structure, the mean over them.
+        `(groups,)`. For blocks, the highest S of its blocks in the kernel where that is lowest, as
+        `tfprune.gates.movement.of_all_kernels` says: groups leave in this order if a threshold on
+        blocks rises. Where several other gates are applied to a structure, the mean over them.
 
     Raises:
         ValueError: If the model has no such gates, or the structure none.
@@ -42,14 +44,17 @@ def movement(model: keras.Model) -> Callable:
     for gate in gates_of(model):
         learned = gate.group_scores()
         if learned is not None:
-            ranking.setdefault(gate.structure.name, []).append(learned)
+            ranking.setdefault(gate.structure.name, []).append((gate, learned))
     if not ranking:
         raise ValueError("`model` carries no movement scores; attach `MovementScores` first.")
 
     def scores(structure):
         if structure.name not in ranking:
             raise ValueError(f"No movement scores are applied to {structure.name!r}.")
-        return sum(ranking[structure.name]) / len(ranking[structure.name])
+        gates, learned = zip(*ranking[structure.name], strict=True)
+        if all(isinstance(gate, BlockScores) for gate in gates):
+            return of_all_kernels(gates, learned)
+        return sum(learned) / len(learned)
 
     return scores
 

@@ -7,6 +7,8 @@ from functools import wraps
 
 import keras
 
+from tfprune.overlay.saving import backing_up
+
 # What a user calls next when a fit was interrupted.
 _SETTLE = (
     "fit",
@@ -25,6 +27,8 @@ _SETTLE = (
 )
 # What writes a model: of a fit that is running, the model as it computes now.
 _WRITE = ("save", "save_weights", "export")
+# What `BackupAndRestore` calls.
+_OF_BACKUPS = ("save_weights", "load_weights")
 
 
 def guard(model: keras.Model, owner, undo) -> None:
@@ -55,8 +59,11 @@ def _guarded(model, name, owner):
         if owner.settle(another_fit=name == "fit"):
             return getattr(model, name)(*args, **kwargs)
         path = kwargs.get("filepath", args[0] if args else None)
-        is_plain = name in _WRITE and not owner.resumes_from(path)
-        with owner.suspended() if is_plain else nullcontext():
+        if name in _OF_BACKUPS and owner.resumes_from(path):
+            context = backing_up(owner.subject)
+        else:
+            context = owner.suspended() if name in _WRITE else nullcontext()
+        with context:
             return plain(*args, **kwargs)
 
     return method

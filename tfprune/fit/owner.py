@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import keras
 
@@ -29,8 +30,12 @@ from tfprune.keras_private.fits import (
     remake_train_function,
     variables_scope,
 )
-from tfprune.keras_private.optimizers import AddedVariables
+from tfprune.keras_private.layers import layer_and_inner_layers
+from tfprune.keras_private.methods import replace
+from tfprune.keras_private.optimizers import AddedVariables, nested
 from tfprune.model_parts import add_part, remove_part
+from tfprune.overlay.saving import is_backing_up
+from tfprune.overlay.transforms import folded_into
 from tfprune.rebuild.grown_again import note_pruned
 from tfprune.structures import find_structures
 
@@ -183,6 +188,9 @@ class FitOwner:
             kept=self.pruned.masks,
         )
         self._undo.callback(lambda: self._optimizer.remove())
+        for optimizer in nested(self.model.optimizer):
+            save = partial(self._save_optimizer, optimizer.save_own_variables)
+            self._undo.callback(replace(optimizer, "save_own_variables", save))
         self.pruned.constrain(self._undo)
         if is_distiller(self.model):
             add_penalties(
@@ -310,34 +318,33 @@ class FitOwner:
     def suspended(self):
         """Makes the model, inside a `with` block, the plain model that it computes now.
 
-        The gates are multiplied into the weights, and nothing of the fit is attached. A file that
-        is saved inside is that of an ordinary model and computes what the trained one does.
+        Its layers hold the weights that they compute with, and nothing of the fit is attached.
         """
         if self._suspended or not self.is_open:
             yield
             return
-        parts = list(self._parts)
-        gates = [p for p in parts if isinstance(p, Gates) and p.subnetworks is None]
-        gated = {
-            id(share.variable): share.variable
-            for held in gates
-            for gate in held
-            for share in gate.structure.slices
-        }
         with ExitStack() as again:
             self._suspended = True
             again.callback(setattr, self, "_suspended", False)
             self._optimizer.remove()
             again.callback(self._optimizer.apply)
-            for variable in gated.values():
-                again.callback(variable.assign, keras.ops.convert_to_numpy(variable).copy())
-            for held in gates:
-                held.fold()
-                again.callback(held.apply)
-            for part in reversed(parts):
+            for layer in layer_and_inner_layers(self.subject):
+                again.enter_context(folded_into(layer))
+            for part in reversed(self._parts):
                 remove_part(self.subject, part.name)
                 again.callback(add_part, self.subject, part.name, part)
             yield
+
+    def _save_optimizer(self, save, store):
+        """Saves an optimizer as it is without what it trains for the fit, unless it is a backup."""
+        if is_backing_up() or self._suspended:
+            save(store)
+            return
+        self._optimizer.remove()
+        try:
+            save(store)
+        finally:
+            self._optimizer.apply()
 
 
 def remove_gates_left_by_a_fit(model: keras.Model) -> None:

@@ -58,6 +58,11 @@ class State(OwnLosses):
             begun = step
         return step - int(begun)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether pruning has begun, in this fit or in the part of it before a resume."""
+        return not np.isnan(ops.convert_to_numpy(self._begun))
+
     def moments(self) -> dict[str, float]:
         """When the phases of pruning began, as far as that is known, and the metrics watched."""
         values = ops.convert_to_numpy(self._moments)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
-from tfprune.arguments import integer
+from tfprune.arguments import integer, number
 from tfprune.gates.gate import Gate, kernels_of
 from tfprune.model_parts import add_untrained
 from tfprune.structures import Slices, Structure
@@ -16,22 +16,30 @@ from tfprune.structures import Slices, Structure
 _NONE_MASKED = -1e9
 
 
-def straight_through(scores: Any, threshold: Any) -> Any:
-    """`1(S > τ)`, whose gradient with respect to `S` is taken to be one.
+def straight_through(scores: Any, threshold: Any, mask: Any = 1.0) -> Any:
+    """`1(S > τ) · M`, whose gradient with respect to `S` is taken to be one everywhere.
+
+    Args:
+        scores: S, a tensor.
+        threshold: τ, a scalar.
+        mask: M, zeros and ones of the shape of the scores, or a scalar.
+
+    Returns:
+        A tensor of zeros and ones.
 
     Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons", 2013.
     """
-    mask = ops.cast(scores > threshold, "float32")
-    return mask + (scores - ops.stop_gradient(scores))  # The bracket is exactly zero.
+    is_open = ops.cast(scores > threshold, "float32") * ops.cast(mask, "float32")
+    return is_open + (scores - ops.stop_gradient(scores))  # The bracket is exactly zero.
 
 
 class MovementScores(Gate):
-    """One score for each group; the group is open while its score is above a threshold.
+    """One score for each group; it is open where that is above a threshold and its mask is 1.
 
-    `W' = W · 1(S > τ)`. The gradient reaches `S` as if the mask were `S` itself, so a score rises
-    while the weights under it move away from zero, and falls while they move towards it. A unit's
-    score (`Dim` in the paper) is shared by its column of the first kernel and its row of the
-    second; a head's by its query, key, value and output.
+    `W' = W · 1(S > τ) · M`. The gradient reaches `S` as if what multiplies W were `S` itself, so a
+    score rises while the weights under it move away from zero, and falls while they move towards
+    it. A unit's score (`Dim` in the paper) is shared by its column of the first kernel and its row
+    of the second; a head's by its query, key, value and output.
 
     Args:
         structure: The structure.
@@ -41,6 +49,8 @@ class MovementScores(Gate):
 
     Attributes:
         threshold: Variable that holds τ, -1e9 at first: nothing is masked.
+        mask: Variable that holds M, of the shape of the scores; ones at first: nothing is masked.
+            What keeps a number of groups, and not all above a threshold, sets it by `set_mask`.
         in_blocks: Whether the scores are those of blocks rather than of groups.
 
     Source: Lagunas et al., "Block Pruning For Faster Transformers", 2021, section 3.2; Sanh et
@@ -62,10 +72,40 @@ class MovementScores(Gate):
     def _add_scores(self, shape, scale, initial=0.0):
         super()._add_scores(shape, scale, initial)
         self.threshold = add_untrained(self, "threshold", value=_NONE_MASKED)
+        self.mask = add_untrained(self, "mask", shape, 1.0)
 
     def free(self, training: bool = False) -> Any:
         """The mask of each group, 0 or 1."""
-        return straight_through(self.scaled_scores, self.threshold)
+        return straight_through(self.scaled_scores, self.threshold, self.mask)
+
+    def set_mask(self, mask: Any) -> None:
+        """Sets which groups are open, whatever their scores; the threshold no longer masks.
+
+        Args:
+            mask: Zeros and ones, or booleans, of the shape of the scores.
+
+        Raises:
+            ValueError: If the shape is another, or a number is not from 0 to 1.
+        """
+        self.mask.assign(self._checked_values(mask, 1.0, "mask"))
+        self.threshold.assign(_NONE_MASKED)
+
+    def set_threshold(self, threshold: float) -> None:
+        """Opens the groups whose score is above a threshold, and no others.
+
+        Args:
+            threshold: τ, compared with S.
+
+        Raises:
+            ValueError: If it is no finite number.
+        """
+        self.threshold.assign(number("threshold", threshold))
+        self.mask.assign(np.ones(self.mask.shape, "float32"))
+
+    def release(self) -> None:
+        """Undoes `fix` and `set_mask`: the gate follows its scores again."""
+        super().release()
+        self.mask.assign(np.ones(self.mask.shape, "float32"))
 
     def expected(self) -> Any:
         """`σ(S)`, which the penalty sums."""
@@ -135,33 +175,79 @@ class BlockScores(MovementScores):
         return self._spread_blocks(self.values(training))
 
     def open_groups(self):
-        """The groups of which any block is open."""
+        """The groups of which any block of this kernel is open; see `of_all_kernels`."""
         return self._by_group(self.values()).any(axis=1)
 
     def _unread_groups(self):
         # Without its query a head is still read: it attends to all positions alike.
-        if self._share.role != "consumer":
-            return np.zeros(self.structure.groups, bool)
-        return ~self.open_groups()
+        is_only_reader = [s is self._share for s in self.structure.consumers] == [True]
+        return ~self.open_groups() & is_only_reader
 
     def group_scores(self):
-        """How important each group is: the mean of `σ(S)` over its weights."""
-        return self._by_group(self.expected()).mean(axis=1)
+        """How important each group is: the highest S among its blocks of this kernel.
 
-    def masked_kernel(self, fill: bool) -> Any:
-        """The value of the kernel with its mask multiplied in.
+        A threshold closes the group in this kernel as soon as it reaches that score.
+        """
+        return self._by_group(self.scaled_scores).max(axis=1)
+
+    def close_groups(self, groups: np.ndarray) -> None:
+        """Masks the blocks within some groups, whatever their scores, until masks are set anew.
 
         Args:
-            fill: Whether what is masked gets a new initial value instead of zero.
+            groups: Boolean array `(groups,)`.
         """
-        share = self._share
-        mask = ops.convert_to_numpy(self.over(share, False))
-        value = ops.convert_to_numpy(share.variable) * mask
-        if fill:
-            initializer = getattr(share.layer, f"{share.attribute}_initializer", None)
-            initializer = initializer or keras.initializers.GlorotUniform()
-            value = np.where(mask == 0, ops.convert_to_numpy(initializer(mask.shape)), value)
-        return value
+        closed = self.blocks_within(groups).astype("float32")
+        self.mask.assign(ops.convert_to_tensor(self.mask) * (1 - closed))
+
+    def mask_that_leaves(self, groups: np.ndarray) -> np.ndarray:
+        """The present mask; where it closes a group that is to stay, its best block is open.
+
+        Args:
+            groups: Boolean array `(groups,)`, true for the groups that stay.
+
+        Returns:
+            Array of the shape of the scores.
+        """
+        mask = ops.convert_to_numpy(self.values()).ravel().copy()
+        scores = ops.convert_to_numpy(self.scaled_scores).ravel()
+        numbers = np.arange(len(mask), dtype="int32").reshape(self.scores.shape)
+        for blocks in self._by_group(numbers)[groups]:
+            if not mask[blocks].any():
+                mask[blocks[scores[blocks].argmax()]] = 1.0
+        return mask.reshape(self.scores.shape)
+
+    def filled_kernel(self, seed: int | None) -> np.ndarray:
+        """The value of the kernel, with what is masked drawn anew.
+
+        Args:
+            seed: Seed of the draws.
+
+        Returns:
+            An array. What is masked is `mean + 0.01 · std · N(0, 1)` of what is not.
+
+        Source: Lagunas et al., 2021, section 4, and its code, huggingface/nn_pruning.
+        """
+        value = ops.convert_to_numpy(self._share.variable).astype("float32")
+        is_open = ops.convert_to_numpy(self.over(self._share, False)) != 0
+        left = value[is_open] if is_open.any() else value
+        drawn = np.random.default_rng(seed).normal(size=value.shape).astype("float32")
+        return np.where(is_open, value, left.mean() + 0.01 * left.std() * drawn)
+
+    def blocks_within(self, groups: np.ndarray) -> np.ndarray:
+        """Which blocks hold weights of some groups and of no others.
+
+        Args:
+            groups: Boolean array `(groups,)`.
+
+        Returns:
+            Boolean array of the shape of the scores.
+        """
+        spread = self.structure.spread(ops.convert_to_tensor(groups.astype("float32")), self._share)
+        each = np.broadcast_to(ops.convert_to_numpy(spread), self._share.variable.shape)
+        each = each.reshape(self.matrix)
+        for axis, size in enumerate(self.block):
+            each = np.minimum.reduceat(each, np.arange(0, each.shape[axis], size), axis=axis)
+        return each > 0
 
     def _by_group(self, blocks):
         """The value of each weight's block, an array `(groups, weights of a group)`."""
@@ -174,6 +260,31 @@ class BlockScores(MovementScores):
             blocks = ops.repeat(blocks, size, axis=axis)
         rows, columns = self.matrix
         return ops.reshape(blocks[:rows, :columns], self.shares[0].variable.shape)
+
+
+def of_all_kernels(gates: Sequence[BlockScores], values: Sequence[np.ndarray]) -> np.ndarray:
+    """What holds for each group, from what the gates over the kernels of its structure say.
+
+    A head is open, or important, as far as its query, key, value and output all are: it leaves as
+    soon as one of them is masked throughout. Other groups need one kernel that makes them and one
+    that reads them.
+
+    Args:
+        gates: The gates over kernels of one structure.
+        values: What each says of the groups, booleans or numbers, arrays `(groups,)`.
+
+    Returns:
+        An array `(groups,)`.
+
+    Source: the code of Lagunas et al., 2021, huggingface/nn_pruning; the output is added here.
+    """
+    sides: dict[str, list] = {"producer": [], "consumer": []}
+    for gate, value in zip(gates, values, strict=True):
+        sides[gate.shares[0].role].append(value)
+    of_heads = gates[0].structure.kind == "heads"
+    least = [np.minimum.reduce(sides["producer"])] if of_heads and sides["producer"] else []
+    best = [np.maximum.reduce(side) for side in sides.values() if side]
+    return np.minimum.reduce([*least, *best])
 
 
 def checked_block(block: Any) -> tuple[int, int]:

@@ -69,24 +69,27 @@ class SizeGap:
 
 
 class ScorePenalty:
-    """`λ Σ σ(S)` over the scores of one gate.
+    """`λ · w · mean σ(S)` over the scores of one gate.
 
     Args:
         gate: The gate.
         strengths: Variable `(structures,)` that holds the present λ of each structure.
         place: The structure's place in it.
+        share: w: what the gate counts among all gates. One over the number of kinds, and over the
+            gates of its kind, in the authors' code.
 
-    Source: Lagunas et al., 2021, section 3.2.
+    Source: Lagunas et al., 2021, section 3.2, and its code, huggingface/nn_pruning.
     """
 
-    def __init__(self, gate, strengths, place):
+    def __init__(self, gate, strengths, place, share: float = 1.0):
         self.gate = gate
         self.strengths = strengths
         self.place = place
+        self.share = share
 
     def __call__(self):
         """The penalty, a scalar."""
-        return self.strengths[self.place] * ops.sum(self.gate.expected())
+        return self.strengths[self.place] * self.share * ops.mean(self.gate.expected())
 
 
 class Diversity:

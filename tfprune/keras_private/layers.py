@@ -110,8 +110,18 @@ def unlocked(layer: keras.Layer) -> Iterator[None]:
         layer._tracker.lock()
 
 
+def track(layer: keras.Layer, other: keras.Layer) -> None:
+    """Lets a layer take another one as a layer inside, without an attribute that holds it.
+
+    Its variables are trained; what is saved is found by attributes, and so it is not.
+
+    Assumes: `_tracker` lists the layers inside under `"layers"`.
+    """
+    layer._tracker.add_to_store("layers", other)
+
+
 def untrack(layer: keras.Layer, value: Any) -> None:
-    """Lets a layer forget a variable or layer that it no longer has as an attribute.
+    """Lets a layer forget a variable or layer inside that it no longer has as an attribute.
 
     Assumes: `_tracker.untrack` does so.
     """

@@ -1,50 +1,50 @@
 """What is written to files while layers compute with something else than their weights.
 
 A file is that of an ordinary model, whoever saves it: it holds the weights that the layers compute
-with outside training. A backup from which a fit is to be resumed holds those that are trained.
+with outside training, and nothing of what is attached to the model. A backup, from which training
+is to be resumed, holds the weights that are trained, and what is attached.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
 import keras
-from keras import ops
 
-from tfprune.overlay.folding import Transform, folded
+from tfprune.model_parts import parts_in_files
 
 _IS_BACKUP: ContextVar[bool] = ContextVar("is_backup", default=False)
 
 
 @contextmanager
-def backing_up() -> Iterator[None]:
-    """Makes what is saved inside a `with` block a backup of what is trained."""
+def backing_up(*models: keras.Model) -> Iterator[None]:
+    """Makes files of weights that are saved or loaded inside a `with` block backups.
+
+    Args:
+        models: The models to which something is attached.
+
+    Example:
+
+    >>> import keras, numpy as np, tfprune
+    >>> from tfprune import gates
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(1)])
+    >>> _ = gates.attach(model, [gates.Mask(s) for s in tfprune.find_structures(model)])
+    >>> with backing_up(model):
+    ...     model.save_weights("backup.weights.h5")
+    """
     token = _IS_BACKUP.set(True)
     try:
-        yield
+        with ExitStack() as stack:
+            for model in models:
+                stack.enter_context(parts_in_files(model))
+            yield
     finally:
         _IS_BACKUP.reset(token)
 
 
-def is_backup() -> bool:
+def is_backing_up() -> bool:
     """Whether what is saved now is a backup."""
     return _IS_BACKUP.get()
-
-
-@contextmanager
-def as_computed(
-    transformed: Iterable[tuple[keras.Variable, Sequence[Transform]]],
-) -> Iterator[None]:
-    """Writes transforms into variables while they are saved, unless it is a backup.
-
-    Args:
-        transformed: Pairs of a variable and the transforms that files hold.
-    """
-    with ExitStack() as undo:
-        for variable, transforms in () if is_backup() else transformed:
-            if transforms:
-                undo.callback(variable.assign, ops.convert_to_numpy(variable).copy())
-                variable.assign(folded(variable, transforms))
-        yield

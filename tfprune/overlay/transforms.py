@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from inspect import signature
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import keras
+from keras import ops
 
 from tfprune.keras_private.calls import compiling_models, trains
 from tfprune.keras_private.fits import forget_compiled
 from tfprune.keras_private.layers import plain_variable, variable_name
 from tfprune.keras_private.methods import replace
 from tfprune.overlay.folding import Transform, folded
-from tfprune.overlay.saving import as_computed
+from tfprune.overlay.saving import is_backing_up
 
 Hook = Callable[[Any, bool], Any]
 """Takes what a layer is called on, and whether the call is one in training; returns what the layer
@@ -57,7 +59,7 @@ class Overlay:
         self.hooks: list[Hook] = []
         self._call, self._save = layer.call, layer.save_own_variables
         self._first = next(iter(signature(layer.call).parameters), None)
-        self._seen_by: WeakSet[keras.Model] = WeakSet()
+        self._seen_by: dict[Transform | Hook, WeakSet[keras.Model]] = {}
         self._set_back = (
             replace(layer, "call", self),
             replace(layer, "save_own_variables", self._save_own_variables),
@@ -65,7 +67,7 @@ class Overlay:
 
     def __call__(self, *args, **kwargs):
         """The layer's `call`, with what the transforms give in place of each weight."""
-        self._seen_by.update(compiling_models())
+        self._note_models()
         training = trains() if kwargs.get("training") is None else bool(kwargs["training"])
         for hook in self.hooks:
             if args:
@@ -84,12 +86,30 @@ class Overlay:
         finally:
             attributes.update(plain)
 
+    def _note_models(self):
+        models = list(compiling_models())
+        transforms = [t.transform for applied in self.transforms.values() for t in applied]
+        for seen in (*transforms, *self.hooks) if models else ():
+            self._seen_by.setdefault(seen, WeakSet()).update(models)
+
+    @contextmanager
+    def folded(self) -> Iterator[None]:
+        """Writes the transforms that files hold into the weights meanwhile."""
+        before = self.transforms
+        written = {name: [t for t in applied if t.in_files] for name, applied in before.items()}
+        with ExitStack() as undo:
+            undo.callback(setattr, self, "transforms", before)
+            for name, applied in written.items():
+                variable = plain_variable(self.layer, name)
+                if applied:
+                    undo.callback(variable.assign, ops.convert_to_numpy(variable).copy())
+                    variable.assign(folded(variable, [t.transform for t in applied]))
+            left = {name: [t for t in ts if not t.in_files] for name, ts in before.items()}
+            self.transforms = {name: applied for name, applied in left.items() if applied}
+            yield
+
     def _save_own_variables(self, store):
-        written = [
-            (plain_variable(self.layer, name), [t.transform for t in applied if t.in_files])
-            for name, applied in self.transforms.items()
-        ]
-        with as_computed(written):
+        with nullcontext() if is_backing_up() else self.folded():
             self._save(store)
 
     def remove(self, applied: Transform | Hook | None) -> None:
@@ -100,8 +120,9 @@ class Overlay:
         }
         self.transforms = {name: transforms for name, transforms in kept.items() if transforms}
         self.hooks = [h for h in self.hooks if applied is not None and h != applied]
-        for model in self._seen_by:
-            forget_compiled(model)
+        for seen in [s for s in self._seen_by if applied is None or s == applied]:
+            for model in self._seen_by.pop(seen):
+                forget_compiled(model)
         if not self.transforms and not self.hooks:
             for set_back in self._set_back:
                 set_back()
@@ -172,6 +193,18 @@ def transforms_of(layer: keras.Layer) -> dict[str, list[Transform]]:
     overlay = overlay_of(layer)
     each = {} if overlay is None else overlay.transforms
     return {name: [transform for transform, _ in applied] for name, applied in each.items()}
+
+
+@contextmanager
+def folded_into(layer: keras.Layer) -> Iterator[None]:
+    """Writes what files hold of a layer into its weights, inside a `with` block.
+
+    Args:
+        layer: A layer; one that has no transforms is left alone.
+    """
+    overlay = overlay_of(layer)
+    with nullcontext() if overlay is None else overlay.folded():
+        yield
 
 
 def remove(layer: keras.Layer, applied: Transform | Hook | None = None) -> None:

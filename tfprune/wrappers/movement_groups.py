@@ -99,9 +99,8 @@ class MovementGroups(PenalisedLayer):
     @threshold.setter
     def threshold(self, threshold: float) -> None:
         self._check_built("threshold")
-        number("threshold", threshold)
         for gate in self.gates:
-            gate.threshold.assign(threshold)
+            gate.set_threshold(threshold)
 
     def keep(self, share: float) -> None:
         """Sets the threshold so that the highest of the present scores are above it.
