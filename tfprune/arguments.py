@@ -159,7 +159,7 @@ def one_of(name: str, value: Any, allowed: Iterable) -> Any:
 
 
 def keras_model(name: str, value: Any) -> Any:
-    """A model of Keras 3.
+    """A model of Keras 3, without what an interrupted fit has left attached to it.
 
     Args:
         name: The argument's name, for the message.
@@ -181,6 +181,9 @@ def keras_model(name: str, value: Any) -> Any:
                 "(Keras 2). Make it with `keras` 3, or load its weights into one that is."
             )
         raise _error(name, value, "a Keras model")
+    from tfprune.model_parts import settle
+
+    settle(value)
     return value
 
 

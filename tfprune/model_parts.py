@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
 from tfprune.keras_private.layers import first_layer, inner_layers, track, unlocked, untrack
 
-_MARK, _PARTS = "_tfprune_part", "_tfprune_parts"
+_MARK, _PARTS, _OWNER = "_tfprune_part", "_tfprune_parts", "_tfprune_fit"
 
 
 class _Parts:
@@ -81,6 +82,26 @@ def parts_in_files(model: keras.Model) -> Iterator[None]:
     finally:
         for name in shown:
             attributes.pop(name, None)
+
+
+def set_owner(model: keras.Model, owner: Any) -> None:
+    """Says who removes what a fit attaches to a model; `None` if nothing is attached."""
+    if owner is None:
+        vars(model).pop(_OWNER, None)
+    else:
+        vars(model)[_OWNER] = owner
+
+
+def owner_of(model: keras.Model) -> Any:
+    """Who removes what a fit has attached to a model, or `None`."""
+    return vars(model).get(_OWNER)
+
+
+def settle(model: keras.Model) -> None:
+    """Removes what a fit that has been interrupted left attached; one that goes on keeps it."""
+    owner = owner_of(model)
+    if owner is not None:
+        owner.settle()
 
 
 def own_children(layer: keras.Layer) -> list[keras.Layer]:

@@ -94,7 +94,10 @@ def test_after_an_interruption_the_model_is_plain(method, tmp_path):
 
 
 @each_mostly_slow("hard concrete")
-@pytest.mark.parametrize("first", ["set_weights", "load_weights", "compile", "call", "fit"])
+@pytest.mark.parametrize(
+    "first",
+    ["set_weights", "load_weights", "compile", "call", "fit", "find_structures", "count_flops"],
+)
 def test_after_an_interruption_any_method_works(method, first, tmp_path):
     model = compiled()
     start = model.get_weights()
@@ -109,6 +112,8 @@ def test_after_an_interruption_any_method_works(method, first, tmp_path):
         model.compile("sgd", "mse")
     elif first == "call":
         model(X)
+    elif first in ("find_structures", "count_flops"):
+        getattr(tfprune, first)(model)
     else:
         loss = fit(model, epochs=1).history["loss"][0]
         assert np.isfinite(loss)

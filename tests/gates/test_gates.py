@@ -7,6 +7,7 @@ from keras import ops
 
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
+from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
 from tfprune.gates import BlockScores, HardConcrete, MovementScores, attach, detach, gates_of
 from tfprune.gates.gate import kernels_of
 from tfprune.gates.movement import of_all_kernels
@@ -298,6 +299,20 @@ def test_gates_draw_in_training_only():
     first, second = (ops.convert_to_numpy(model(X, training=True)) for _ in range(2))
     assert np.abs(first - second).max() > 1e-3
     assert_same(outputs(model, X), outputs(model, X), 0)
+
+
+def test_ranks_of_an_embedding_are_drawn_where_its_call_does_not_say_that_it_trains():
+    ids = keras.Input((5,), dtype="int32")
+    x = FactorizedEmbedding(11, 8, rank=6)(ids)
+    model = randomize(keras.Model(ids, keras.layers.Dense(1)(keras.layers.Dropout(0.0)(x))))
+    (gate,) = attach(model, [HardConcrete(s, 0.0, seed=0) for s in tfprune.find_structures(model)])
+    given, before = np.arange(10).reshape(2, 5), np.array(gate.scores)
+    first, second = (ops.convert_to_numpy(model(given, training=True)) for _ in range(2))
+    assert np.abs(first - second).max() > 1e-3
+    assert_same(outputs(model, given), outputs(model, given), 0)
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    model.fit(given, np.ones((2, 5, 1)), epochs=5, verbose=0)
+    assert np.all(np.array(gate.scores) != before)
 
 
 def test_bad_input():

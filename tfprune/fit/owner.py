@@ -33,13 +33,11 @@ from tfprune.keras_private.fits import (
 from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.keras_private.methods import replace
 from tfprune.keras_private.optimizers import AddedVariables, nested
-from tfprune.model_parts import add_part, remove_part
+from tfprune.model_parts import add_part, owner_of, remove_part, set_owner
 from tfprune.overlay.saving import is_backing_up
 from tfprune.overlay.transforms import folded_into
 from tfprune.rebuild.grown_again import note_pruned
 from tfprune.structures import find_structures
-
-_ATTRIBUTE = "_tfprune_fit"
 
 
 class FitOwner:
@@ -127,7 +125,7 @@ class FitOwner:
         """Attaches what the callbacks ask for; if one of them fails, nothing stays attached."""
         if self.is_open:
             return
-        earlier = vars(self.subject).get(_ATTRIBUTE)
+        earlier = owner_of(self.subject)
         if earlier is not None:
             earlier.end()  # Of a fit that was interrupted.
         self._undo = ExitStack()
@@ -140,8 +138,9 @@ class FitOwner:
                 )
                 self.best_epochs = BestEpochs(self._listed.callbacks)
                 self._put_backups_last()
-            vars(self.subject)[_ATTRIBUTE] = self
-            self._undo.callback(vars(self.subject).pop, _ATTRIBUTE, None)
+            for model in (self.model, self.subject):
+                set_owner(model, self)
+                self._undo.callback(set_owner, model, None)
             self._undo.callback(forget_compiled, self.subject)
             self._undo.callback(forget_compiled, self.model)
             with variables_scope(self.model):
