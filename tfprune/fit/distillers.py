@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keras
 
+from tfprune.keras_private.methods import replace
+
 
 def is_distiller(model: keras.Model) -> bool:
     """Whether a model is Keras's distiller, whose student is what is trained."""
@@ -24,5 +26,4 @@ def add_penalties(distiller: keras.Model, penalties, undo) -> None:
     def compute_loss(*args, **kwargs):
         return compute(*args, **kwargs) + sum(penalties(), 0.0)
 
-    vars(distiller)["compute_loss"] = compute_loss
-    undo.callback(vars(distiller).pop, "compute_loss", None)
+    undo.callback(replace(distiller, "compute_loss", compute_loss))

@@ -7,6 +7,7 @@ from functools import wraps
 
 import keras
 
+from tfprune.keras_private.methods import replace
 from tfprune.overlay.saving import backing_up
 
 # What a user calls next when a fit was interrupted.
@@ -40,15 +41,7 @@ def guard(model: keras.Model, owner, undo) -> None:
         undo: A `contextlib.ExitStack` that removes the guards.
     """
     for name in (*_SETTLE, *_WRITE):
-        _replace(model, name, _guarded(model, name, owner), undo)
-
-
-def _replace(model, name, function, undo):
-    if name in vars(model):
-        undo.callback(vars(model).__setitem__, name, vars(model)[name])
-    else:
-        undo.callback(vars(model).pop, name, None)
-    vars(model)[name] = function
+        undo.callback(replace(model, name, _guarded(model, name, owner)))
 
 
 def _guarded(model, name, owner):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import wraps
 from typing import Any
 
@@ -11,6 +12,7 @@ from keras import tree
 
 from tfprune.keras_private.graphs import mask_of
 from tfprune.keras_private.layers import inner_layers, own_variables
+from tfprune.keras_private.methods import replaced
 from tfprune.keras_private.tracing import give_mask
 from tfprune.structures.made_up import TRIES, made_up_inputs
 
@@ -49,20 +51,16 @@ class Running:
         for tried in TRIES:
             found: dict[int, Arguments] = {}
             watched = [x for x in inner_layers(model) if inner_layers(x) or own_variables(x)]
-            before = [(x, vars(x).get("call")) for x in watched]
-            try:
+            with (
+                ExitStack() as stack,
+                suppress(Exception),
+            ):  # Whatever layers that cannot read it raise.
                 for layer in watched:
-                    vars(layer)["call"] = _noting(layer, layer.call, found)
-                with keras.StatelessScope():
-                    model(made_up_inputs(model, *tried), training=False)
+                    noting = _noting(layer, layer.call, found)
+                    stack.enter_context(replaced(layer, "call", noting))
+                stack.enter_context(keras.StatelessScope())
+                model(made_up_inputs(model, *tried), training=False)
                 return found
-            except Exception:  # Whatever the layers raise that cannot read it.
-                continue
-            finally:
-                for layer, call in before:
-                    vars(layer).pop("call")
-                    if call is not None:
-                        vars(layer)["call"] = call
         return {}
 
 

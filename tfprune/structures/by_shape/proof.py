@@ -19,6 +19,7 @@ from keras import ops, tree
 
 from tfprune.errors import in_one_line
 from tfprune.keras_private.layers import layer_and_inner_layers, own_variables
+from tfprune.keras_private.methods import replaced
 from tfprune.keras_private.variables import standing_in
 from tfprune.structures.by_shape.guesses import Guess, axis_outside
 from tfprune.structures.by_shape.padding import picked, spread_out
@@ -87,8 +88,7 @@ class Trial:
             stack.enter_context(_plain_calls(self.layer))
             stack.enter_context(standing_in(values))
             for layer, call in calls:
-                vars(layer)["call"] = call
-                stack.callback(vars(layer).pop, "call")
+                stack.enter_context(replaced(layer, "call", call))
             for layer, own in numbers:
                 stack.callback(vars(layer).update, set_numbers(layer, own))
             stack.enter_context(keras.StatelessScope())
