@@ -25,8 +25,7 @@ def check(data: Any, batches: int | None, name: str = "batches") -> None:
     Raises:
         ValueError: If `data` is nothing that `fit` takes, or is endless and `batches` is `None`.
     """
-    is_function = callable(data) and not hasattr(data, "__iter__")
-    if data is None or isinstance(data, (str, bytes, int, float)) or is_function:
+    if data is None or isinstance(data, (str, bytes, int, float)) or is_function(data):
         raise ValueError(
             "`data` must be what `fit` takes: arrays, or a dataset of batches. Received: "
             f"data={data!r}"
@@ -38,6 +37,11 @@ def check(data: Any, batches: int | None, name: str = "batches") -> None:
             "as a dataset that repeats or a generator: how many batches of it to look at. "
             f"Received: {name}=None, data={type(data).__name__}"
         )
+
+
+def is_function(data: Any) -> bool:
+    """Whether data are a function, not a dataset that can be called as well."""
+    return callable(data) and not hasattr(data, "__iter__")
 
 
 def _may_be_endless(data) -> bool:
@@ -53,6 +57,35 @@ def is_arrays(data: Any) -> bool:
     if isinstance(data, keras.utils.PyDataset):  # It may have a method of the name `shape`.
         return False
     return isinstance(data, (tuple, list, Mapping)) or hasattr(data, "shape")
+
+
+def shares_examples(data: Any, trained: Any) -> bool:
+    """Whether data are what a fit trains on, or arrays that lie in the same memory.
+
+    Equal copies, and datasets that were made of the same examples, are not noticed.
+
+    Args:
+        data: What the user has given: a dataset, x, or `(x, y)`.
+        trained: The `x` that `fit` was given.
+    """
+    x = data[0] if isinstance(data, tuple) and data else data
+    if data is trained or x is trained:
+        return trained is not None
+    if not is_arrays(x) or not is_arrays(trained):
+        return False
+    theirs = [a for a in tree.flatten(trained) if isinstance(a, np.ndarray)]
+    # A mask or the like may be the same for all examples: only all inputs together tell.
+    return bool(theirs) and all(
+        isinstance(a, np.ndarray) and any(_share_memory(a, b) for b in theirs)
+        for a in tree.flatten(x)
+    )
+
+
+def _share_memory(a, b) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=10_000)
+    except np.exceptions.TooHardError:
+        return False
 
 
 def as_the_layers_take_it(model: keras.Model, data: Any, batches: int | None, size: int) -> Any:
