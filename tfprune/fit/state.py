@@ -25,7 +25,7 @@ class State(OwnLosses):
     Attributes:
         strengths: Variable `(structures,)`, the present strengths of the penalties.
         references: Variable `(structures,)`, one number for each structure; NaN until it is set.
-        penalties: Functions of no argument that return a scalar, which joins the loss.
+        penalties: Functions of no argument that return a scalar, which joins the loss of training.
     """
 
     def __init__(self, structures: int, name: str):
@@ -40,6 +40,11 @@ class State(OwnLosses):
     def add_penalty(self, penalty) -> None:
         """Adds a function of no argument to the loss."""
         self.penalties.append(penalty)
+
+    def penalty(self) -> float | None:
+        """The sum of the penalties as they are now, or `None` if there are none."""
+        values = [float(ops.convert_to_numpy(value)) for value in self.own_losses()]
+        return sum(values) if values else None
 
     @property
     def is_ignored(self) -> bool:
