@@ -32,6 +32,7 @@ class State(OwnLosses):
         super().__init__(name=name, dtype="float32")
         self.strengths = add_untrained(self, "strengths", (structures,))
         self.references = add_untrained(self, "references", (structures,), np.nan)
+        self._decided = add_untrained(self, "decided", ())
         self._begun = add_untrained(self, "begun", (), np.nan)
         self._moments = add_untrained(self, "moments", (len(_MOMENTS),), np.nan)
         self.built = True
@@ -67,6 +68,15 @@ class State(OwnLosses):
     def has_begun(self) -> bool:
         """Whether pruning has begun, in this fit or in the part of it before a resume."""
         return not np.isnan(ops.convert_to_numpy(self._begun))
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is settled what is removed, in this fit or in the part before a resume."""
+        return bool(ops.convert_to_numpy(self._decided))
+
+    def decide(self) -> None:
+        """It is settled what is removed."""
+        self._decided.assign(1.0)
 
     def moments(self) -> dict[str, float]:
         """When the phases of pruning began, as far as that is known, and the metrics watched."""
