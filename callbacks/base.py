@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from dataclasses import astuple
 from typing import Any
@@ -28,6 +29,11 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
     `check_every` steps while pruning is on), `on_step_outside` (as often, while it is off) and
     `finish` (once, after the last step). What is attached to the model goes through `owner`, which
     removes it when the fit ends, however it ends.
+
+    A penalty on the loss is in `loss` but not in `val_loss`, nor in what `model.evaluate` gives
+    while the fit runs. The epoch logs hold it as it is after the last step of the epoch, under the
+    name of the class, such as `penalty/group_lasso`. They hold the groups that are left as
+    `groups/…`, by kind and by structure.
 
     Args:
         structures: Kinds, names or regular expressions; `None` means all structures.
@@ -268,9 +274,13 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
             self._check(step)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Looks at the weights, and writes into the logs how many groups are left."""
+        """Looks at the weights, and logs the penalty and how many groups are left."""
         synchronize(self)
         self.owner.clock.save()
+        penalty = self.state.penalty()  # As the last step had it: the next look may end it.
+        if logs is not None and penalty is not None:
+            name = f"penalty/{_in_words(type(self).__name__)}"
+            logs[name] = logs.get(name, 0.0) + penalty
         step = self.owner.clock.steps
         phase = self._phase(step)
         self._watch(step, logs or {})
@@ -374,6 +384,10 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         ]
         heads = ["layer", "kind", *columns, "of"]
         print(table(heads, rows, f"{type(self).__name__}: {title}", text_columns=2))
+
+
+def _in_words(name):
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def _copied_or_shared(value, memo):

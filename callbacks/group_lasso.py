@@ -19,9 +19,10 @@ from tfprune.schedules import scheduled
 class GroupLasso(PruningCallback):
     """Shrinks whole units and heads to zero while a model is trained.
 
-    The penalty `strength · Σ_g √d_g · ‖w_g‖₂` joins the loss from `start` to `stop`. A group that
-    has shrunk below the threshold is pruned: its weights become exactly zero and stay zero until
-    the fit ends. `tfprune.rebuild` then cuts it out.
+    The penalty `strength · Σ_g √d_g · ‖w_g‖₂` joins the loss from `start` to `stop`. Groups that
+    have shrunk below a threshold are then removed: their weights become exactly zero and stay zero
+    until the fit ends, in which the rest trains on without the penalty. `tfprune.rebuild` cuts them
+    out.
 
     Args:
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
@@ -32,18 +33,26 @@ class GroupLasso(PruningCallback):
             words: the penalty is divided by this number.
         start: When the penalty begins: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
-        stop: When it ends, as `start`. There is no penalty in what remains of the fit.
+        stop: When it ends, as `start`; half of the fit by default, as in the paper. `None` means
+            the end of the fit. There is no penalty in what remains of the fit.
+        removal: `"at_stop"`: all groups are removed at once at `stop`, as in the paper. Until then
+            a group that has shrunk may grow again, if the loss comes to need it. `"during"`: a
+            group is removed as soon as it is below the threshold, so that `groups/…` in the logs
+            falls as pruning goes on, and a strength can be judged early. A group that hovers about
+            the threshold is lost at the first look that finds it below.
         step: `"gradient"`: the penalty is a term of the loss, as in the paper; the optimizer
             treats it as any other. `"proximal"`: the loss stays as it is and each group's norm
             shrinks by `learning rate · strength · √d_g` for each step, down to exactly zero.
-        threshold: Root mean square of a group's weights below which it is pruned.
-        relative_threshold: The same as a share of the structure's median root mean square when
-            pruning starts. With Adam a norm hardly reaches 1e-5 within short training: weights
-            under the penalty hover about zero at the height of the learning rate.
+        threshold: Absolute sum of a group's weights below which it is removed; 1e-5 in the paper.
+        relative_threshold: Root mean square of a group's weights up to which it is removed too, as
+            a share of the structure's median root mean square when pruning starts. 0 is the paper's
+            rule alone, for long training whose learning rate falls: with Adam, weights under the
+            penalty hover about zero at the height of the learning rate, and their absolute sum
+            over d weights stays near `d · learning rate`, far above 1e-5.
         groups: `"joint"`: a unit is one group with its column, bias and row. `"rowcol"`: rows and
             columns are groups by themselves, as in the paper.
         heads: `"head"`: all weights of a head are one group. `"rowcol"`: rows and columns are,
-            and a head is pruned when at least half of them are dead.
+            and a head is removed when at least half of them are below the threshold.
         check_every: Steps from one look at the norms to the next.
         verbose: 1 prints a table at the end.
 
@@ -52,7 +61,8 @@ class GroupLasso(PruningCallback):
             is not built or not compiled, its weights are not finite, or it is given twice.
 
     Source: Behnke & Heafield, "Pruning Neural Machine Translation for Speed Using Group Lasso",
-    WMT 2021, equations 1 and 2.
+    WMT 2021, equations 1 and 2, sections 4
+    and 5.3.
 
     Example:
 
@@ -78,7 +88,8 @@ class GroupLasso(PruningCallback):
         strength: float | Mapping[str, float] | Callable = 1e-5,
         words_per_batch: float | None = None,
         start=0,
-        stop=None,
+        stop=0.5,
+        removal: str = "at_stop",
         step: str = "gradient",
         threshold: float = 1e-5,
         relative_threshold: float = 0.05,
@@ -88,6 +99,7 @@ class GroupLasso(PruningCallback):
         verbose: int = 1,
     ):
         super().__init__(structures, start, stop, check_every, verbose)
+        self.removal = one_of("removal", removal, ("at_stop", "during"))
         one_of("step", step, ("gradient", "proximal"))
         one_of("groups", groups, ("joint", "rowcol"))
         one_of("heads", heads, ("head", "rowcol"))
@@ -99,7 +111,7 @@ class GroupLasso(PruningCallback):
         self.strength = checked_strengths(strength)
         self.words_per_batch = number("words_per_batch", words_per_batch, above=0, optional=True)
         self.step = step
-        self.threshold = number("threshold", threshold, least=0, below=1)
+        self.threshold = number("threshold", threshold, least=0)
         self.relative_threshold = number("relative_threshold", relative_threshold, least=0, below=1)
         self.groups = groups
         self.heads = heads
@@ -120,7 +132,11 @@ class GroupLasso(PruningCallback):
                 )
 
     def finish(self):
-        """Warns if nothing is left."""
+        """Removes groups if the fit ends with pruning or before it; warns if nothing is left."""
+        if self._removes_at_stop and self.owner.clock.has_begun and not self.state.decided:
+            if self.stop is not None:
+                self.warn_if_cut_short("groups are removed now")
+            self._decide()
         empty = [s.name for s in self.structures if not np.any(s.norms())]
         if len(empty) == len(self.structures):
             warnings.warn(
@@ -149,13 +165,36 @@ class GroupLasso(PruningCallback):
             for structure, strength in zip(self.structures, strengths, strict=True):
                 if strength and steps:
                     penalties.shrink(structure, self._learning_rate(structure) * strength * steps)
+        if self._removes_at_stop and steps:
+            for structure in self.structures:
+                self.prune(structure, self.pruned(structure))
+        elif self._removes_at_stop or not (since_start or steps):
+            self.hold()  # The penalty has not worked yet: only what is zero is removed.
+        else:
+            self._remove_small()
+
+    @property
+    def _removes_at_stop(self):
+        return self.removal == "at_stop"
+
+    def _remove_small(self):
+        """Removes the groups below the thresholds."""
         for structure, reference in zip(self.structures, self._references(), strict=True):
-            threshold = max(self.threshold, self.relative_threshold * float(reference))
-            # At the first look the penalty has not worked yet: only what is zero is pruned.
-            threshold = threshold if since_start or steps else 0.0
             norms = structure.norms()
-            dead = penalties.dead_groups(structure, threshold, self._mode(structure), norms)
+            dead = penalties.dead_groups(
+                structure,
+                self.threshold,
+                self._mode(structure),
+                norms,
+                self.relative_threshold * float(reference),
+            )
             self.prune(structure, dead, norms)
+
+    def _decide(self):
+        """Removes groups at the end of pruning, once."""
+        if self.state.has_begun:
+            self._remove_small()
+        self.state.decide()
 
     def _references(self):
         return keras.ops.convert_to_numpy(self.state.references)
@@ -165,6 +204,12 @@ class GroupLasso(PruningCallback):
         return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
     def on_step_outside(self):
-        """No penalty; what is pruned stays at zero."""
+        """No penalty; what is removed stays at zero, and at `stop` it is removed."""
         self.state.strengths.assign(np.zeros(len(self.structures), "float32"))
         self.hold()
+        if (
+            self._removes_at_stop
+            and self._reached("stop", self._last_step)
+            and not self.state.decided
+        ):
+            self._decide()

@@ -93,6 +93,27 @@ def test_head_dies_when_half_of_its_connections_are_dead():
     np.testing.assert_array_equal(penalties.dead_groups(structure, 1e-5), [False, False])
 
 
+def test_the_threshold_is_one_of_absolute_sums():
+    model = randomize(transformer())
+    structure = find_structures(model)["ffn_in"]
+    columns, bias = (numpy(v) for v in model.get_layer("ffn_in").weights)
+    rows = np.abs(numpy(model.get_layer("ffn_out").kernel)).sum(axis=1)
+    columns = np.abs(columns).sum(axis=0) + np.abs(bias)
+    joint = penalties.dead_groups(structure, 6.0)
+    np.testing.assert_array_equal(joint, columns + rows < 6.0)
+    single = penalties.dead_groups(structure, 3.0, "rowcol")
+    np.testing.assert_array_equal(single, (columns < 3.0) | (rows < 3.0))
+    assert 0 < joint.sum() < 12 and 0 < single.sum() < 12
+
+
+def test_the_threshold_of_root_mean_squares():
+    structure = find_structures(randomize(transformer()))["ffn_in"]
+    middle = float(np.median(penalties.root_mean_squares(structure)))
+    dead = penalties.dead_groups(structure, 0.0, rms_threshold=middle)
+    np.testing.assert_array_equal(dead, penalties.root_mean_squares(structure) <= middle)
+    assert dead.sum() == 6
+
+
 def test_round_trip_and_errors():
     lasso = penalties.GroupLassoRegularizer(0.1, (8, 8))
     again = keras.regularizers.deserialize(keras.regularizers.serialize(lasso))
@@ -127,6 +148,7 @@ def test_what_is_no_matrix(shape):
         ("groups", lambda s: penalties.penalty(s, "both")),
         ("groups", lambda s: penalties.dead_groups(s, 0.1, "both")),
         ("threshold", lambda s: penalties.dead_groups(s, "x")),
+        ("rms_threshold", lambda s: penalties.dead_groups(s, 0.1, rms_threshold="x")),
         ("amount", lambda s: penalties.shrink(s, "x")),
         ("amount", lambda s: penalties.shrink(s, -1.0)),
         ("amount", lambda s: penalties.shrink(s, float("nan"))),

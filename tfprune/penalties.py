@@ -156,16 +156,35 @@ def connection_norms(structure: Structure) -> list[tuple[Any, int]]:
         For each matrix, a tensor `(groups, connections in a group)` and the number of weights in
         one row or column.
     """
-    squares: dict[tuple[int, str], list[Any]] = {}
+    return [(safe_sqrt(total), size) for total, size in _by_connection(structure, ops.square)]
+
+
+def connection_sums(structure: Structure) -> list[Any]:
+    """Absolute sums of the single rows and columns that make up the groups of a structure.
+
+    A column's bias element belongs to it.
+
+    Args:
+        structure: A structure.
+
+    Returns:
+        For each matrix, a tensor `(groups, connections in a group)`.
+    """
+    return [total for total, _ in _by_connection(structure, ops.abs)]
+
+
+def _by_connection(structure, measure):
+    """The sums of a measure over rows and columns, and the number of weights in one of them."""
+    sums: dict[tuple[int, str], list[Any]] = {}
     for share in structure.slices:
-        value = ops.square(ops.cast(ops.convert_to_tensor(share.variable), "float32"))
+        value = measure(ops.cast(ops.convert_to_tensor(share.variable), "float32"))
         others = [a for a in range(len(value.shape)) if a not in share.connection_axes]
         size = int(np.prod([value.shape[a] for a in others])) if others else 1
         along = ops.sum(value, axis=others) if others else value
-        entry = squares.setdefault((id(share.layer), share.role), [0.0, 0])
+        entry = sums.setdefault((id(share.layer), share.role), [0.0, 0])
         entry[0] = entry[0] + structure.by_group(along, share)
         entry[1] += size
-    return [(safe_sqrt(total), size) for total, size in squares.values()]
+    return [(total, size) for total, size in sums.values()]
 
 
 def penalty(structure: Structure, groups: str = "joint") -> Any:
@@ -245,30 +264,38 @@ def dead_groups(
     threshold: float,
     groups: str = "joint",
     norms: np.ndarray | None = None,
+    rms_threshold: float = 0.0,
 ) -> np.ndarray:
     """Which groups have shrunk to nothing.
 
     Args:
         structure: A structure.
-        threshold: Root mean square of weights below which a group or a connection is dead.
+        threshold: Absolute sum of its weights below which a group or a connection is dead; 1e-5 in
+            the paper.
         groups: `"joint"`: a group is dead when all its weights together are below. `"rowcol"`: a
             unit is dead when its row or its column is, a head when at least half of its
             connections are.
         norms: `structure.norms()`, if already computed.
+        rms_threshold: Root mean square of its weights up to which it is dead too.
 
     Returns:
         Boolean array `(groups,)`.
 
     Raises:
-        ValueError: If `groups` is unknown or `threshold` is no number.
+        ValueError: If `groups` is unknown or a threshold is no number.
 
-    Source: Behnke & Heafield, WMT 2021, section 5.3.
+    Source: Behnke & Heafield, WMT 2021, section 4 ("a sum less than 1e-5") and section 5.3 ("at
+    least half of its connections").
     """
     number("threshold", threshold)
-    if one_of("groups", groups, _MODES) == "joint":
-        return root_mean_squares(structure, norms) <= threshold
-    dead = [
-        ops.convert_to_numpy(norms) / math.sqrt(size) <= threshold
+    number("rms_threshold", rms_threshold)
+    joint = one_of("groups", groups, _MODES) == "joint"
+    sums = np.concatenate([ops.convert_to_numpy(x) for x in connection_sums(structure)], axis=1)
+    if joint:
+        small = root_mean_squares(structure, norms) <= rms_threshold
+        return small | (sums.sum(axis=1) < threshold)
+    small = [
+        ops.convert_to_numpy(norms) / math.sqrt(size) <= rms_threshold
         for norms, size in connection_norms(structure)
     ]
-    return np.concatenate(dead, axis=1).mean(axis=1) >= 0.5
+    return (np.concatenate(small, axis=1) | (sums < threshold)).mean(axis=1) >= 0.5

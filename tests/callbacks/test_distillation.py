@@ -36,7 +36,7 @@ HALF = {"target": tfprune.Sparsity(0.5), "verbose": 0}
 @pytest.mark.parametrize(
     "callback",
     [
-        lambda: GroupLasso(strength=0.1, verbose=0, relative_threshold=0.9),
+        lambda: GroupLasso(strength=0.1, stop=None, verbose=0, relative_threshold=0.9),
         lambda: HardConcreteGates(**HALF),
         lambda: MovementPruning("hybrid", block=(4, 2), **HALF),
         lambda: ImportancePruning(data=(X, Y), **HALF),

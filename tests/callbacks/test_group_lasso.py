@@ -59,6 +59,7 @@ def test_penalty_is_in_the_loss(groups):
     lasso = GroupLasso(
         strength=0.6,
         words_per_batch=10,
+        stop=None,
         verbose=0,
         groups=groups,
         heads="rowcol" if groups == "rowcol" else "head",
@@ -67,10 +68,11 @@ def test_penalty_is_in_the_loss(groups):
     np.testing.assert_allclose(history["loss"][0], plain + 0.06 * penalty, rtol=1e-4)
 
 
-def test_groups_fall_and_rebuild_cuts_them():
+@pytest.mark.parametrize("removal", ["at_stop", "during"])
+def test_groups_fall_and_rebuild_cuts_them(removal):
     model = compiled()
     model.compile(keras.optimizers.Adam(1e-2), "mse")  # Its variables are made by the first step.
-    lasso = GroupLasso(strength=0.05, check_every=2, verbose=0)
+    lasso = GroupLasso(strength=0.05, stop=96, removal=removal, check_every=2, verbose=0)
     history = fit(model, lasso, epochs=25).history
     last = left(model)
     assert 0 < last["ffn_in"] < 12
@@ -79,6 +81,58 @@ def test_groups_fall_and_rebuild_cuts_them():
     small = rebuild(model)
     assert small.get_layer("ffn_in").units == last["ffn_in"]
     assert_same(outputs(model, X), outputs(small, X))
+
+
+def test_groups_are_removed_once_at_stop():
+    """Four steps an epoch: pressure until step 20, then twelve steps without it."""
+    model, strengths = compiled(), []
+
+    class Spy(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            strengths.append(float(keras.ops.max(lasso.state.strengths)))
+
+    lasso = GroupLasso(
+        strength=0.05, stop=20, check_every=3, relative_threshold=0.5, threshold=0, verbose=0
+    )
+    history = fit(model, Spy(), lasso, epochs=8).history["groups/ffn"]
+    assert history[:4] == [12] * 4
+    assert history[4] < 12 and history[4:] == [history[4]] * 4
+    assert strengths[-4:] == [0.0] * 4
+    assert history[-1] == left(model)["ffn_in"]
+
+
+def test_what_is_removed_at_stop_is_what_the_thresholds_say():
+    """With the weights standing still, these are known beforehand."""
+    for options in ({"threshold": 7.5, "relative_threshold": 0}, {"relative_threshold": 0.95}):
+        model = compiled(keras.optimizers.SGD(0.0))
+        structure = find_structures(model)["ffn_in"]
+        columns, bias, rows = (keras.ops.convert_to_numpy(s.variable) for s in structure.slices)
+        both = np.concatenate([columns, bias[None], rows.T])
+        if "threshold" in options:
+            stays = np.abs(both).sum(axis=0) >= 7.5
+        else:
+            rms = np.sqrt((both**2).mean(axis=0))
+            stays = rms > 0.95 * np.median(rms)
+        assert 0 < stays.sum() < 12
+        fit(model, GroupLasso(["ffn"], strength=0.1, verbose=0, **options), epochs=2)
+        np.testing.assert_array_equal(structure.norms() > 0, stays)
+
+
+def test_a_fit_that_ends_before_stop_removes_then():
+    model = compiled()
+    lasso = GroupLasso(strength=0.05, stop=100, relative_threshold=0.95, verbose=0)
+    with pytest.warns(UserWarning, match="before pruning was over; groups are removed now"):
+        model.fit(X, Y, batch_size=8, epochs=30, verbose=0, callbacks=[lasso, Stops(4)])
+    assert 0 < left(model)["ffn_in"] < 12
+
+
+class Stops(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = epoch == self.epoch
 
 
 @pytest.mark.parametrize(
@@ -179,13 +233,15 @@ def test_strengths_by_pattern():
     penalty = float(
         keras.ops.convert_to_numpy(penalties.penalty(find_structures(model)["attention"]))
     )
-    history = fit(model, GroupLasso(strength={"att.*": 0.1}, verbose=0), epochs=1).history
+    history = fit(
+        model, GroupLasso(strength={"att.*": 0.1}, stop=None, verbose=0), epochs=1
+    ).history
     np.testing.assert_allclose(history["loss"][0], plain + 0.1 * penalty, rtol=1e-4)
 
 
 def test_plateau_starts_pruning():
     model = compiled(keras.optimizers.SGD(0.0))  # The loss gains nothing after the first epoch.
-    lasso = GroupLasso(strength=0.1, start=Plateau("loss", min_delta=0.01), verbose=0)
+    lasso = GroupLasso(strength=0.1, start=Plateau("loss", min_delta=0.01), stop=None, verbose=0)
     losses = fit(model, lasso, epochs=4).history["loss"]
     assert losses[0] == pytest.approx(losses[1])
     assert losses[2] > 1.2 * losses[1]
@@ -197,7 +253,9 @@ def test_tfmot_schedules():
     tfmot = pytest.importorskip("tensorflow_model_optimization")
     schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.5, 0, 10, frequency=1)
     model = compiled(keras.optimizers.SGD(0.0))
-    losses = fit(model, GroupLasso(strength=schedule, check_every=1, verbose=0)).history["loss"]
+    losses = fit(model, GroupLasso(strength=schedule, stop=None, check_every=1, verbose=0)).history[
+        "loss"
+    ]
     assert losses[2] > losses[1] > losses[0]
 
 
@@ -280,7 +338,9 @@ def test_killed_and_resumed_is_not_killed(tmp_path, start):
                     raise Killed
 
         model = compiled()
-        lasso = GroupLasso(strength=0.05, start=start, check_every=3, verbose=0)
+        lasso = GroupLasso(
+            strength=0.05, start=start, stop=None, removal="during", check_every=3, verbose=0
+        )
         backup = keras.callbacks.BackupAndRestore(str(folder), delete_checkpoint=False)
         fit(model, lasso, backup, Kill(), epochs=12)
         return model
@@ -314,6 +374,8 @@ def test_bad_arguments():
         ({"strength": {"ffn": -1}}, "strength"),
         ({"words_per_batch": 0}, "words_per_batch"),
         ({"step": "jump"}, "step"),
+        ({"removal": "never"}, "removal"),
+        ({"threshold": -1}, "threshold"),
         ({"heads": "tail"}, "heads"),
         ({"relative_threshold": 2.0}, "relative_threshold"),
         ({"check_every": 0}, "check_every"),

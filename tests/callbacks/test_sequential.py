@@ -20,7 +20,7 @@ pytestmark = pytest.mark.one_backend
 X, Y = noise(32, 8), noise(32, 3, seed=2)
 HALF = {"target": tfprune.Sparsity(0.5), "verbose": 0, "check_every": 2}
 METHODS = {
-    "group lasso": lambda: GroupLasso(strength=0.05, start=8, verbose=0),
+    "group lasso": lambda: GroupLasso(strength=0.05, start=8, stop=None, verbose=0),
     "hard concrete": lambda: HardConcreteGates(**HALF),
     "movement": lambda: MovementPruning(**HALF),
     "importance": lambda: ImportancePruning(data=(X, Y), start=4, **HALF),

@@ -20,7 +20,15 @@ HALF = tfprune.Sparsity(0.5)
 
 METHODS = {
     "group lasso": lambda **o: GroupLasso(
-        **{"strength": 0.05, "relative_threshold": 0.9, "verbose": 0, "check_every": 2, **o}
+        **{
+            "strength": 0.05,
+            "stop": None,
+            "removal": "during",
+            "relative_threshold": 0.9,
+            "verbose": 0,
+            "check_every": 2,
+            **o,
+        }
     ),
     "hard concrete": lambda **o: HardConcreteGates(
         **{"target": HALF, "stop": 0.5, "verbose": 0, "check_every": 2, **o}

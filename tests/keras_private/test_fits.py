@@ -146,6 +146,31 @@ def test_a_running_fit_goes_on_with_a_step_compiled_anew():
     np.testing.assert_array_equal(penalty(inputs), inputs)
 
 
+def test_losses_are_left_out_of_evaluation():
+    class Penalty(fits.OwnLosses):
+        def own_losses(self):
+            return [keras.ops.convert_to_tensor(5.0)]
+
+    inputs = keras.Input((4,))
+    penalty = Penalty()
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    plain = model.evaluate(X, X[:, :2], verbose=0)
+    model._tracker.unlock()
+    model.part = penalty
+    model._tracker.lock()
+    undo = fits.leave_out_of_evaluation(model, [penalty])
+    fits.forget_compiled(model)
+    assert model.evaluate(X, X[:, :2], verbose=0) == pytest.approx(plain, rel=1e-5)
+    assert not penalty.was_read and not penalty.in_evaluation
+    history = model.fit(X, X[:, :2], validation_data=(X, X[:, :2]), verbose=0).history
+    assert history["loss"] == [pytest.approx(plain + 5.0, rel=1e-5)]
+    assert history["val_loss"] == [pytest.approx(plain, rel=1e-5)]
+    undo()
+    fits.forget_compiled(model)
+    assert model.evaluate(X, X[:, :2], verbose=0) == pytest.approx(plain + 5.0, rel=1e-5)
+
+
 def test_looking_at_the_model_brings_weights_up_to_date():
     seen = []
 

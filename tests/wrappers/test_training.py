@@ -186,7 +186,7 @@ def test_gates_of_another_kind_come_on_top():
 def test_a_callback_without_gates():
     model, _heads, _units = compiled(HardConcreteGroups, seed=0)
     model.optimizer.learning_rate = 0.05
-    fit(model, GroupLasso("ffn", strength=50.0, verbose=0), epochs=8)
+    fit(model, GroupLasso("ffn", strength=50.0, stop=None, verbose=0), epochs=8)
     small = tfprune.rebuild(model)
     assert tfprune.find_structures(small).weights < tfprune.find_structures(model).weights
     assert_same(outputs(model, X), outputs(small, X))

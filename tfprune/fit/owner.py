@@ -27,6 +27,7 @@ from tfprune.keras_private.fits import (
     forget_compiled,
     is_backup,
     is_running,
+    leave_out_of_evaluation,
     remake_train_function,
     variables_scope,
 )
@@ -177,6 +178,8 @@ class FitOwner:
             state = State(len(callback.structures), f"pruning_{number}")
             self.attach_part(state)
             self._states[id(callback)] = state
+        for model in {id(m): m for m in (self.model, self.subject)}.values():
+            self._undo.callback(leave_out_of_evaluation(model, self._states.values()))
         for callback in self.callbacks:
             callback.prepare()
         self._optimizer = AddedVariables(

@@ -25,13 +25,14 @@ class State(OwnLosses):
     Attributes:
         strengths: Variable `(structures,)`, the present strengths of the penalties.
         references: Variable `(structures,)`, one number for each structure; NaN until it is set.
-        penalties: Functions of no argument that return a scalar, which joins the loss.
+        penalties: Functions of no argument that return a scalar, which joins the loss of training.
     """
 
     def __init__(self, structures: int, name: str):
         super().__init__(name=name, dtype="float32")
         self.strengths = add_untrained(self, "strengths", (structures,))
         self.references = add_untrained(self, "references", (structures,), np.nan)
+        self._decided = add_untrained(self, "decided", ())
         self._begun = add_untrained(self, "begun", (), np.nan)
         self._moments = add_untrained(self, "moments", (len(_MOMENTS),), np.nan)
         self.built = True
@@ -40,6 +41,11 @@ class State(OwnLosses):
     def add_penalty(self, penalty) -> None:
         """Adds a function of no argument to the loss."""
         self.penalties.append(penalty)
+
+    def penalty(self) -> float | None:
+        """The sum of the penalties as they are now, or `None` if there are none."""
+        values = [float(ops.convert_to_numpy(value)) for value in self.own_losses()]
+        return sum(values) if values else None
 
     @property
     def is_ignored(self) -> bool:
@@ -62,6 +68,15 @@ class State(OwnLosses):
     def has_begun(self) -> bool:
         """Whether pruning has begun, in this fit or in the part of it before a resume."""
         return not np.isnan(ops.convert_to_numpy(self._begun))
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is settled what is removed, in this fit or in the part before a resume."""
+        return bool(ops.convert_to_numpy(self._decided))
+
+    def decide(self) -> None:
+        """It is settled what is removed."""
+        self._decided.assign(1.0)
 
     def moments(self) -> dict[str, float]:
         """When the phases of pruning began, as far as that is known, and the metrics watched."""

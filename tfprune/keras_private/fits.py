@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType
 
 import keras
+
+from tfprune.keras_private.methods import replace
 
 
 def callback_list() -> keras.callbacks.CallbackList | None:
@@ -181,16 +183,19 @@ class OwnLosses(keras.Layer):
 
     Attributes:
         was_read: Whether the losses have been asked for, as they are when a step is compiled.
+        in_evaluation: Whether a step of `evaluate` is being compiled, which does not read them.
     """
 
-    was_read = False
+    was_read = in_evaluation = False
 
     def own_losses(self) -> list:
         """What is added to the loss, scalar tensors, computed now."""
         raise NotImplementedError
 
     def losses_read(self) -> list:
-        """`own_losses`, and notes that they were asked for."""
+        """`own_losses`, and notes that they were asked for; none in evaluation."""
+        if self.in_evaluation:
+            return []
         vars(self)["was_read"] = True
         return self.own_losses()
 
@@ -200,3 +205,37 @@ class OwnLosses(keras.Layer):
     def call(self, inputs):
         """Passes its input on; it is never called."""
         return inputs
+
+
+def leave_out_of_evaluation(model: keras.Model, losses: Iterable[OwnLosses]) -> Callable:
+    """Keeps own losses out of the loss that `evaluate` gives.
+
+    Assumes: `evaluate` and `test_on_batch` compute by `model.test_step`, also where they compile,
+    and the loss of a step is gathered inside it.
+
+    Args:
+        model: The model that is evaluated.
+        losses: What is to be left out.
+
+    Returns:
+        Function of no argument that undoes it.
+    """
+    plain = model.test_step
+
+    def test_step(*args, **kwargs):
+        with ExitStack() as stack:
+            for each in losses:
+                stack.enter_context(_evaluating(each))
+            return plain(*args, **kwargs)
+
+    return replace(model, "test_step", test_step)
+
+
+@contextmanager
+def _evaluating(losses):
+    before = losses.in_evaluation
+    vars(losses)["in_evaluation"] = True
+    try:
+        yield
+    finally:
+        vars(losses)["in_evaluation"] = before

@@ -152,11 +152,13 @@ class Recipe:
             name: Name of the files.
             structures: As in `GroupLasso`.
             strength: As in `GroupLasso`.
-            **options: More arguments of `GroupLasso`.
+            **options: More arguments of `GroupLasso`; by default groups are removed during the
+                whole of this stage.
         """
 
         def pruned():
-            lasso = GroupLasso(structures, strength, verbose=0, **options)
+            given = {"stop": None, "removal": "during", **options}
+            lasso = GroupLasso(structures, strength, verbose=0, **given)
             pruned = self.stage(
                 f"{name}_1", self.pretrained, self.prune_epochs, self.pretrain_epochs, [lasso]
             )
