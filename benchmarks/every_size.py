@@ -51,14 +51,14 @@ def make(name, work):
         return {name: work.dense()}
     if name == "dynamic":
         train(
-            DynamicSparsity(SIZES, data=work.some_batches(), start=0, verbose=0),
+            DynamicSparsity(SIZES, data=work.some_batches(split="train"), start=0, verbose=0),
             SaveSizes(work.folder),
         )
         files = {f"dynamic@{size:g}": work.folder / f"dynamic@{size:g}.keras" for size in SIZES}
         return {label: keras.saving.load_model(path) for label, path in files.items()}
     target = tfprune.Sparsity(1 - float(name.rpartition("-")[2]))
     pruning = ImportancePruning(
-        target=target, data=work.some_batches(), rounds=4, start=0, stop=0.4, verbose=0
+        target=target, data=work.some_batches(split="train"), rounds=4, start=0, stop=0.4, verbose=0
     )
     return {name: tfprune.rebuild(train(pruning))}
 

@@ -15,9 +15,10 @@ from tfprune.arguments import boolean, integer, number
 from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
+from tfprune.criteria.data import shares_examples
 from tfprune.fit.rewinding import Checkpoint
 from tfprune.fit.rounds import Rounds
-from tfprune.keras_private.fits import synchronize
+from tfprune.keras_private.fits import synchronize, trained_on
 from tfprune.schedules import Epoch, Plateau, when
 
 _CLOCK = ("taken", "round", "began", "over")
@@ -45,7 +46,9 @@ class HeadLottery(Rounds, TargetedPruning):
             `Latency`.
         heads_per_round: How many heads leave in a round; by default half as many as there are
             attention layers.
-        data: What heads are scored on: a dataset or `(x, y)`; for confidence `x` is enough.
+        data: What heads are scored on: a dataset or `(x, y)`; for confidence `x` is enough. It must
+            be held out of training, as a development set is; where it shares arrays with what
+            `fit` trains on, there is a warning.
         structures: Kinds, names or regular expressions; heads by default.
         criterion: `"attention_confidence"`, `"gradient_importance"`, `"magnitude"`, or a
             `callable(structure)` that returns one score for each head.
@@ -81,8 +84,8 @@ class HeadLottery(Rounds, TargetedPruning):
     >>> outputs = keras.layers.MultiHeadAttention(4, 2, name="attention")(inputs, inputs)
     >>> model = keras.Model(inputs, outputs)
     >>> model.compile("adam", "mse")
-    >>> x = np.random.default_rng(0).normal(size=(64, 5, 8))
-    >>> lottery = HeadLottery(tfprune.Sparsity(0.5), heads_per_round=1, data=x, verbose=0)
+    >>> x, held_out = np.random.default_rng(0).normal(size=(2, 64, 5, 8))
+    >>> lottery = HeadLottery(tfprune.Sparsity(0.5), heads_per_round=1, data=held_out, verbose=0)
     >>> history = model.fit(x, x, epochs=9, verbose=0, callbacks=[lottery])
     >>> len(history.epoch), [r["left"]["attention"] for r in lottery.rounds]
     (3, [3, 2])
@@ -143,6 +146,7 @@ class HeadLottery(Rounds, TargetedPruning):
         super().prepare()
         self.criterion.check_structures(self.subject, self.structures)
         self.criterion.try_data(self.model, self.subject, self.data, self.batches)
+        self._warn_of_training_data()
         if self.heads_per_round is None:
             self._number = max(len(self.structures) // 2, 1)
         else:
@@ -162,6 +166,14 @@ class HeadLottery(Rounds, TargetedPruning):
         super().on_train_begin(logs)
         self.rounds, self.scores = [], None
         self._metric = None
+
+    def _warn_of_training_data(self):
+        if any(shares_examples(self.data, x) for x in trained_on(self.model)):
+            warnings.warn(
+                "HeadLottery: `data` holds examples that this fit trains on. Heads are judged "
+                "on a development set: give examples that are held out of training.",
+                stacklevel=2,
+            )
 
     def _check_length(self):
         length = self.round_length.at(self._clock, "round_length")

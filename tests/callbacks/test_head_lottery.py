@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -7,12 +9,14 @@ import tfprune
 from tests.models import Killed, assert_same, noise, outputs, randomize
 from tfprune import criteria
 from tfprune.callbacks import HeadLottery
+from tfprune.criteria.data import shares_examples
 from tfprune.keras_private.optimizers import slots
 from tfprune.schedules import Epoch, Plateau, Step
 
 pytestmark = pytest.mark.one_backend
 
 X, Y = noise(24, 5, 8), noise(24, 5, 8, seed=2)
+DEV = noise(20, 5, 8, seed=3)  # What heads are judged on.
 
 
 def compiled(depth=2, heads=4, optimizer=None, **options):
@@ -60,7 +64,7 @@ def by_hand(model, rounds, number):
     gone = {s.name: np.zeros(s.groups, bool) for s in structures}
     for _ in range(rounds):
         three_steps()
-        found = criteria.attention_confidence(model, X)
+        found = criteria.attention_confidence(model, DEV)
         for _ in range(number):
             _, name, head = min(
                 (found[s.name][h], s.name, h)
@@ -89,7 +93,7 @@ def test_it_is_the_loop_of_the_paper(optimizer):
     }[optimizer]
     reference, model = compiled(optimizer=make()), compiled(optimizer=make())
     gone = by_hand(reference, rounds=3, number=2)
-    lottery = HeadLottery(tfprune.Sparsity(0.75), heads_per_round=2, data=X, verbose=0)
+    lottery = HeadLottery(tfprune.Sparsity(0.75), heads_per_round=2, data=DEV, verbose=0)
 
     history = fit(model, lottery)
 
@@ -104,7 +108,7 @@ def test_it_is_the_loop_of_the_paper(optimizer):
 
 def test_the_small_model_has_the_heads_that_won_and_trains_on():
     model = compiled()
-    lottery = HeadLottery(tfprune.Sparsity(0.5), 2, data=X, verbose=0)
+    lottery = HeadLottery(tfprune.Sparsity(0.5), 2, data=DEV, verbose=0)
     fit(model, lottery)
 
     small = tfprune.rebuild(model)
@@ -118,7 +122,7 @@ def test_the_small_model_has_the_heads_that_won_and_trains_on():
 
 
 def make():
-    return HeadLottery(tfprune.Sparsity(0.75), 2, data=X, monitor="loss", verbose=0)
+    return HeadLottery(tfprune.Sparsity(0.75), 2, data=DEV, monitor="loss", verbose=0)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +161,7 @@ def test_below_the_floor_the_heads_of_the_last_round_come_back():
 
     model = compiled()
     lottery = HeadLottery(
-        tfprune.Sparsity(0.9), 1, data=X, monitor="val_bleu", floor=17.0, verbose=0
+        tfprune.Sparsity(0.9), 1, data=DEV, monitor="val_bleu", floor=17.0, verbose=0
     )
 
     fit(model, Metric(), lottery)
@@ -170,7 +174,7 @@ def test_below_the_floor_the_heads_of_the_last_round_come_back():
 
 def test_the_ticket_of_any_round_can_be_cut_out_of_the_checkpoint():
     model, checkpoint = compiled(), compiled()
-    lottery = HeadLottery(tfprune.Sparsity(0.75), 2, data=X, start=0, verbose=0)
+    lottery = HeadLottery(tfprune.Sparsity(0.75), 2, data=DEV, start=0, verbose=0)
     fit(model, lottery)
     for number, left in enumerate([8, 6, 4, 2]):
         masks = lottery.keep(number)
@@ -202,7 +206,7 @@ def test_rounds_of_steps_and_training_on():
     lottery = HeadLottery(
         tfprune.Sparsity(0.5),
         2,
-        data=(X, Y),
+        data=(DEV, Y[:20]),
         criterion="gradient_importance",
         start=Step(2),
         round_length=Step(4),
@@ -219,7 +223,7 @@ def test_rounds_of_steps_and_training_on():
 def test_pretrained_weights_are_what_is_gone_back_to():
     model = compiled()
     before = [np.array(w) for w in model.get_weights()]
-    fit(model, HeadLottery(tfprune.Sparsity(0.5), 4, data=X, start=0, verbose=0))
+    fit(model, HeadLottery(tfprune.Sparsity(0.5), 4, data=DEV, start=0, verbose=0))
     dense = [
         w
         for w, v in zip(model.get_weights(), model.weights, strict=True)
@@ -232,8 +236,8 @@ def test_pretrained_weights_are_what_is_gone_back_to():
 
 def test_table_and_picture_show_the_rounds(tmp_path, capsys):
     model = compiled()
-    lottery = HeadLottery(tfprune.Sparsity(0.75), 3, data=X, monitor="val_loss")
-    fit(model, lottery, validation_data=(X, Y))
+    lottery = HeadLottery(tfprune.Sparsity(0.75), 3, data=DEV, monitor="val_loss")
+    fit(model, lottery, validation_data=(DEV, Y[:20]))
     text = capsys.readouterr().out
     assert "round 1: 5 of 8 heads left, val_loss" in text and "The search is over." in text
     rows = lottery.table().splitlines()
@@ -247,6 +251,43 @@ def test_table_and_picture_show_the_rounds(tmp_path, capsys):
     assert (tmp_path / "rounds.png").stat().st_size > 1000
 
 
+def seen(model, data, x=X, y=Y, **options):
+    """Whether a fit says that heads are judged on what it trains on."""
+    lottery = HeadLottery(tfprune.Sparsity(0.5), 2, data, verbose=0, round_length=1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(x, y, epochs=3, verbose=0, callbacks=[lottery], **options)
+    messages = [str(w.message) for w in caught if "held out of training" in str(w.message)]
+    assert len(messages) <= 1  # Once, whatever the number of rounds.
+    return bool(messages)
+
+
+def test_data_that_the_fit_trains_on_is_warned_of():
+    model, both, targets = compiled(), np.concatenate([X, DEV]), np.concatenate([Y, Y])[:44]
+    assert seen(model, X) and seen(model, (X, Y)) and seen(model, {"x": X}, {"x": X})
+    assert seen(model, both[:30], both, targets)  # Some of them.
+    assert not seen(model, DEV) and not seen(model, both[24:], both[:24])
+    assert not seen(model, both[1::2], both[::2], Y[:22])
+    # The end of it is for validation.
+    assert seen(model, both, both, targets, validation_split=0.5)
+    assert not seen(model, both[22:], both, targets, validation_split=0.5)
+    # The same mask for all examples is no example.
+    assert not shares_examples({"x": DEV, "mask": Y}, {"x": X, "mask": Y})
+
+
+def test_a_dataset_that_the_fit_trains_on_is_warned_of():
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return X[8 * index : 8 * index + 8], Y[8 * index : 8 * index + 8]
+
+    data, model = Batches(), compiled()
+    assert seen(model, data, data, None)
+    assert not seen(model, DEV, data, None)
+
+
 def test_a_plateau_opens_the_search():
     class Metric(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -254,7 +295,7 @@ def test_a_plateau_opens_the_search():
 
     model = compiled()
     lottery = HeadLottery(
-        tfprune.Sparsity(0.5), 4, data=X, start=Plateau("val_bleu", 1.0), verbose=0
+        tfprune.Sparsity(0.5), 4, data=DEV, start=Plateau("val_bleu", 1.0), verbose=0
     )
     assert len(fit(model, Metric(), lottery, epochs=6).epoch) == 4
     assert len(lottery.rounds) == 1
@@ -262,7 +303,7 @@ def test_a_plateau_opens_the_search():
 
 def test_all_heads_may_go():
     model = compiled()
-    fit(model, HeadLottery(tfprune.Sparsity(1.0), 4, data=X, verbose=0))
+    fit(model, HeadLottery(tfprune.Sparsity(1.0), 4, data=DEV, verbose=0))
     small = tfprune.rebuild(model)
     assert not [s for s in tfprune.find_structures(small) if s.kind == "heads"]
     assert_same(outputs(model, X), outputs(small, X))
@@ -272,14 +313,14 @@ def test_a_loss_that_is_no_number_is_said():
     model = compiled()
     model.compile("adam", lambda y, y_pred: keras.ops.sum(y_pred) * float("nan"))
     with pytest.raises(ValueError, match="no longer finite"):
-        fit(model, HeadLottery(tfprune.Sparsity(0.5), 2, data=X, verbose=0))
+        fit(model, HeadLottery(tfprune.Sparsity(0.5), 2, data=DEV, verbose=0))
 
 
 def test_an_interrupted_search_can_be_followed_by_another():
     model = compiled()
     with pytest.raises(KeyboardInterrupt):
-        fit(model, HeadLottery(tfprune.Sparsity(0.5), 2, data=X, verbose=0), Killed(2))
-    lottery = HeadLottery(tfprune.Sparsity(0.75), 2, data=X, verbose=0)
+        fit(model, HeadLottery(tfprune.Sparsity(0.5), 2, data=DEV, verbose=0), Killed(2))
+    lottery = HeadLottery(tfprune.Sparsity(0.75), 2, data=DEV, verbose=0)
     fit(model, lottery)
     assert sum(lottery.rounds[-1]["left"].values()) == 2
     assert not [w.path for w in model.weights if "pruning" in w.path]
@@ -288,7 +329,7 @@ def test_an_interrupted_search_can_be_followed_by_another():
 def test_a_fit_that_is_too_short_is_refused_with_the_length_it_needs():
     model = compiled()
     with pytest.raises(ValueError, match=r"`epochs` of this fit must be at least 4 for 3 rounds"):
-        fit(model, HeadLottery(tfprune.Sparsity(0.75), 2, data=X, verbose=0), epochs=3)
+        fit(model, HeadLottery(tfprune.Sparsity(0.75), 2, data=DEV, verbose=0), epochs=3)
     assert not [w.path for w in model.weights if "pruning" in w.path]
 
 
@@ -308,16 +349,16 @@ def test_a_fit_that_is_too_short_is_refused_with_the_length_it_needs():
 )
 def test_bad_arguments(options, name):
     with pytest.raises(ValueError, match=f"`{name}`"):
-        HeadLottery(**{"target": tfprune.Sparsity(0.5), "data": X, **options})
+        HeadLottery(**{"target": tfprune.Sparsity(0.5), "data": DEV, **options})
 
 
 def test_what_only_fit_can_know():
     with pytest.raises(ValueError, match="`structures` must be heads"):
-        fit(compiled(), HeadLottery(tfprune.Sparsity(0.5), 2, data=X, structures=None, verbose=0))
+        fit(compiled(), HeadLottery(tfprune.Sparsity(0.5), 2, data=DEV, structures=None, verbose=0))
     with pytest.raises(ValueError, match="'val_bleu', which is not in the epoch logs"):
-        fit(compiled(), HeadLottery(tfprune.Sparsity(0.5), 2, data=X, monitor="val_bleu"))
+        fit(compiled(), HeadLottery(tfprune.Sparsity(0.5), 2, data=DEV, monitor="val_bleu"))
     with pytest.raises(ValueError, match="`round_length` must be at least one step"):
-        fit(compiled(), HeadLottery(tfprune.Sparsity(0.5), 2, data=X, round_length=Epoch(0.1)))
+        fit(compiled(), HeadLottery(tfprune.Sparsity(0.5), 2, data=DEV, round_length=Epoch(0.1)))
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
@@ -325,7 +366,7 @@ def test_with_jit_and_mixed_precision(policy):
     keras.config.set_dtype_policy(policy)
     try:
         model = compiled(jit_compile=True)
-        lottery = HeadLottery(tfprune.Sparsity(0.5), 2, data=X, verbose=0)
+        lottery = HeadLottery(tfprune.Sparsity(0.5), 2, data=DEV, verbose=0)
         fit(model, lottery)
         assert lottery.reached == pytest.approx(0.5)
         assert set(lottery.scores.kinds.values()) == {"encoder"}

@@ -67,6 +67,26 @@ def test_the_list_of_callbacks_and_the_frame_of_fit_are_found():
     assert fits.callback_list() is None and fits.fit_frame(model) is None
 
 
+def test_what_a_fit_trains_on_is_found():
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.found = fits.trained_on(self.model)
+
+    class Task(keras.Model):  # As tasks of KerasHub do, it prepares what it is given.
+        def fit(self, x=None, **options):
+            return super().fit(x=2 * x, **options)
+
+    look, model = Look(), compiled()
+    model.fit(X, X[:, :2], verbose=0, callbacks=[look])
+    assert len(look.found) == 1 and look.found[0] is X
+    task = Task(model.inputs, model.outputs)
+    task.compile("sgd", "mse")
+    task.fit(x=X, y=X[:, :2], verbose=0, callbacks=[look])
+    np.testing.assert_array_equal(look.found[0], 2 * X)
+    assert len(look.found) == 2 and look.found[1] is X
+    assert fits.trained_on(model) == []
+
+
 def test_a_fit_that_failed_in_a_thread_that_has_ended_is_not_running():
     ask, model = Ask(), compiled()
 

@@ -75,6 +75,11 @@ def test_structures_are_scored_on_the_same_batches_each_time(tmp_path):
     found = work.some_batches(20)
     first = [found[i] for i in range(len(found))]
     assert sum(len(y) for _, y, *_ in first) == 20
+    decoded = {work.vocabulary().decode(ids) for x, *_ in first for ids in x["source"]}
+    assert decoded <= {source for source, _ in work.text.dev}  # Held out, unless asked for.
+    trained = work.some_batches(20, "train")
+    decoded = {work.vocabulary().decode(ids) for x, *_ in trained for ids in x["source"]}
+    assert decoded <= {source for source, _ in work.text.train}
     found.on_epoch_end()
     for before, after in zip(first, [found[i] for i in range(len(found))], strict=True):
         for a, b in zip(keras.tree.flatten(before), keras.tree.flatten(after), strict=True):

@@ -63,7 +63,8 @@ def attention_confidence(
     Args:
         model: A built model, with attention layers of Keras or KerasHub that compute a softmax.
         x: What `model.predict` takes: arrays, or a dataset of `x`, `(x, y)` or
-            `(x, y, sample_weight)`.
+            `(x, y, sample_weight)`. It must be held out of training, as a development set is: heads
+            may be confident on examples that they have seen and on no others.
         batch_size: Examples in a batch, where `x` are arrays.
         steps: How many batches to use; all by default.
 
@@ -125,7 +126,7 @@ def attention_confidence(
 
 @register_criterion
 class AttentionConfidence(Criterion):
-    """The criterion `"attention_confidence"`: see `attention_confidence`."""
+    """The criterion `"attention_confidence"`, on held-out data: see `attention_confidence`."""
 
     name = "attention_confidence"
     needs_data = "what attention is computed on, as a dataset or arrays"

@@ -55,6 +55,35 @@ def is_arrays(data: Any) -> bool:
     return isinstance(data, (tuple, list, Mapping)) or hasattr(data, "shape")
 
 
+def shares_examples(data: Any, trained: Any) -> bool:
+    """Whether data are what a fit trains on, or arrays that lie in the same memory.
+
+    Equal copies, and datasets that were made of the same examples, are not noticed.
+
+    Args:
+        data: What the user has given: a dataset, x, or `(x, y)`.
+        trained: The `x` that `fit` was given.
+    """
+    x = data[0] if isinstance(data, tuple) and data else data
+    if data is trained or x is trained:
+        return trained is not None
+    if not is_arrays(x) or not is_arrays(trained):
+        return False
+    theirs = [a for a in tree.flatten(trained) if isinstance(a, np.ndarray)]
+    # A mask or the like may be the same for all examples: only all inputs together tell.
+    return bool(theirs) and all(
+        isinstance(a, np.ndarray) and any(_share_memory(a, b) for b in theirs)
+        for a in tree.flatten(x)
+    )
+
+
+def _share_memory(a, b) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=10_000)
+    except np.exceptions.TooHardError:
+        return False
+
+
 def as_the_layers_take_it(model: keras.Model, data: Any, batches: int | None, size: int) -> Any:
     """Does what the model's own `fit` does to data first, as KerasHub's tasks encode text.
 

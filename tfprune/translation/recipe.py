@@ -125,11 +125,15 @@ class Recipe:
             initial_epoch=initial_epoch,
         )
 
-    def some_batches(self, count: int = 600):
-        """The first `count` training pairs unshuffled, to score structures on."""
-        return batches(
-            self.train_pairs[:count], self.vocabulary(), max_length=self.max_length, shuffle=False
-        )
+    def some_batches(self, count: int = 600, split: str = "dev"):
+        """The first `count` pairs of a split unshuffled, to score structures on.
+
+        Args:
+            count: How many pairs.
+            split: `"dev"`, which is held out as the lottery wants it, or `"train"`.
+        """
+        pairs = self.train_pairs[:count] if split == "train" else self.held_out(split, count)
+        return batches(pairs, self.vocabulary(), max_length=self.max_length, shuffle=False)
 
     # -- stages --------------------------------------------------------------------------------
 
