@@ -11,11 +11,11 @@ import numpy as np
 from keras import ops
 
 from tfprune import criteria
-from tfprune.arguments import boolean, integer, number
+from tfprune.arguments import boolean, called_with_none, integer, number
 from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
-from tfprune.criteria.data import shares_examples
+from tfprune.criteria.data import is_function, shares_examples
 from tfprune.fit.rewinding import Checkpoint
 from tfprune.fit.rounds import Rounds
 from tfprune.keras_private.fits import synchronize, trained_on
@@ -48,7 +48,9 @@ class HeadLottery(Rounds, TargetedPruning):
             attention layers.
         data: What heads are scored on: a dataset or `(x, y)`; for confidence `x` is enough. It must
             be held out of training, as a development set is; where it shares arrays with what
-            `fit` trains on, there is a warning.
+            `fit` trains on, there is a warning. A function of no argument is called in each round,
+            and once before the first step, and gives such data: for instance what the model itself
+            makes of a text, as `tfprune.translation.GreedyTranslations` does.
         structures: Kinds, names or regular expressions; heads by default.
         criterion: `"attention_confidence"`, `"gradient_importance"`, `"magnitude"`, or a
             `callable(structure)` that returns one score for each head.
@@ -125,7 +127,7 @@ class HeadLottery(Rounds, TargetedPruning):
         if floor is not None and monitor is None:
             raise ValueError("`monitor` must name the metric that `floor` is for. Received: None")
         self.heads_per_round = integer("heads_per_round", heads_per_round, optional=True)
-        self.data = data
+        self.data = called_with_none("data", data) if is_function(data) else data
         self.round_length = when(round_length, "round_length")
         if isinstance(self.round_length, Plateau):
             raise ValueError(
@@ -145,8 +147,9 @@ class HeadLottery(Rounds, TargetedPruning):
         """Makes room for the checkpoint."""
         super().prepare()
         self.criterion.check_structures(self.subject, self.structures)
-        self.criterion.try_data(self.model, self.subject, self.data, self.batches)
-        self._warn_of_training_data()
+        data = self._present_data()
+        self.criterion.try_data(self.model, self.subject, data, self.batches)
+        self._warn_of_training_data(data)
         if self.heads_per_round is None:
             self._number = max(len(self.structures) // 2, 1)
         else:
@@ -167,8 +170,11 @@ class HeadLottery(Rounds, TargetedPruning):
         self.rounds, self.scores = [], None
         self._metric = None
 
-    def _warn_of_training_data(self):
-        if any(shares_examples(self.data, x) for x in trained_on(self.model)):
+    def _present_data(self):
+        return self.data() if is_function(self.data) else self.data
+
+    def _warn_of_training_data(self, data):
+        if any(shares_examples(data, x) for x in trained_on(self.model)):
             warnings.warn(
                 "HeadLottery: `data` holds examples that this fit trains on. Heads are judged "
                 "on a development set: give examples that are held out of training.",
@@ -255,7 +261,7 @@ class HeadLottery(Rounds, TargetedPruning):
             over = True
         else:
             self.scores = self.criterion.scores(
-                self.model, self.subject, self.structures, self.data, self.batches
+                self.model, self.subject, self.structures, self._present_data(), self.batches
             )
             over = self._let_go(checked_scores(self.structures, self.scores), left_in, number)
         self._checkpoint.left_in.assign(left_in)

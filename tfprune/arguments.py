@@ -138,6 +138,31 @@ def called_with_one(name: str, function: Any, what: str) -> Any:
     return function
 
 
+def called_with_none(name: str, function: Any) -> Any:
+    """A function that can be called without arguments.
+
+    Args:
+        name: The argument's name, for the message.
+        function: What was given, callable.
+
+    Returns:
+        The function.
+
+    Raises:
+        ValueError: If it is a class, or needs arguments.
+    """
+    try:
+        signature(function).bind()
+        fits = not isinstance(function, type)
+    except TypeError:
+        fits = False
+    except ValueError:  # Some of C tell no signature.
+        fits = True
+    if not fits:
+        raise _error(name, function, "a function that is called without arguments")
+    return function
+
+
 def one_of(name: str, value: Any, allowed: Iterable) -> Any:
     """One of a few values.
 

@@ -288,6 +288,30 @@ def test_a_dataset_that_the_fit_trains_on_is_warned_of():
     assert not seen(model, DEV, data, None)
 
 
+def test_data_may_be_made_anew_in_each_round():
+    def kernel(model):
+        return np.array(keras.ops.convert_to_numpy(model.get_layer("in_0").kernel))
+
+    model, reference, kernels = compiled(), compiled(), []
+
+    def data():
+        kernels.append(kernel(model))
+        return DEV
+
+    lottery = HeadLottery(tfprune.Sparsity(0.75), 2, data, verbose=0)
+    assert "data" not in lottery.get_config()
+    fit(model, lottery)
+    by_hand(reference, rounds=3, number=2)
+    for a, b in zip(state(reference), state(model), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    # Before the first step, and at the end of each round with the weights of that moment.
+    trained = compiled()
+    fit(trained, epochs=2)
+    assert len(kernels) == 4
+    np.testing.assert_array_equal(kernels[0], kernel(compiled()))
+    np.testing.assert_allclose(kernels[1], kernel(trained), atol=1e-5)
+
+
 def test_a_plateau_opens_the_search():
     class Metric(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -340,6 +364,8 @@ def test_a_fit_that_is_too_short_is_refused_with_the_length_it_needs():
         ({"heads_per_round": 0}, "heads_per_round"),
         ({"heads_per_round": 1.5}, "heads_per_round"),
         ({"data": None}, "data"),
+        ({"data": lambda model: DEV}, "data"),
+        ({"data": object}, "data"),
         ({"criterion": "confidence"}, "criterion"),
         ({"within": "kind"}, "within"),
         ({"floor": 3.0}, "monitor"),

@@ -59,7 +59,7 @@ WRONG = {
     "no batches": [],
     "four parts": (X, Y, Y, Y),
     "different numbers": (X, Y[:3]),
-    "a function": batches,
+    "a function": lambda model: (X, Y),
     "text": "one two",
     "a number": 3,
 }

@@ -25,8 +25,7 @@ def check(data: Any, batches: int | None, name: str = "batches") -> None:
     Raises:
         ValueError: If `data` is nothing that `fit` takes, or is endless and `batches` is `None`.
     """
-    is_function = callable(data) and not hasattr(data, "__iter__")
-    if data is None or isinstance(data, (str, bytes, int, float)) or is_function:
+    if data is None or isinstance(data, (str, bytes, int, float)) or is_function(data):
         raise ValueError(
             "`data` must be what `fit` takes: arrays, or a dataset of batches. Received: "
             f"data={data!r}"
@@ -38,6 +37,11 @@ def check(data: Any, batches: int | None, name: str = "batches") -> None:
             "as a dataset that repeats or a generator: how many batches of it to look at. "
             f"Received: {name}=None, data={type(data).__name__}"
         )
+
+
+def is_function(data: Any) -> bool:
+    """Whether data are a function, not a dataset that can be called as well."""
+    return callable(data) and not hasattr(data, "__iter__")
 
 
 def _may_be_endless(data) -> bool:

@@ -2,6 +2,7 @@ from .batches import Batches, batches
 from .distillation import distill
 from .evaluation import SacreBleu, evaluate, paired_bootstrap, score
 from .exporting import export_translator
+from .greedy_translations import GreedyTranslations
 from .layers import SSRU, SinusoidalPositions
 from .loading import load_translator
 from .speed import words_per_second
@@ -13,6 +14,7 @@ from .vocabulary import Vocabulary
 __all__ = [
     "SSRU",
     "Batches",
+    "GreedyTranslations",
     "InverseSquareRoot",
     "SacreBleu",
     "SinusoidalPositions",

@@ -12,7 +12,64 @@ from tfprune.datasets.parallel import Pair
 from tfprune.translation.vocabulary import Vocabulary
 
 
-class Batches(Bucketed):
+class IdBatches(Bucketed):
+    """Sentences that are ids already, in batches of about the same number of tokens.
+
+    Args:
+        examples: For each sentence the ids of its source, of what the decoder reads, and of what it
+            is to write, the last two of the same length.
+        tokens_per_batch: As in `Batches`.
+        length_multiple: As in `Batches`.
+        **options: Arguments of `Bucketed`.
+
+    Yields:
+        As `Batches`.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]],
+        tokens_per_batch: int = 3000,
+        length_multiple: int = 8,
+        **options,
+    ):
+        self._examples = examples
+        self.length_multiple = length_multiple
+        lengths = [max(self._length([s]), self._length([t])) for s, t, _ in examples]
+        super().__init__(lengths, lambda n: max(tokens_per_batch // n, 1), **options)
+
+    @property
+    def words(self) -> int:
+        """Target tokens in one epoch, the end of each sentence counted."""
+        return sum(len(labels) for _, _, labels in self._examples)
+
+    def __getitem__(self, index):
+        chosen = [self._examples[i] for i in self.numbers(index)]
+        source = self._padded([s for s, _, _ in chosen])
+        target = self._padded([t for _, t, _ in chosen])
+        labels = self._padded([y for _, _, y in chosen])
+        return {"source": source, "target": target}, labels, (labels != 0).astype("float32")
+
+    def _length(self, sequences) -> int:
+        return padded_to(self.length_multiple, max(len(s) for s in sequences))
+
+    def _padded(self, sequences):
+        array = np.zeros((len(sequences), self._length(sequences)), "int32")
+        for row, sequence in zip(array, sequences, strict=True):
+            row[: len(sequence)] = sequence
+        return array
+
+    def shape(self, numbers):
+        """Sentences, tokens of the source, tokens of the target."""
+        examples = [self._examples[i] for i in numbers]
+        return (
+            len(numbers),
+            self._length([s for s, _, _ in examples]),
+            self._length([t for _, t, _ in examples]),
+        )
+
+
+class Batches(IdBatches):
     """Sentence pairs in batches of about the same number of tokens.
 
     Lengths are padded to a multiple of 8, so that few shapes occur and a compiled step is reused.
@@ -60,50 +117,24 @@ class Batches(Bucketed):
         sources = vocabulary.encode_all([s for s, _ in pairs])
         targets = vocabulary.encode_all([t for _, t in pairs])
         end, start = vocabulary.end_id, vocabulary.start_id
-        self._examples = [
+        examples = [
             ([*s, end], [start, *t], [*t, end])
             for s, t in zip(sources, targets, strict=True)
             if s and t and max(len(s), len(t)) < max_length
         ]
-        if not self._examples:
+        if not examples:
             raise ValueError(
                 f"`pairs` must hold at least one pair of 1 to {max_length - 1} tokens. "
                 f"Received: {len(pairs)} pairs, none of which fits."
             )
-        self.length_multiple = length_multiple
-        lengths = [max(self._length([s]), self._length([t])) for s, t, _ in self._examples]
         super().__init__(
-            lengths, lambda n: tokens_per_batch // n, shuffle, seed, initial_epoch, **kwargs
-        )
-
-    @property
-    def words(self) -> int:
-        """Target tokens in one epoch, the end of each sentence counted."""
-        return sum(len(labels) for _, _, labels in self._examples)
-
-    def __getitem__(self, index):
-        chosen = [self._examples[i] for i in self.numbers(index)]
-        source = self._padded([s for s, _, _ in chosen])
-        target = self._padded([t for _, t, _ in chosen])
-        labels = self._padded([y for _, _, y in chosen])
-        return {"source": source, "target": target}, labels, (labels != 0).astype("float32")
-
-    def _length(self, sequences) -> int:
-        return padded_to(self.length_multiple, max(len(s) for s in sequences))
-
-    def _padded(self, sequences):
-        array = np.zeros((len(sequences), self._length(sequences)), "int32")
-        for row, sequence in zip(array, sequences, strict=True):
-            row[: len(sequence)] = sequence
-        return array
-
-    def shape(self, numbers):
-        """Sentences, tokens of the source, tokens of the target."""
-        examples = [self._examples[i] for i in numbers]
-        return (
-            len(numbers),
-            self._length([s for s, _, _ in examples]),
-            self._length([t for _, t, _ in examples]),
+            examples,
+            tokens_per_batch,
+            length_multiple,
+            shuffle=shuffle,
+            seed=seed,
+            initial_epoch=initial_epoch,
+            **kwargs,
         )
 
 

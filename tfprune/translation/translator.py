@@ -68,14 +68,31 @@ class Translator:
         sentences = as_list(sentences)
         beam, batch_size = integer("beam", beam), integer("batch_size", batch_size)
         encoded = encode_sources(sentences, self.vocabulary, self.max_length)
-        result = [""] * len(sentences)
+        return [self.vocabulary.decode(ids) for ids in self.search(encoded, beam, batch_size)]
+
+    def search(
+        self, encoded: Sequence[Sequence[int]], beam: int = 1, batch_size: int = 64
+    ) -> list[list[int]]:
+        """Translates ids to ids.
+
+        Args:
+            encoded: Ids of each source with the end id, at most `max_length`; none for an empty
+                one.
+            beam: As in `translate`.
+            batch_size: As in `translate`.
+
+        Returns:
+            Ids of each translation with the end id, or `max_length` of them where it is not over.
+        """
+        result = [[] for _ in encoded]
         order = sorted((i for i, ids in enumerate(encoded) if ids), key=lambda i: len(encoded[i]))
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             source = padded([encoded[i] for i in chosen], rows=min(batch_size, len(order)))
             words = ops.convert_to_numpy(self._search(beam)(source))
             for i, ids in zip(chosen, words, strict=False):
-                result[i] = self.vocabulary.decode(ids)
+                ends = ids == self.vocabulary.end_id
+                result[i] = ids[: ends.argmax() + 1 if ends.any() else None].tolist()
         return result
 
     def _search(self, beam: int):
