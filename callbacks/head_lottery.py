@@ -58,7 +58,8 @@ class HeadLottery(Rounds, TargetedPruning):
             `Epoch` or `Plateau` of `tfprune.schedules`. 0 keeps the weights the fit begins with,
             such as pretrained ones.
         round_length: How long a round trains, as `start`, without `Plateau`.
-        within: `"model"` ranks all heads together, `"layer"` takes the same number from each layer.
+        within: `"model"` ranks all heads together, as the paper does, where a layer may lose all of
+            them (tables 3 and 4); `"layer"` takes the same number from each layer.
         batches: Batches of `data` to look at in a round; all by default.
         monitor: A metric in the epoch logs that is noted for each round, such as `"val_bleu"`.
         floor: The worst value of `monitor` that is accepted at the end of a round; where it is

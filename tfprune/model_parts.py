@@ -75,7 +75,7 @@ def parts_of(model: keras.Model) -> list[tuple[str, keras.Layer]]:
 @contextmanager
 def parts_in_files(model: keras.Model) -> Iterator[None]:
     """Lets files of weights that are saved or loaded inside a `with` block hold the parts too."""
-    attributes, shown = vars(_holder(model)), dict(parts_of(model))
+    attributes, shown = vars(model), dict(parts_of(model))
     attributes.update(shown)
     try:
         yield

@@ -12,6 +12,7 @@ from tfprune.callbacks import HeadLottery
 from tfprune.criteria.data import shares_examples
 from tfprune.keras_private.optimizers import slots
 from tfprune.schedules import Epoch, Plateau, Step
+from tfprune.translation import InverseSquareRoot
 
 pytestmark = pytest.mark.one_backend
 
@@ -310,6 +311,36 @@ def test_data_may_be_made_anew_in_each_round():
     assert len(kernels) == 4
     np.testing.assert_array_equal(kernels[0], kernel(compiled()))
     np.testing.assert_allclose(kernels[1], kernel(trained), atol=1e-5)
+
+
+class Rates(keras.callbacks.Callback):
+    """The learning rate that each step used."""
+
+    def on_train_begin(self, logs=None):
+        self.seen = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        optimizer = self.model.optimizer  # On JAX, `self.model` brings it up to date.
+        self.seen.append(float(keras.ops.convert_to_numpy(optimizer.learning_rate)))
+
+
+def test_a_round_goes_on_from_the_rate_of_the_checkpoint_and_repeats_no_warm_up():
+    rate = InverseSquareRoot(1e-2, warmup_steps=4)
+    model, rates = compiled(optimizer=keras.optimizers.Adam(rate)), Rates()
+    lottery = HeadLottery(
+        tfprune.Sparsity(0.5),
+        2,
+        data=DEV,
+        start=5,
+        round_length=3,
+        check_every=1,
+        stop_training=False,
+        verbose=0,
+    )
+    fit(model, lottery, rates, epochs=4)  # Five steps, two rounds of three, and one more.
+    steps = [*range(5), 5, 6, 7, 5, 6, 7, 5]
+    expected = [float(keras.ops.convert_to_numpy(rate(step))) for step in steps]
+    np.testing.assert_allclose(rates.seen, expected, rtol=1e-5)
 
 
 def test_a_plateau_opens_the_search():

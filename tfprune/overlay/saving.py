@@ -27,13 +27,13 @@ def backing_up(*models: keras.Model) -> Iterator[None]:
 
     Example:
 
-    >>> import keras, numpy as np, tfprune
+    >>> import tempfile, keras, numpy as np, tfprune
     >>> from tfprune import gates
     >>> model = keras.Sequential([
     ...     keras.Input((4,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(1)])
     >>> _ = gates.attach(model, [gates.Mask(s) for s in tfprune.find_structures(model)])
-    >>> with backing_up(model):
-    ...     model.save_weights("backup.weights.h5")
+    >>> with tempfile.TemporaryDirectory() as folder, backing_up(model):
+    ...     model.save_weights(f"{folder}/backup.weights.h5")
     """
     token = _IS_BACKUP.set(True)
     try:
