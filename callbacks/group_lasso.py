@@ -15,6 +15,9 @@ from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.keras_private.optimizers import trained_by
 from tfprune.schedules import scheduled
 
+# The share of the weights of all groups below which the strength is said to be too high.
+ALMOST_NOTHING = 0.02
+
 
 class GroupLasso(PruningCallback):
     """Shrinks whole units and heads to zero while a model is trained.
@@ -120,6 +123,7 @@ class GroupLasso(PruningCallback):
 
     def prepare(self):
         """Chooses each structure's strength and puts the penalties in place."""
+        self._has_pressed = False
         self._schedules = [
             scheduled(s, "strength") for s in strength_of_each(self.strength, self.structures)
         ]
@@ -132,16 +136,43 @@ class GroupLasso(PruningCallback):
                 )
 
     def finish(self):
-        """Removes groups if the fit ends with pruning or before it; warns if nothing is left."""
+        """Removes groups at the end, if not done yet; says if the strength was far off."""
         if self._removes_at_stop and self.owner.clock.has_begun and not self.state.decided:
             if self.stop is not None:
                 self.warn_if_cut_short("groups are removed now")
             self._decide()
-        empty = [s.name for s in self.structures if not np.any(s.norms())]
-        if len(empty) == len(self.structures):
+        if self.state.has_begun:
+            self._warn_of_strength()
+
+    def _warn_of_strength(self):
+        """Says so if the strength has removed nothing, or almost all."""
+        name, left = type(self).__name__, self._left_in_weights()
+        groups = sum(s.groups for s in self.structures)
+        weights = sum(s.weights for s in self.structures)
+        share = sum(left[s.name] * s.group_size for s in self.structures) / weights
+        if not any(left.values()):
             warnings.warn(
-                f"GroupLasso has removed every group of every structure: {', '.join(empty)}. "
+                f"{name} has removed every group of every structure: {', '.join(left)}. "
                 "The strength is too high.",
+                stacklevel=2,
+            )
+        elif share < ALMOST_NOTHING:
+            warnings.warn(
+                f"{name}: almost nothing is left: {sum(left.values())} of {groups} groups, "
+                f"{100 * share:.2g} % of their weights. Lower `strength`, or let it press for a "
+                "shorter time (`start`, `stop`).",
+                stacklevel=2,
+            )
+        elif sum(left.values()) == groups and self._has_pressed:
+            smallest = min(
+                float(np.min(penalties.root_mean_squares(s)) / max(reference, 1e-12))
+                for s, reference in zip(self.structures, self._references(), strict=True)
+            )
+            warnings.warn(
+                f"{name}: nothing was removed: of {groups} groups the smallest has {smallest:.2g} "
+                "of the root mean square that was usual when pruning started, and "
+                f"`relative_threshold` is {self.relative_threshold:g}. Raise `strength`, or let it "
+                "press for a longer time (`start`, `stop`).",
                 stacklevel=2,
             )
 
@@ -159,6 +190,7 @@ class GroupLasso(PruningCallback):
             self.state.references.assign(np.asarray(medians, "float32"))
         divisor = self.words_per_batch or 1.0
         strengths = [schedule(since_start) / divisor for schedule in self._schedules]
+        self._has_pressed |= any(strengths)
         if self.step == "gradient":
             self.state.strengths.assign(np.asarray(strengths, "float32"))
         else:

@@ -103,13 +103,15 @@ def test_groups_are_removed_once_at_stop():
 
 def test_what_is_removed_at_stop_is_what_the_thresholds_say():
     """With the weights standing still, these are known beforehand."""
-    for options in ({"threshold": 7.5, "relative_threshold": 0}, {"relative_threshold": 0.95}):
+    for options in ({"relative_threshold": 0}, {"relative_threshold": 0.95}):
         model = compiled(keras.optimizers.SGD(0.0))
         structure = find_structures(model)["ffn_in"]
         columns, bias, rows = (keras.ops.convert_to_numpy(s.variable) for s in structure.slices)
         both = np.concatenate([columns, bias[None], rows.T])
-        if "threshold" in options:
-            stays = np.abs(both).sum(axis=0) >= 7.5
+        if options["relative_threshold"] == 0:
+            sums = np.abs(both).sum(axis=0)
+            options["threshold"] = float(np.sort(sums)[4:6].mean())
+            stays = sums >= options["threshold"]
         else:
             rms = np.sqrt((both**2).mean(axis=0))
             stays = rms > 0.95 * np.median(rms)
@@ -365,6 +367,28 @@ def test_everything_gone_is_said_and_sane():
     small = rebuild(model)
     assert_same(outputs(model, X), outputs(small, X))
     assert len(find_structures(small)) == 0
+
+
+def test_a_strength_that_is_far_off_is_said(monkeypatch):
+    model = compiled(keras.optimizers.SGD(0.0))
+    with pytest.warns(UserWarning, match="nothing was removed: of 14 groups .* Raise `strength`"):
+        fit(model, GroupLasso(strength=1e-6, verbose=0))
+    assert left(model) == {"attention": 2, "ffn_in": 12}
+    small = np.full(12, 1e-3, "float32")
+    small[0] = 1.0
+    model = compiled(keras.optimizers.SGD(0.0))
+    find_structures(model)["ffn_in"].scale(small)
+    sums = penalties.connection_sums(find_structures(model)["ffn_in"])
+    biggest = sum(float(keras.ops.max(each)) for each in sums)
+    lasso = GroupLasso(["ffn"], strength=1.0, threshold=biggest / 2, verbose=0)
+    monkeypatch.setattr("tfprune.callbacks.group_lasso.ALMOST_NOTHING", 0.1)
+    with pytest.warns(UserWarning, match="1 of 12 groups, 8.3 % .* Lower `strength`"):
+        fit(model, lasso)
+
+
+def test_no_strength_is_not_said_to_be_too_low(recwarn):
+    fit(compiled(), GroupLasso(strength=0.0, verbose=0))
+    assert not [w for w in recwarn if "GroupLasso" in str(w.message)]
 
 
 def test_bad_arguments():
