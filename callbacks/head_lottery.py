@@ -236,6 +236,8 @@ class HeadLottery(Rounds, TargetedPruning):
             self._checkpoint.save(self._variables)
             self._set_clock(taken=1, began=step)
             return
+        if step == began:
+            self._metric = None  # Of the epoch that ended where the round begins.
         length = self.round_length.at(self._clock, "round_length")
         # The last batch of an epoch has no validation yet: the end of the epoch follows at once.
         per_epoch = self._clock.steps_per_epoch

@@ -221,6 +221,23 @@ def test_rounds_of_steps_and_training_on():
     assert history.history["groups/heads"] == [8, 6, 6, 4, 4]
 
 
+def test_the_metric_of_the_checkpoint_is_that_of_no_round():
+    # Three steps in an epoch: the checkpoint at the end of the first, then rounds of two.
+    lottery = HeadLottery(
+        tfprune.Sparsity(0.5),
+        1,
+        data=DEV,
+        start=3,
+        round_length=2,
+        check_every=1,
+        monitor="loss",
+        verbose=0,
+    )
+    losses = fit(compiled(), lottery, epochs=4).history["loss"]
+    metrics = [each["metric"] for each in lottery.rounds[:2]]
+    assert metrics == [None, pytest.approx(losses[1])]
+
+
 def test_pretrained_weights_are_what_is_gone_back_to():
     model = compiled()
     before = [np.array(w) for w in model.get_weights()]
