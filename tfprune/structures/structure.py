@@ -12,6 +12,7 @@ from keras import ops
 
 from tfprune.keras_private.layers import plain_variable
 from tfprune.structures.advice import advice
+from tfprune.tables import table
 
 Reader = Callable[[Any], np.ndarray]
 """Gives the value of a variable as an array; rebuild passes values it has already folded."""
@@ -138,6 +139,41 @@ class Structure:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.groups} groups of {self.group_size}>"
+
+    def __str__(self) -> str:
+        """A table of the variables: their shapes, the axis of the groups, what a group has of each.
+
+        Example:
+
+        >>> import keras, tfprune
+        >>> model = keras.Sequential([
+        ...     keras.Input((4,)),
+        ...     keras.layers.Dense(8, "relu", name="hidden"),
+        ...     keras.layers.Dense(2, name="out"),
+        ... ])
+        >>> print(tfprune.find_structures(model)["hidden"])
+        hidden: 8 groups of 7 weights, kind "ffn"
+        ┏━━━━━━━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━━┳━━━━━━┳━━━━━━━━━┓
+        ┃ variable      ┃ role     ┃  shape ┃ axis ┃ a group ┃
+        ┡━━━━━━━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━╇━━━━━━╇━━━━━━━━━┩
+        │ hidden/kernel │ producer │ (4, 8) │    1 │  (4, 1) │
+        │ hidden/bias   │ producer │   (8,) │    0 │    (1,) │
+        │ out/kernel    │ consumer │ (8, 2) │    0 │  (1, 2) │
+        └───────────────┴──────────┴────────┴──────┴─────────┘
+        """
+        rows = []
+        for share in self.slices:
+            shape = tuple(share.variable.shape)
+            group = list(shape)
+            group[share.axis] //= self.groups
+            place = f"{share.layer.name}/{share.attribute}"
+            rows.append([place, share.role, str(shape), share.axis, str(tuple(group))])
+        title = (
+            f'{self.name}: {self.groups} groups of {self.group_size} weights, kind "{self.kind}"'
+        )
+        columns = ["variable", "role", "shape", "axis", "a group"]
+        # Not as the table's own title, which is broken into lines of the table's width.
+        return f"{title}\n{table(columns, rows, text_columns=2)}"
 
     # -- what a kind must say -----------------------------------------------------------------
 
