@@ -13,6 +13,8 @@ from tfprune.budgets.choosing import choose
 from tfprune.budgets.targets import Sparsity
 from tfprune.structures import Slices, Structure, Structures
 
+pytestmark = pytest.mark.one_backend
+
 
 def some(name, groups, group_size, kind="ffn"):
     """A structure of so many groups of so many weights, in one kernel."""

@@ -10,6 +10,8 @@ from tfprune.budgets.choosing import choose
 from tfprune.budgets.latency_table import LatencyTable
 from tfprune.budgets.targets import Flops, Latency, Parameters, Sparsity
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_parameters_and_flops_are_those_of_the_rebuilt_model():
     model = randomize(transformer(width=16, units=64))

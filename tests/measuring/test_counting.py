@@ -5,6 +5,8 @@ from keras import layers, ops
 
 import tfprune
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_flops_by_hand():
     x = keras.Input((10, 16))

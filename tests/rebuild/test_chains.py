@@ -9,6 +9,8 @@ from tests.models import assert_same, kill, noise, outputs, randomize
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
+pytestmark = pytest.mark.one_backend
+
 
 def dense(units, activation, name):
     return layers.Dense(units, activation, use_bias=False, name=name)

@@ -10,6 +10,8 @@ from tfprune.rebuild import rebuild
 from tfprune.rebuild.caches import take_wider_caches
 from tfprune.structures import find_structures
 
+pytestmark = pytest.mark.one_backend
+
 hub = pytest.importorskip("keras_hub")
 
 PROMPT = [3, 4, 5]

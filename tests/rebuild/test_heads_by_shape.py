@@ -11,6 +11,8 @@ from tfprune.rebuild import in_place as cutting
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
+pytestmark = pytest.mark.one_backend
+
 X = noise(3, 6, WIDTH)
 CLASSES = [Reshaped, Fused, Grouped, Tabled, ForTensors, Alibi]
 CUSTOM = {cls.__name__: cls for cls in CLASSES}

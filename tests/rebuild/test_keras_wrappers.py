@@ -12,6 +12,8 @@ from tfprune.rebuild import rebuild
 from tfprune.rebuild.copying import own_config
 from tfprune.structures import find_structures
 
+pytestmark = pytest.mark.one_backend
+
 
 def feed_forward():
     return keras.Sequential([keras.Input((8,)), layers.Dense(16, "softplus"), layers.Dense(4)])

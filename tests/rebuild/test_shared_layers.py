@@ -8,6 +8,8 @@ from keras import layers
 from tests.models import assert_same, kill, noise, outputs, randomize
 from tfprune.rebuild import rebuild
 
+pytestmark = pytest.mark.one_backend
+
 
 @pytest.mark.parametrize("emptied", [["first_in"], ["second_in"], ["first_in", "second_in"]])
 def test_a_bias_that_a_later_call_shares_takes_no_constant(emptied):

@@ -10,6 +10,8 @@ from tfprune.gates import MovementScores, attach, detach
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
+pytestmark = pytest.mark.one_backend
+
 X = noise(3, 5, 4)
 
 

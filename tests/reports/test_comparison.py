@@ -8,6 +8,8 @@ from keras import layers
 import tfprune
 from tests.models import kill, randomize, transformer
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_what_is_gone_is_named():
     model = transformer()

@@ -7,6 +7,8 @@ import tfprune
 from tests.models import transformer
 from tfprune.gates import DynamicGate, Size, Subnetworks, attach
 
+pytestmark = pytest.mark.one_backend
+
 
 def gated(*names):
     model = transformer()

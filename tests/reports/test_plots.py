@@ -2,6 +2,8 @@ import pytest
 
 from tfprune.reports import plots
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_survivors_show_each_layer(tmp_path):
     figure = plots.survivors(

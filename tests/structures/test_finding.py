@@ -7,6 +7,8 @@ from tests.models import assert_same, kill, noise, outputs, randomize, transform
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
+pytestmark = pytest.mark.one_backend
+
 
 def reasons(model):
     return {s.name: s.reason for s in find_structures(model).skipped}

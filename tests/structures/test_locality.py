@@ -13,6 +13,8 @@ from tfprune.structures import find_structures
 from tfprune.structures.elementwise import is_elementwise, is_elementwise_function
 from tfprune.structures.locality import treats_each_number_alone
 
+pytestmark = pytest.mark.one_backend
+
 NAMES = {
     "tensorflow": "relu gelu silu swish leaky_relu elu selu softplus relu6 tanh sigmoid",
     "jax": "relu gelu silu swish leaky_relu elu selu softplus relu6 tanh sigmoid",

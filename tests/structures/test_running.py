@@ -1,10 +1,13 @@
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 from tests.models import noise
 from tfprune.structures.made_up import made_up_inputs
 from tfprune.structures.running import Running, as_symbols
+
+pytestmark = pytest.mark.one_backend
 
 
 class Inner(layers.Layer):

@@ -7,6 +7,8 @@ from keras import layers
 
 from tfprune.structures import find_structures
 
+pytestmark = pytest.mark.one_backend
+
 
 class Block(layers.Layer):
     """Attention and a feed-forward pair; returns its (absent) cache too."""

@@ -5,6 +5,8 @@ from tfprune.datasets import number_words
 from tfprune.structures import find_structures
 from tfprune.translation.recipe import Recipe
 
+pytestmark = pytest.mark.one_backend
+
 SHAPE = {
     "encoder_layers": 1,
     "decoder_layers": 1,

@@ -6,6 +6,8 @@ from tests.models import assert_same, noise
 from tfprune.structures import find_structures
 from tfprune.translation import SSRU, student
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_ssru_is_the_recurrence():
     layer = SSRU(max_length=16)

@@ -4,6 +4,8 @@ import pytest
 
 from tfprune.translation import WordCrossEntropy, compile_student
 
+pytestmark = pytest.mark.one_backend
+
 
 def model():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])

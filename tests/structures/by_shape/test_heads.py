@@ -21,6 +21,8 @@ from tfprune.gates import Mask, attach, detach
 from tfprune.structures import find_structures
 from tfprune.structures.by_shape import proven
 
+pytestmark = pytest.mark.one_backend
+
 
 def heads_of(layer, **call):
     model = randomize(around(layer, **call))

@@ -6,6 +6,8 @@ from keras import layers, ops
 from tests.models import noise
 from tfprune.structures.by_shape.padding import AtPositions, picked, spread_out
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_zeros_stand_where_nothing_was_left():
     x = np.arange(6.0).reshape(1, 2, 3)
