@@ -91,6 +91,9 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
     def on_step_outside(self) -> None:
         """Called while pruning is off."""
 
+    def end_steps(self) -> None:
+        """Called after the last step of an epoch, before any callback sees the epoch's end."""
+
     def finish(self) -> None:
         """Called once after the last step of training."""
 

@@ -233,11 +233,10 @@ class DynamicSparsity(WithGates, RankedPruning):
         """Validates the largest size."""
         self._set_size(self.sizes[0])
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Shows the largest size to the callbacks behind this one, which may save the model."""
+    def end_steps(self):
+        """Shows the largest size to other callbacks, which may save the model."""
         if self.decided_once:
             self._set_size(self.sizes[0])
-        super().on_epoch_end(epoch, logs)
 
     def drawn(self, step: int) -> float:
         """The size of a step; it depends on the seed and the step alone."""

@@ -371,6 +371,8 @@ class _Begin(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.owner.best_epochs.end_steps()
+        for callback in self.owner.callbacks:
+            callback.end_steps()
 
 
 class _End(keras.callbacks.Callback):
