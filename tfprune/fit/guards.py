@@ -7,17 +7,13 @@ from functools import wraps
 
 import keras
 
+from tfprune.keras_private.calls import RUN_COMPILED_STEPS
 from tfprune.keras_private.methods import replace
 from tfprune.overlay.saving import backing_up
 
 # What a user calls next when a fit was interrupted.
 _SETTLE = (
-    "fit",
-    "evaluate",
-    "predict",
-    "train_on_batch",
-    "test_on_batch",
-    "predict_on_batch",
+    *RUN_COMPILED_STEPS,
     "compile",
     "call",
     "get_weights",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 
 import keras
@@ -328,8 +328,7 @@ class FitOwner:
         with ExitStack() as again:
             self._suspended = True
             again.callback(setattr, self, "_suspended", False)
-            self._optimizer.remove()
-            again.callback(self._optimizer.apply)
+            again.enter_context(self._optimizer.removed())
             for layer in layer_and_inner_layers(self.subject):
                 again.enter_context(folded_into(layer))
             for part in reversed(self._parts):
@@ -339,14 +338,9 @@ class FitOwner:
 
     def _save_optimizer(self, save, store):
         """Saves an optimizer as it is without what it trains for the fit, unless it is a backup."""
-        if is_backing_up() or self._suspended:
+        as_it_is = is_backing_up() or self._suspended
+        with nullcontext() if as_it_is else self._optimizer.removed():
             save(store)
-            return
-        self._optimizer.remove()
-        try:
-            save(store)
-        finally:
-            self._optimizer.apply()
 
 
 def remove_gates_left_by_a_fit(model: keras.Model) -> None:

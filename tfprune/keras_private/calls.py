@@ -10,6 +10,16 @@ from keras.src.backend.common import global_state
 
 from tfprune.keras_private.fits import frames
 
+# The methods of a model that compile a step, and run it.
+RUN_COMPILED_STEPS = (
+    "fit",
+    "evaluate",
+    "predict",
+    "train_on_batch",
+    "test_on_batch",
+    "predict_on_batch",
+)
+
 
 def trains() -> bool:
     """Whether the layers that are called now are called in training.
@@ -21,16 +31,6 @@ def trains() -> bool:
     """
     context = global_state.get_global_attribute("current_call_ctx")
     return False if context is None else bool(context.get_value("training", False))
-
-
-_RUNS_COMPILED = {
-    "fit",
-    "evaluate",
-    "predict",
-    "train_on_batch",
-    "test_on_batch",
-    "predict_on_batch",
-}
 
 
 def compiling_models() -> Iterator[keras.Model]:
@@ -45,5 +45,5 @@ def compiling_models() -> Iterator[keras.Model]:
         caller = frame.f_locals.get("self") if is_method else None
         if isinstance(caller, keras.callbacks.CallbackList):
             return
-        if frame.f_code.co_name in _RUNS_COMPILED and isinstance(caller, keras.Model):
+        if frame.f_code.co_name in RUN_COMPILED_STEPS and isinstance(caller, keras.Model):
             yield caller

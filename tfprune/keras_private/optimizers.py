@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -158,6 +159,15 @@ class AddedVariables:
         """Lets it be as it was before; what it has learned about its own weights stays."""
         for part in reversed(self._parts):
             part.remove()
+
+    @contextmanager
+    def removed(self) -> Iterator[None]:
+        """`remove` for the time of a `with` block."""
+        self.remove()
+        try:
+            yield
+        finally:
+            self.apply()
 
 
 class _Extended:
