@@ -32,7 +32,7 @@ def bart():
     randomize(model, seed=1, scale=0.6)
     for variable in model.trainable_variables:
         if variable.name == "beta":  # Else one token is the likeliest everywhere.
-            variable.assign(ops.zeros_like(variable))
+            variable.assign(np.zeros(variable.shape))
     return model
 
 

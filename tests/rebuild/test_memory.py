@@ -3,9 +3,14 @@
 import subprocess
 import sys
 
+import keras
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.one_backend]
+
+# In sizes of the model; its smaller copy is half of it. JAX runs and frees behind Python's back, so
+# that some arrays overlap: 2.0 to 2.4 were seen there, 1.7 on TensorFlow.
+PEAK = {"tensorflow": 2.0, "jax": 2.7}
 
 SCRIPT = """
 import sys
@@ -75,4 +80,4 @@ def test_the_peak(kind, how):
         [sys.executable, "-c", SCRIPT, kind, how], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split()[-1]) < 2.2
+    assert float(done.stdout.split()[-1]) < PEAK[keras.backend.backend()]
