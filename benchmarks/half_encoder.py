@@ -1,0 +1,159 @@
+"""Seven ways to remove half of an encoder, with three seeds each.
+
+    python benchmarks/half_encoder.py                       # all; about two hours on two cores
+    python benchmarks/half_encoder.py --runs dense importance --seeds 0
+
+MiniLM in the small setting of small_minilm.py. All runs have the same number of steps, pruning
+included, and are judged on the same sentences. Runs that are finished are not made again. Results
+are written to benchmarks/results/half_encoder.{json,md} after each.
+"""
+
+import gc
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+from paired import difference, verdict
+from reports import about, arguments, in_words, smoke_folder, write
+from small_minilm import Small, left
+
+import tfprune
+from tfprune import criteria
+from tfprune.callbacks import HardConcreteGates, ImportancePruning, MovementPruning
+from tfprune.files import whole
+
+HERE = Path(__file__).parent
+HALF = tfprune.Sparsity(0.5)
+RUNS = {
+    "dense": None,
+    "random": lambda data: ImportancePruning(
+        target=HALF, criterion=criteria.random(0), start=0.25, verbose=0
+    ),
+    "importance": lambda data: ImportancePruning(
+        target=HALF, data=data, batches=40, rounds=4, start=0.25, stop=0.5, verbose=0
+    ),
+    "hard_concrete": lambda data: HardConcreteGates(target=HALF, stop=0.6, verbose=0),
+    "movement_hard_struct": lambda data: MovementPruning("struct", HALF, verbose=0),
+    "movement_soft_struct": lambda data: MovementPruning(
+        "struct", HALF, strength={".*": 10.0}, verbose=0
+    ),
+    "movement_soft_hybrid": lambda data: MovementPruning(
+        "hybrid", HALF, strength={".*": 10.0}, verbose=0
+    ),
+}
+
+
+def run(work, name):
+    """The figures of one run, from its file if it is there."""
+    path = work.folder / f"{name}.json"
+    if not path.exists():
+        model, minutes = work.fit(name, RUNS[name])
+        small = model if RUNS[name] is None else tfprune.rebuild(model)
+        figures = {"right": work.right(small), "minutes": minutes, **left(small)}
+        with whole(path) as fresh:
+            fresh.write_text(json.dumps(figures))
+        keras.backend.clear_session()
+        gc.collect()
+    return json.loads(path.read_text())
+
+
+def results_of(figures, settings):
+    """What is kept: for each run its seeds, and how it differs from dense and from importance.
+
+    Args:
+        figures: Run to seed to figures.
+        settings: What the runs have alike.
+    """
+    right = {name: {s: f["right"] for s, f in each.items()} for name, each in figures.items()}
+    rows = {}
+    for name, each in figures.items():
+        rows[name] = {
+            "accuracy": {seed: float(np.mean(f["right"])) for seed, f in each.items()},
+            "minutes": float(np.median([f["minutes"] for f in each.values()])),
+            "weights": {seed: f["weights"] for seed, f in each.items()},
+            "not_zero": {seed: f["not_zero"] for seed, f in each.items()},
+            "groups": next(iter(each.values()))["groups"],
+            "against": {
+                other: difference(right[name], right[other])
+                for other in ("dense", "importance", "random")
+                if other in right and other != name and set(each) & set(right[other])
+            },
+        }
+    return {**about(__file__, "keras-hub"), "sizes": settings, "models": rows}
+
+
+def table(results):
+    """The results in Markdown."""
+    sizes, models = results["sizes"], results["models"]
+    full = next(iter(models["dense"]["weights"].values()))
+    lines = [
+        "# Half of an encoder: MiniLM in a small setting",
+        "",
+        f"The first {sizes['layers']} layers of MiniLM, {sizes['training']:,} training sentences "
+        f"of at most {sizes['longest']} tokens, {sizes['epochs']} epochs, batches of "
+        f"{sizes['batch']}; {sizes['test']:,} test sentences; {in_words(results)}.",
+        "",
+        "| run | accuracy | seeds | against dense | against importance | against random | "
+        "weights left | not zero | minutes |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, m in models.items():
+        accuracies = list(m["accuracy"].values())
+        pairs = (m["against"].get(other) for other in ("dense", "importance", "random"))
+        shares = [f"{np.mean(list(m[key].values())) / full:.0%}" for key in ("weights", "not_zero")]
+        lines.append(
+            f"| {name} | {np.mean(accuracies):.1%} | {', '.join(f'{a:.1%}' for a in accuracies)} | "
+            f"{' | '.join(in_points(pair) for pair in pairs)} | {' | '.join(shares)} | "
+            f"{m['minutes']:.1f} |"
+        )
+    lines += [
+        "",
+        "Differences in points, with their standard error (test sentences and seeds together); "
+        "bold where it is at least two of them. weights left, not zero: of the weights of "
+        "units and heads, after `rebuild`. minutes: of `fit`, beside other work.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def in_points(pair):
+    """A difference and its error, in points."""
+    if pair is None:
+        return ""
+    mean, error, _ = pair
+    if error is None:
+        return f"{100 * mean:+.1f}"
+    text = f"{100 * mean:+.1f} ± {100 * error:.1f}"
+    return text if verdict(mean, error) == "cannot be told apart" else f"**{text}**"
+
+
+def main():
+    """Makes the runs, seed by seed, and writes the report after each."""
+    parser = arguments(__doc__)
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "half_encoder")
+    options = parser.parse_args()
+    folder, seeds = options.folder, options.seeds
+    if options.smoke:
+        folder, seeds = smoke_folder(), [0, 1]
+        options.runs = ["dense", "importance", "movement_soft_hybrid"]
+    for seed in seeds:
+        for name in dict.fromkeys(["dense", *options.runs]):
+            run(Small(folder, seed, options.smoke), name)
+            write_report(folder, options.smoke)
+
+
+def write_report(folder, tiny):
+    """Reports all that is finished, of whatever seeds."""
+    figures = {}
+    for name in RUNS:
+        for path in sorted(folder.glob(f"*-seed-*/{name}.json")):
+            seed = path.parent.name.rpartition("-")[2]
+            figures.setdefault(name, {})[seed] = json.loads(path.read_text())
+    results = results_of(figures, Small(folder, 0, tiny).about())
+    write("half_encoder", results, table(results))
+
+
+if __name__ == "__main__":
+    main()

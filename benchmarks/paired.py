@@ -1,0 +1,32 @@
+"""Do two methods differ? Both judged on the same examples, both trained with the same seeds."""
+
+import numpy as np
+
+
+def difference(ours, theirs):
+    """The mean difference between two methods, and its standard error.
+
+    Two things are drawn by chance: the test examples, and the seed of the training. The error holds
+    both, as if they were independent, so it is rather too large than too small.
+
+    Args:
+        ours: Seed to what each example gave, such as 1 for right and 0 for wrong.
+        theirs: Likewise; seeds that only one of the two has do not count.
+
+    Returns:
+        The mean, its standard error (`None` with fewer than two seeds), and the number of seeds.
+    """
+    seeds = [seed for seed in ours if seed in theirs]
+    each = np.array([np.subtract(ours[seed], theirs[seed]) for seed in seeds], float)
+    if len(seeds) < 2:
+        return each.mean(), None, len(seeds)
+    by_example = each.mean(axis=0).std(ddof=1) / np.sqrt(each.shape[1])
+    by_seed = each.mean(axis=1).std(ddof=1) / np.sqrt(len(seeds))
+    return each.mean(), float(np.hypot(by_example, by_seed)), len(seeds)
+
+
+def verdict(mean, error):
+    """In words: better, worse, or that it cannot be told, at two standard errors."""
+    if error is None or abs(mean) < 2 * error:
+        return "cannot be told apart"
+    return "better" if mean > 0 else "worse"

@@ -1,0 +1,85 @@
+"""MiniLM in a small setting, for runs of minutes: three layers, 4,000 short sentences."""
+
+import random
+import time
+
+import keras
+import numpy as np
+import smoke
+from classifier import BATCH, Classification, plain
+
+import tfprune
+from tfprune.batches import each_batch
+from tfprune.datasets import movie_reviews
+
+LAYERS, LENGTH, SENTENCES, EPOCHS = 3, 24, 4000, 4
+
+
+class Small(Classification):
+    """Movie reviews, fine-tuned for 500 steps; judged on what is not trained on.
+
+    Args:
+        folder: Where finished runs are kept.
+        seed: Of new weights, of dropout and of the order of sentences; the sentences are the same.
+        tiny: Tiny weights and texts, as for `--smoke`.
+    """
+
+    def __init__(self, folder, seed, tiny=False):
+        weights = smoke.bert(folder / "bert") if tiny else None
+        super().__init__(folder, 2, LENGTH, EPOCHS, seed, weights)
+        text = smoke.reviews() if tiny else movie_reviews()
+        train = list(text.train)
+        random.Random(0).shuffle(train)  # They come in the order of their classes.
+        self.train, self.test = train[:SENTENCES], [*text.dev, *text.test]
+        self.layers = 1 if tiny else LAYERS
+
+    def fit(self, name, make_callback=None, epochs=None):
+        """A fine-tuned model, and the minutes that `fit` took.
+
+        Args:
+            name: Of the run.
+            make_callback: Makes a pruning callback from training batches.
+            epochs: If not as many as all.
+        """
+        model = self.fresh(self.layers)
+        data = self.batches(self.train, shuffle=True)
+        callback = make_callback and make_callback(self.batches(self.train))
+        started = time.perf_counter()
+        # The same layers as a plain model: KerasHub's `fit` takes no batches by length.
+        self.trained(name, plain(model), data, callback, epochs=epochs)
+        return model, (time.perf_counter() - started) / 60
+
+    def right(self, model):
+        """Sentence by sentence, whether a model is right: zeros and ones."""
+        right = [model.predict_on_batch(x).argmax(-1) == y for x, y in self.test_batches()]
+        return np.concatenate(right).astype(int).tolist()
+
+    def test_batches(self):
+        """All sentences that are not trained on, always in the same order."""
+        return each_batch(self.batches(self.test))
+
+    def about(self):
+        """What the runs have alike."""
+        return {
+            "layers": self.layers,
+            "training": len(self.train),
+            "test": len(self.test),
+            "epochs": self.epochs,
+            "batch": BATCH,
+            "longest": LENGTH,
+        }
+
+
+def left(model):
+    """Weights of the encoder's structures, those that are not zero, and the groups of each."""
+    structures = tfprune.find_structures(model)
+    weights = {
+        id(piece.variable): keras.ops.convert_to_numpy(piece.variable)
+        for structure in structures
+        for piece in structure.slices
+    }
+    return {
+        "weights": sum(s.weights for s in structures),
+        "not_zero": int(sum(np.count_nonzero(w) for w in weights.values())),
+        "groups": {s.name: s.groups for s in structures},
+    }
