@@ -307,13 +307,57 @@ def test_a_strength_brings_near_a_target_which_is_met_by_rank():
     assert np.count_nonzero(tfprune.find_structures(model)["ffn_in"].norms()) == 12
 
 
+@pytest.mark.parametrize("method", ["struct", "hybrid"])
+def test_scores_that_start_by_importance(method):
+    seen = []
+
+    class Watched(MovementPruning):
+        def on_step(self, step, steps):
+            super().on_step(step, steps)
+            seen.append([ops.convert_to_numpy(g.scaled_scores) for g in self.gates])
+
+    pruning = Watched(
+        method,
+        tfprune.Sparsity(0.5),
+        initial_scores="gradient_importance",
+        data=(X, Y),
+        block=(4, 2),
+        start=0,
+        verbose=0,
+    )
+    model = compiled()
+
+    # |∂L/∂M| of each unit, by differences: M multiplies the unit's column and row.
+    structure = tfprune.find_structures(model)["ffn_in"]
+    kernels = [(share, ops.convert_to_numpy(share.variable)) for share in kernels_of(structure)]
+    losses = {}
+    for factor in (0.95, 1.05):
+        for unit in range(24):
+            for share, kernel in kernels:
+                factors = np.ones(kernel.shape, "float32")
+                factors[(slice(None),) * share.axis + (unit,)] = factor
+                share.variable.assign(kernel * factors)
+            losses[factor, unit] = np.mean((outputs(model, X) - Y) ** 2)
+    for share, kernel in kernels:
+        share.variable.assign(kernel)
+    expected = np.array([abs(losses[1.05, unit] - losses[0.95, unit]) for unit in range(24)])
+
+    fit(model, pruning, epochs=1)
+    *of_heads, of_units = seen[0]
+    for scores in (of_units, np.concatenate([s.ravel() for s in of_heads])):
+        np.testing.assert_allclose(np.sort(scores), np.linspace(-3, 3, scores.size), atol=1e-5)
+    order = of_units.argsort().argsort()
+    assert np.corrcoef(order, expected.argsort().argsort())[0, 1] > 0.98
+
+
 @pytest.mark.parametrize("killed_at", [1, 3])
-def test_soft_movement_killed_and_resumed_is_not_killed(killed_at, tmp_path):
+@pytest.mark.parametrize("initial_scores", ["zeros", "gradient_importance"])
+def test_soft_movement_killed_and_resumed_is_not_killed(initial_scores, killed_at, tmp_path):
     def trained(*more):
         keras.utils.set_random_seed(0)
         model = compiled()
         backup = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
-        pruning = soft(check_every=3)
+        pruning = soft(check_every=3, initial_scores=initial_scores, data=(X, Y))
         try:
             fit(model, pruning, *([backup] if more else []), *more[1:], shuffle=False)
         except KeyboardInterrupt:
@@ -401,6 +445,8 @@ def test_which_gates_are_over_which_kernels():
         ({"method": "heads", "strength": 1.0}, "method"),
         ({"strength": -1.0}, "strength"),
         ({"strength": 1.0, "score_learning_rate": float("nan")}, "score_learning_rate"),
+        ({"strength": 1.0, "initial_scores": "magnitude"}, "initial_scores"),
+        ({"strength": 1.0, "initial_scores": "gradient_importance"}, "data"),
     ],
 )
 def test_bad_arguments(options, name):

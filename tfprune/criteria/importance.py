@@ -11,14 +11,8 @@ from keras import ops
 
 from tfprune.arguments import integer, keras_model
 from tfprune.criteria.criterion import Criterion, register_criterion
-from tfprune.criteria.data import (
-    as_tensors,
-    as_the_layers_take_it,
-    check,
-    first_batch,
-    is_arrays,
-)
-from tfprune.keras_private.compiling import compile_arguments
+from tfprune.criteria.data import as_tensors
+from tfprune.criteria.gradients import GradientProbe, has_own_loss, metrics_kept
 from tfprune.overlay.folding import times
 from tfprune.overlay.transforms import hook_input, remove, transform_weight
 from tfprune.structures import Structure, Structures, find_structures
@@ -92,18 +86,10 @@ def gradient_importance(
     if structures is None:
         structures = find_structures(model)
     _check_structures(model, structures)
-    check(data, steps, "steps")
-    data = as_the_layers_take_it(model, data, steps, batch_size)
-    given = _as_fit_takes_it(data, batch_size)
-    _check_arrays(model, data, given)
-    probe = _Probe(model, structures, per)
-    with probe.attached(), _metrics_kept(model):
-        probe.compile_as_the_model()
-        probe.fit(**given, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
-    batches = ops.convert_to_numpy(probe.optimizer.iterations)
+    probe = _GroupProbe(model, structures, per)
+    with probe.attached():
+        batches = probe.run(data, batch_size, steps)
     examples = ops.convert_to_numpy(probe.examples)
-    if not batches:
-        raise ValueError("`data` must hold at least one batch. Received: none")
     scores = {}
     for structure, total in zip(structures, probe.optimizer.totals, strict=True):
         count = examples if per == "example" and structure.read_as_input else batches
@@ -134,17 +120,12 @@ class GradientImportance(Criterion):
         if y is None and not has_own_loss(model):
             raise ValueError("it has no targets y")
         x, y = as_tensors(x), as_tensors(y)
-        with _metrics_kept(model):
+        with metrics_kept(model):
             model.compute_loss(x, y, model(x, training=False), weights, training=False)
 
     def scores(self, model, subject, structures, data=None, batches=None):
         """The importance for the loss of `model`, which may be a distiller around `subject`."""
         return gradient_importance(model, data, structures, self.per, steps=batches)
-
-
-def has_own_loss(model: keras.Model) -> bool:
-    """Whether a model computes its loss in a way of its own."""
-    return type(model).compute_loss is not keras.Model.compute_loss
 
 
 def _check_structures(model, structures):
@@ -160,118 +141,34 @@ def _check_structures(model, structures):
         )
 
 
-def _check_arrays(model, data, given):
-    """Refuses arrays that Keras would refuse less clearly, or that hold nothing."""
-    if not is_arrays(data) or not ("y" in given or hasattr(data, "shape")):
-        return
-    try:
-        _, y, _ = first_batch(data, 1)
-        if y is None and not has_own_loss(model):
-            raise ValueError("it has no targets y")
-    except ValueError as error:
-        raise ValueError(
-            f"`data` must be a dataset, (x, y) or (x, y, sample_weight), not this: {error}"
-        ) from error
-
-
 def _checked_per(per):
     if per not in ("example", "batch"):
         raise ValueError(f"`per` must be 'example' or 'batch'. Received: per={per!r}")
     return per
 
 
-@contextmanager
-def _metrics_kept(model):
-    """Restores the metrics: a loss of the model's own updates them, and a fit may be running."""
-    kept = [(v, ops.convert_to_numpy(v).copy()) for m in model.metrics for v in m.variables]
-    try:
-        yield
-    finally:
-        for variable, value in kept:
-            variable.assign(value)
-
-
-def _as_fit_takes_it(data, batch_size):
-    if isinstance(data, list) and data and isinstance(data[0], tuple):  # Batches.
-        return {"x": (batch for batch in data)}
-    if isinstance(data, (tuple, list)):
-        if not 2 <= len(data) <= 3:
-            raise ValueError(
-                f"`data` must be a dataset, (x, y) or (x, y, sample_weight). Received: {len(data)} "
-                "parts"
-            )
-        return {**dict(zip(("x", "y", "sample_weight"), data)), "batch_size": batch_size}  # noqa: B905
-    return {"x": data}
-
-
-class _Probe(keras.Model):
+class _GroupProbe(GradientProbe):
     """The model with one variable for each structure, whose gradient is the importance."""
 
     def __init__(self, model, structures, per):
-        super().__init__(name="probe")
-        self.model = model
+        super().__init__(model)
         self.per = per
         self.scored = [(s, share) for s in structures for share in s.consumers]
         self.gates = [
             self.add_weight(name=f"gate_{i}", shape=(s.groups,), initializer="zeros")
             for i, s in enumerate(structures)
         ]
+        self.recorded += self.gates
         self.examples = self.add_weight(name="examples", shape=(), trainable=False)
         self.examples.assign(0)
         self.place = {s.name: i for i, s in enumerate(structures)}
-        self.built = True
-
-    @property
-    def trainable_variables(self):
-        """The gates alone, so that no other gradient is computed."""
-        return self.gates
-
-    trainable_weights = trainable_variables
-
-    @property
-    def non_trainable_variables(self):
-        """All others."""
-        gates = {id(g) for g in self.gates}
-        return [v for v in self.variables if id(v) not in gates]
-
-    @property
-    def metrics(self):
-        """Those of the model too, where its own `compute_loss` updates them."""
-        return [*super().metrics, *(self.model.metrics if self.has_own_loss else ())]
-
-    @property
-    def has_own_loss(self):
-        """Whether the model overrides `compute_loss`, as a distiller does."""
-        return has_own_loss(self.model)
-
-    def compile_as_the_model(self):
-        """Compiles with the arguments of the model's `compile`, except for the optimizer."""
-        half = self.model.compute_dtype == "float16"
-        # Small gradients would vanish in half precision. What records them scales by itself, so
-        # that Keras need not wrap it, as it does under a policy of half precision.
-        own = {
-            "optimizer": _Recorder(loss_scale_factor=2.0**10 if half else None),
-            "auto_scale_loss": False,
-            "run_eagerly": self.model.run_eagerly,
-        }
-        if not self.has_own_loss:
-            given = compile_arguments(self.model)
-            own |= {name: given.get(name) for name in ("loss", "loss_weights")}
-            if hasattr(self.model, "output_names"):
-                self.output_names = self.model.output_names
-        self.compile(**own)
 
     def call(self, inputs):
-        """The model's outputs in inference mode; counts the examples."""
-        outputs = self.model(inputs, training=False)
+        """The model's outputs; counts the examples."""
+        outputs = super().call(inputs)
         batch = ops.shape(keras.tree.flatten(outputs)[0])[0]
         self.examples.assign_add(ops.cast(batch, "float32"))
         return outputs
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The model's loss."""
-        compute = self.model.compute_loss if self.has_own_loss else super().compute_loss
-        return compute(x, y, y_pred, sample_weight, training=training)
 
     @contextmanager
     def attached(self):
@@ -329,18 +226,3 @@ def _per_example(inputs, gate, structure, share):
         return x, gradient
 
     return scaled(inputs, gate)
-
-
-class _Recorder(keras.optimizers.Optimizer):
-    """Sums absolute gradients and updates no weight."""
-
-    def __init__(self, loss_scale_factor=None):
-        super().__init__(0.0, name="recorder", loss_scale_factor=loss_scale_factor)
-
-    def build(self, variables):
-        super().build(variables)
-        self.totals = self.add_optimizer_variables(variables, "total")
-
-    def update_step(self, gradient, variable, learning_rate):
-        total = self.totals[self._get_variable_index(variable)]
-        self.assign_add(total, ops.cast(ops.abs(gradient), total.dtype))

@@ -113,6 +113,14 @@ class Gate(keras.layers.Layer):
         self.scores.assign(ops.convert_to_tensor(self.scores) * (self.score_scale / scale))
         self.score_scale = scale
 
+    def set_scores(self, scores: Any) -> None:
+        """Sets the scaled scores.
+
+        Args:
+            scores: Numbers of the shape of the scores.
+        """
+        self.scores.assign(np.asarray(scores, "float32") / self.score_scale)
+
     @property
     def shares(self) -> tuple[Slices, ...]:
         """The slices of weights that the gate multiplies."""
