@@ -16,8 +16,8 @@ from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.gates import BlockScores, MovementScores
 from tfprune.gates.gate import kernels_of
+from tfprune.gates.gate_penalties import ScorePenalty
 from tfprune.gates.movement import checked_block, of_all_kernels
-from tfprune.gates.penalties import ScorePenalty
 from tfprune.schedules import cubic, scheduled
 
 METHODS = ("struct", "hybrid", "hybrid_filled", "block")

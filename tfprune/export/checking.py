@@ -10,7 +10,7 @@ from keras import tree
 
 from tfprune.export.comparing import Tolerance, difference
 from tfprune.export.inputs import example_inputs, is_integer, output_names
-from tfprune.keras_private.graphs import inputs_struct
+from tfprune.keras_private.functional import inputs_struct
 from tfprune.keras_private.layers import layer_and_inner_layers
 
 _EXAMPLES = 8

@@ -13,7 +13,7 @@ from tfprune.arguments import built_model, finite_weights, integer, one_of, path
 from tfprune.export.checking import check
 from tfprune.export.comparing import FLOAT, HALF, QUANTIZED
 from tfprune.export.inputs import at_inference, open_axes, output_names, refuse_state, with_inputs
-from tfprune.export.litert import check_inputs, convert, float_operations, run_by_name
+from tfprune.export.litert_conversion import check_inputs, convert, float_operations, run_by_name
 from tfprune.export.quantizing import examples_of
 from tfprune.export.saved_model import is_saved_model, save, serve_by_name
 from tfprune.files import whole

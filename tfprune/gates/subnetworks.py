@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfprune.keras_private.graphs import inputs_struct, operation_of
+from tfprune.keras_private.functional import inputs_struct, operation_of
 
 
 class Subnetworks:

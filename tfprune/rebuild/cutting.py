@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfprune.keras_private.graphs import (
+from tfprune.keras_private.functional import (
     functional_inside,
     is_functional,
     keep_calls,

@@ -18,7 +18,7 @@ import keras
 from keras import tree
 
 from tfprune.errors import in_one_line
-from tfprune.keras_private.graphs import (
+from tfprune.keras_private.functional import (
     forgetting_calls,
     functional_inside,
     is_functional,

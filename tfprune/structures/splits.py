@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfprune.keras_private.graphs import operation_classes
+from tfprune.keras_private.functional import operation_classes
 
 _SPLIT = operation_classes(["Split"])
 _GET_ITEM = operation_classes(["GetItem"])

@@ -19,8 +19,8 @@ from tfprune.datasets import ParallelText
 from tfprune.files import whole
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
-from tfprune.translation.batches import batches
 from tfprune.translation.evaluation import evaluate
+from tfprune.translation.sentence_pairs import batches
 from tfprune.translation.student import student
 from tfprune.translation.training import compile_student
 from tfprune.translation.translator import Translator

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfprune.keras_private.graphs import (
+from tfprune.keras_private.functional import (
     calls_of,
     functional_inside,
     input_like,
