@@ -14,7 +14,7 @@ from tfprune.criteria.criterion import Criterion, register_criterion
 from tfprune.criteria.data import (
     as_tensors,
     as_the_layers_take_it,
-    check,
+    check_data,
     first_batch,
     is_arrays,
 )
@@ -24,7 +24,7 @@ from tfprune.overlay.transforms import hook_input, remove, transform_weight
 from tfprune.structures import Structure, Structures, find_structures
 
 
-class Scores(dict):
+class StructureScores(dict):
     """Structure name to an array `(groups,)`; also a `callable(structure)`."""
 
     def __call__(self, structure: Structure) -> np.ndarray:
@@ -43,7 +43,7 @@ def gradient_importance(
     per: str = "example",
     batch_size: int = 32,
     steps: int | None = None,
-) -> Scores:
+) -> StructureScores:
     """`I_g = E_x |∂L(x) / ∂g|` at `g = 1`, where `g` multiplies the output of a group.
 
     To first order this is the change of the loss when the group is removed. Where several layers
@@ -92,7 +92,7 @@ def gradient_importance(
     if structures is None:
         structures = find_structures(model)
     _check_structures(model, structures)
-    check(data, steps, "steps")
+    check_data(data, steps, "steps")
     data = as_the_layers_take_it(model, data, steps, batch_size)
     given = _as_fit_takes_it(data, batch_size)
     _check_arrays(model, data, given)
@@ -108,7 +108,7 @@ def gradient_importance(
     for structure, total in zip(structures, probe.optimizer.totals, strict=True):
         count = examples if per == "example" and structure.read_as_input else batches
         scores[structure.name] = ops.convert_to_numpy(total) / max(count, 1)
-    return Scores(scores)
+    return StructureScores(scores)
 
 
 @register_criterion

@@ -17,7 +17,7 @@ _EXAMPLES = 8
 _LENGTHS = (16, 64, 224, 4, 1)  # A model may have positions for few tokens, or need many pixels.
 
 
-def check(
+def check_file(
     model: keras.Model,
     run: Callable[[Sequence[np.ndarray]], Mapping[str, np.ndarray]],
     tolerance: Tolerance,

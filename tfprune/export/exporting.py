@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from tfprune.arguments import built_model, finite_weights, integer, one_of, path_given
-from tfprune.export.checking import check
+from tfprune.export.checking import check_file
 from tfprune.export.comparing import FLOAT, HALF, QUANTIZED
 from tfprune.export.inputs import at_inference, open_axes, output_names, refuse_state, with_inputs
 from tfprune.export.litert_conversion import check_inputs, convert, float_operations, run_by_name
@@ -97,7 +97,7 @@ def export(
     if path.suffix != ".tflite":
         with whole(path, folder=True, may_replace=is_saved_model) as fresh:
             save(model, fresh)
-            check(model, serve_by_name(model, fresh), HALF if half else FLOAT)
+            check_file(model, serve_by_name(model, fresh), HALF if half else FLOAT)
         return path
     check_inputs(model)
     examples = examples_of(model, representative_data) if quantize == "int8" else None
@@ -112,7 +112,7 @@ def export(
                 f"stay float: {', '.join(left)}. It was not written."
             )
         tolerance = QUANTIZED[quantize] if quantize else HALF if half else FLOAT
-        check(model, run_by_name(model, fresh), tolerance, examples and _some(examples))
+        check_file(model, run_by_name(model, fresh), tolerance, examples and _some(examples))
     return path
 
 

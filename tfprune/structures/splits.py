@@ -10,7 +10,7 @@ _SPLIT = operation_classes(["Split"])
 _GET_ITEM = operation_classes(["GetItem"])
 
 
-def parts_of(node: Any) -> list[tuple[int, int]] | None:
+def split_ranges(node: Any) -> list[tuple[int, int]] | None:
     """Which part of the last axis of its input each output of a call is.
 
     Args:
