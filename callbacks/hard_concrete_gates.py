@@ -156,7 +156,7 @@ class HardConcreteGates(GatedPruning):
 
     def on_step(self, step, steps):
         """Moves the target and the multiplier."""
-        self.hold()
+        self.prune_zero_groups()
         limit = 0.0
         if self.target is not None:
             first, last = self.span()

@@ -177,7 +177,7 @@ class MovementPruning(GatedPruning):
 
     def on_step(self, step, steps):
         """Masks more, as the schedule says: what scores lowest, or what is below the threshold."""
-        self.hold()
+        self.prune_zero_groups()
         self.state.since_start(step)
         if self.strength is not None:
             self._set_strengths(step)
@@ -242,7 +242,7 @@ class MovementPruning(GatedPruning):
             self._set_strengths(self._last_step)
             self._set_threshold(1.0)
             self._close_what_leaves()
-            self.hold()
+            self.prune_zero_groups()
             return
         self.state.strengths.assign(np.zeros(len(self.structures), "float32"))
         super().on_step_outside()

@@ -87,7 +87,7 @@ class FitOwner:
     # -- who takes part --------------------------------------------------------------------------
 
     @classmethod
-    def join(cls, callback, model: keras.Model) -> FitOwner:
+    def for_callback(cls, callback, model: keras.Model) -> FitOwner:
         """The owner of the fit that is being set up; it is told of one more callback.
 
         Nothing is attached yet: the fit may fail before training begins.
@@ -111,7 +111,7 @@ class FitOwner:
         return owner
 
     @property
-    def has_ends(self) -> bool:
+    def in_callback_list(self) -> bool:
         """Whether a list of callbacks calls it; else the pruning callback must."""
         return self._listed is not None
 
@@ -229,7 +229,7 @@ class FitOwner:
             return
         try:
             for callback in self.callbacks:
-                callback.conclude()
+                callback.end_pruning()
             self.best_epochs.warn_of_old_files()
             self._is_finished = True
         finally:
@@ -278,8 +278,8 @@ class FitOwner:
         subnetworks = held.subnetworks
         if subnetworks is not None and is_distiller(self.model):
             # The teacher is called on the same data, and need not know of subnetworks either.
-            subnetworks.listen(self.model.teacher)
-            self._undo.callback(subnetworks.ignore, self.model.teacher)
+            subnetworks.wrap_call(self.model.teacher)
+            self._undo.callback(subnetworks.unwrap_call, self.model.teacher)
         return held
 
     def _detach(self, held, stay):
@@ -295,7 +295,7 @@ class FitOwner:
 
     # -- when a method of the model is called ----------------------------------------------------
 
-    def settle(self, another_fit: bool = False) -> bool:
+    def end_if_fit_is_over(self, another_fit: bool = False) -> bool:
         """Removes what is attached if the fit is over, as it is after an exception.
 
         Args:

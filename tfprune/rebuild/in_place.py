@@ -133,7 +133,7 @@ class InPlace:
         self._undo.close()
         forget_compiled(self.model)
 
-    def conclude(self) -> None:
+    def commit(self) -> None:
         """Leaves the model as it is now. It must be compiled again, as its variables are others."""
         self._undo.pop_all()
         detach(self.model)

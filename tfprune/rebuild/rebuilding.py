@@ -125,7 +125,7 @@ def _cut_itself(model, plan, checked):
     except BaseException:
         cut.undo()
         raise
-    cut.conclude()
+    cut.commit()
     return model
 
 
