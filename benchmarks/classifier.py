@@ -9,7 +9,7 @@ from progress import Log
 
 from tfprune.batches import each_batch
 from tfprune.datasets import TextBatches, minilm
-from tfprune.files import whole
+from tfprune.files import atomic_write
 
 BATCH = 32
 RATE = 5e-5
@@ -86,8 +86,8 @@ class Classification:
 
     def save(self, model, name):
         """Writes a model whole or not at all."""
-        with whole(self.folder / f"{name}.keras") as fresh:
-            model.save(fresh)
+        with atomic_write(self.folder / f"{name}.keras") as temporary:
+            model.save(temporary)
 
     def load(self, name):
         """A finished model."""
@@ -100,6 +100,6 @@ class Classification:
             model, right = load(), []
             for x, y in each_batch(self.batches(examples, tokenizer=tokenizer)):
                 right.append(model.predict_on_batch(x).argmax(-1) == y)
-            with whole(path) as fresh:
-                fresh.write_text(json.dumps({"right": np.concatenate(right).tolist()}))
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps({"right": np.concatenate(right).tolist()}))
         return float(np.mean(json.loads(path.read_text())["right"]))

@@ -19,7 +19,7 @@ from translators import circumstances, export_once, measured, p_value, quality_a
 
 import tfprune
 from tfprune.callbacks import DynamicSparsity, ImportancePruning
-from tfprune.files import whole
+from tfprune.files import atomic_write
 
 HERE = Path(__file__).parent
 SIZES = [round(float(t), 1) for t in np.arange(1.0, 0.05, -0.1)]
@@ -36,8 +36,8 @@ class SaveSizes(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Writes them; stands behind `DynamicSparsity`, which opens its gates first."""
         for size in SIZES:
-            with whole(self.folder / f"dynamic@{size:g}.keras") as fresh:
-                tfprune.rebuild(self.model, size=size).save(fresh)
+            with atomic_write(self.folder / f"dynamic@{size:g}.keras") as temporary:
+                tfprune.rebuild(self.model, size=size).save(temporary)
 
 
 def make(name, work):

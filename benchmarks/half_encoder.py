@@ -21,7 +21,7 @@ from small_minilm import Small, left
 import tfprune
 from tfprune import criteria
 from tfprune.callbacks import HardConcreteGates, ImportancePruning, MovementPruning
-from tfprune.files import whole
+from tfprune.files import atomic_write
 
 HERE = Path(__file__).parent
 HALF = tfprune.Sparsity(0.5)
@@ -51,8 +51,8 @@ def run(work, name):
         model, minutes = work.fit(name, RUNS[name])
         small = model if RUNS[name] is None else tfprune.rebuild(model)
         figures = {"right": work.right(small), "minutes": minutes, **left(small)}
-        with whole(path) as fresh:
-            fresh.write_text(json.dumps(figures))
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(figures))
         keras.backend.clear_session()
         gc.collect()
     return json.loads(path.read_text())

@@ -24,7 +24,7 @@ from translators import circumstances, export_once, measured, p_value, quality_a
 import tfprune
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning
 from tfprune.datasets import libreoffice_help
-from tfprune.files import whole
+from tfprune.files import atomic_write
 from tfprune.reports.plots import rounds as draw_rounds
 from tfprune.translation import paired_bootstrap
 from tfprune.translation.recipe import Recipe
@@ -107,8 +107,8 @@ class Experiment:
         path = self.folder / f"{name}_small.keras"
         if not path.exists():
             pruned = self.longer(name, "dense", [callback])
-            with whole(path) as fresh:
-                tfprune.rebuild(pruned).save(fresh)
+            with atomic_write(path) as temporary:
+                tfprune.rebuild(pruned).save(temporary)
         return keras.saving.load_model(path, compile=False)
 
     def longer(self, name, begun, callbacks=()):
@@ -148,8 +148,8 @@ class Experiment:
                     for number in range(len(lottery.rounds) + 1)
                 ],
             }
-            with whole(path) as fresh:
-                fresh.write_text(json.dumps(history, indent=1) + "\n")
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps(history, indent=1) + "\n")
         return json.loads(path.read_text())
 
     def searches(self):

@@ -25,7 +25,7 @@ from reports import about, arguments, in_words, result, smoke_folder, write
 import tfprune
 from tfprune.callbacks import DynamicSparsity, HardConcreteGates, ImportancePruning
 from tfprune.datasets import help_topics
-from tfprune.files import whole
+from tfprune.files import atomic_write
 from tfprune.reports.plots import curves, heat_maps
 
 HERE = Path(__file__).parent
@@ -153,8 +153,8 @@ class Experiment(Classification):
 
     def write(self, name, content):
         """Keeps something as JSON beside the models."""
-        with whole(self.folder / name) as fresh:
-            fresh.write_text(json.dumps(content))
+        with atomic_write(self.folder / name) as temporary:
+            temporary.write_text(json.dumps(content))
 
     def accuracies(self, name, size):
         """Accuracy by language, each on its own network where it has one."""

@@ -11,7 +11,7 @@ import math
 
 from reports import arguments, result, smoke_folder
 
-from tfprune.files import whole
+from tfprune.files import atomic_write
 from tfprune.reports.plots import curves
 
 # The runs of benchmarks/sentiment.py, without those that are distilled from a teacher.
@@ -61,8 +61,8 @@ def main():
     axes.scatter(1, 100 * dense["accuracy"], color="#666666", zorder=3)
     axes.text(1.02, 100 * dense["accuracy"] - 0.35, "not pruned", fontsize=9, color="#666666")
     axes.set_xlim(0.9, 3.4)
-    with whole(result("overview.png")) as fresh:
-        figure.savefig(fresh, format="png", bbox_inches="tight")
+    with atomic_write(result("overview.png")) as temporary:
+        figure.savefig(temporary, format="png", bbox_inches="tight")
 
 
 def _standard_error(accuracy, tested):

@@ -8,7 +8,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from tfprune.files import whole
+from tfprune.files import atomic_write
 
 _RESULTS = Path(__file__).parent / "results"
 _smoke: Path | None = None
@@ -62,8 +62,8 @@ def in_words(results: dict) -> str:
 def write(stem: str, results: dict, table: str) -> None:
     """Keeps results as JSON, and as a table in Markdown beside it."""
     for suffix, text in ((".json", json.dumps(results, indent=1) + "\n"), (".md", table)):
-        with whole(result(f"{stem}{suffix}")) as fresh:
-            fresh.write_text(text)
+        with atomic_write(result(f"{stem}{suffix}")) as temporary:
+            temporary.write_text(text)
 
 
 def processor() -> str:

@@ -24,7 +24,7 @@ import tfprune
 from tfprune import criteria
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning, MovementPruning
 from tfprune.datasets import movie_reviews
-from tfprune.files import whole
+from tfprune.files import atomic_write
 from tfprune.reports.plots import curves, survivors
 
 HERE = Path(__file__).parent
@@ -142,8 +142,8 @@ def report(work, runs, stem):
                 "parameters": tfprune.count_parameters(model),
                 "groups": {s.name: s.groups for s in structures},
             }
-            with whole(kept) as fresh:
-                fresh.write_text(json.dumps(figures))
+            with atomic_write(kept) as temporary:
+                temporary.write_text(json.dumps(figures))
         rows[name] = json.loads(kept.read_text())
         groups[name] = rows[name]["groups"]
         for label, suffix in ((name, ""), (f"{name} int8", ".int8")):

@@ -65,7 +65,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         self.history: list[dict[str, int]] = []
 
     def __deepcopy__(self, memo):
-        """A fresh callback with the same arguments and the same data, as a tuner makes them.
+        """A new callback with the same arguments and the same data, as a tuner makes them.
 
         What belongs to a fit that is over is not copied. Data may be a dataset, which cannot be; a
         subclass may take one under another name, so what cannot be copied is shared.
@@ -133,8 +133,8 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         if np.any(groups & ~before) or np.any(norms[before | groups]):
             self.owner.pruned.prune(structure, groups, self.model.optimizer)
 
-    def hold(self) -> None:
-        """Keeps at zero what is zero, also in a fit that was resumed."""
+    def prune_zero_groups(self) -> None:
+        """Prunes the groups whose weights are zero, so that they stay so, also after a resume."""
         for structure in self.structures:
             norms = structure.norms()
             self.prune(structure, norms == 0, norms)
@@ -204,7 +204,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         if len(steps) == 2 and steps[1] < steps[0]:
             raise _stops_too_early(self.start, self.stop)
 
-    def conclude(self) -> None:
+    def end_pruning(self) -> None:
         """The last look at the weights."""
         if self.owner.clock.has_begun:
             self._check(self.owner.clock.steps)
@@ -227,7 +227,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         """Joins the other pruning callbacks of the fit; nothing is attached yet."""
         keras_model("model", model)
         super().set_model(model)
-        self.owner = FitOwner.join(self, model)
+        self.owner = FitOwner.for_callback(self, model)
         self.subject = self.owner.subject
         self._check_model(model)
 
@@ -249,7 +249,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         self._has_warned = False
         self._first_step_is_done = False
         self.history = []
-        if not self.owner.has_ends:
+        if not self.owner.in_callback_list:
             self.owner.begin()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -301,7 +301,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         """Ends pruning where no list of callbacks does."""
-        if not self.owner.has_ends:
+        if not self.owner.in_callback_list:
             self.owner.finish()
 
     def _warn_if_penalty_is_ignored(self):

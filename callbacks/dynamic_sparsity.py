@@ -22,7 +22,7 @@ from tfprune.fit.by_subnetwork import (
 from tfprune.gates import DynamicGate, Size
 from tfprune.gates.attaching import PenaltyValues
 from tfprune.gates.dynamic import at_size
-from tfprune.gates.penalties import Diversity, SizeGap
+from tfprune.gates.gate_penalties import Diversity, SizeGap
 from tfprune.keras_private.fits import synchronize
 from tfprune.penalties import checked_strength
 

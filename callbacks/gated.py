@@ -104,7 +104,7 @@ class GatedPruning(WithGates, TargetedPruning):
         """Before pruning nothing happens; once it has stopped, the choice is made."""
         # First it is seen what is pruned already: a fit that is resumed without its gates, by
         # loading a model and `initial_epoch`, begins after `stop` and has nothing more to choose.
-        self.hold()
+        self.prune_zero_groups()
         if self._reached("stop", self._last_step) and not self.decided:
             self.decide()
 

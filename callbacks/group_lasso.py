@@ -201,7 +201,8 @@ class GroupLasso(PruningCallback):
             for structure in self.structures:
                 self.prune(structure, self.pruned(structure))
         elif self._removes_at_stop or not (since_start or steps):
-            self.hold()  # The penalty has not worked yet: only what is zero is removed.
+            # The penalty has not worked yet: only what is zero is removed.
+            self.prune_zero_groups()
         else:
             self._remove_small()
 
@@ -238,7 +239,7 @@ class GroupLasso(PruningCallback):
     def on_step_outside(self):
         """No penalty; what is removed stays at zero, and at `stop` it is removed."""
         self.state.strengths.assign(np.zeros(len(self.structures), "float32"))
-        self.hold()
+        self.prune_zero_groups()
         if (
             self._removes_at_stop
             and self._reached("stop", self._last_step)

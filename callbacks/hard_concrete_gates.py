@@ -13,7 +13,7 @@ from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.by_subnetwork import subnetworks_and_prior
 from tfprune.gates import HardConcrete
 from tfprune.gates.attaching import PenaltyValues
-from tfprune.gates.penalties import Diversity, SizePenalty
+from tfprune.gates.gate_penalties import Diversity, SizePenalty
 from tfprune.penalties import checked_strength
 
 
@@ -156,7 +156,7 @@ class HardConcreteGates(GatedPruning):
 
     def on_step(self, step, steps):
         """Moves the target and the multiplier."""
-        self.hold()
+        self.prune_zero_groups()
         limit = 0.0
         if self.target is not None:
             first, last = self.span()

@@ -206,12 +206,12 @@ class HeadLottery(Rounds, TargetedPruning):
 
     def on_step(self, step, steps):
         """Saves the checkpoint, and ends rounds."""
-        self.hold()
+        self.prune_zero_groups()
         self._turn(step, at_epoch_end=False)
 
     def on_step_outside(self):
         """What is pruned stays at zero."""
-        self.hold()
+        self.prune_zero_groups()
 
     def on_epoch_end(self, epoch, logs=None):
         """Ends a round that is as long as the epoch, now that its metrics are known."""
@@ -226,7 +226,7 @@ class HeadLottery(Rounds, TargetedPruning):
         synchronize(self)
         step = self.owner.clock.steps
         if self._phase(step) == (True, False):
-            self.hold()
+            self.prune_zero_groups()
             self._turn(step, at_epoch_end=True)
         super().on_epoch_end(epoch, logs)
 

@@ -105,14 +105,14 @@ class ImportancePruning(TargetedPruning):
     def on_step(self, step, steps):
         """Removes what is due in the present round."""
         due = self._due(step)
-        self.hold()
+        self.prune_zero_groups()
         if due > self._done:
             self._done = due
             self.remove(self._scores(), due)
 
     def on_step_outside(self):
         """What is pruned stays at zero; the last round is at `stop`."""
-        self.hold()
+        self.prune_zero_groups()
         if 0 < self._done < self._due(None):
             self._done = self._due(None)
             self.remove(self._scores(), self._done)

@@ -18,8 +18,8 @@ from tfprune.criteria.gradients import absolute_gradients
 from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.gates import BlockScores, MovementScores
 from tfprune.gates.gate import kernels_of
+from tfprune.gates.gate_penalties import ScorePenalty
 from tfprune.gates.movement import checked_block, of_all_kernels
-from tfprune.gates.penalties import ScorePenalty
 from tfprune.schedules import cubic, scheduled
 
 METHODS = ("struct", "hybrid", "hybrid_filled", "block")
@@ -199,7 +199,7 @@ class MovementPruning(GatedPruning):
 
     def on_step(self, step, steps):
         """Masks more, as the schedule says: what scores lowest, or what is below the threshold."""
-        self.hold()
+        self.prune_zero_groups()
         if not self.state.has_begun and self.criterion is not None:
             self._start_from_importance()
         self.state.since_start(step)
@@ -281,7 +281,7 @@ class MovementPruning(GatedPruning):
             self._set_strengths(self._last_step)
             self._set_threshold(1.0)
             self._close_what_leaves()
-            self.hold()
+            self.prune_zero_groups()
             return
         self.state.strengths.assign(np.zeros(len(self.structures), "float32"))
         super().on_step_outside()

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tfprune.files import whole
+from tfprune.files import atomic_write
 
 
 def content(folder):
@@ -17,20 +17,20 @@ def write(folder, text="new"):
 
 
 def replace(folder, **options):
-    with whole(folder, folder=True, **options) as fresh:
-        write(fresh)
+    with atomic_write(folder, folder=True, **options) as temporary:
+        write(temporary)
 
 
 def test_a_file_is_replaced_only_if_nothing_fails(tmp_path):
     path = tmp_path / "deep" / "x.txt"
-    with whole(path) as fresh:
-        fresh.write_text("1")
-    with pytest.raises(RuntimeError), whole(path) as fresh:
-        fresh.write_text("2")
+    with atomic_write(path) as temporary:
+        temporary.write_text("1")
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
+        temporary.write_text("2")
         raise RuntimeError
     assert path.read_text() == "1" and os.listdir(path.parent) == ["x.txt"]
-    with whole(path) as fresh:
-        fresh.write_text("3")
+    with atomic_write(path) as temporary:
+        temporary.write_text("3")
     assert path.read_text() == "3" and os.listdir(path.parent) == ["x.txt"]
 
 
@@ -63,11 +63,14 @@ def test_a_file_is_no_folder_and_a_folder_no_file(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match="which is a file"):
         replace(tmp_path / "file")
-    with pytest.raises(ValueError, match="which is a folder"), whole(tmp_path) as fresh:
-        fresh.write_text("x")
+    with pytest.raises(ValueError, match="which is a folder"), atomic_write(tmp_path) as temporary:
+        temporary.write_text("x")
     below = tmp_path / "file" / "below"
-    with pytest.raises(ValueError, match="`path` must be writable"), whole(below) as fresh:
-        fresh.write_text("x")
+    with (
+        pytest.raises(ValueError, match="`path` must be writable"),
+        atomic_write(below) as temporary,
+    ):
+        temporary.write_text("x")
 
 
 def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_name(tmp_path, monkeypatch):
@@ -121,6 +124,6 @@ def test_an_interruption_between_the_renames_of_a_file(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt), whole(tmp_path / "x.txt") as fresh:
-        fresh.write_text("new")
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "x.txt") as temporary:
+        temporary.write_text("new")
     assert content(tmp_path) == {"x.txt": "old"}

@@ -79,8 +79,8 @@ def test_a_module_imported_before_the_package_and_before_keras():
 import tfprune.rebuild.plan, tfprune.export, tfprune.reports.comparison, tfprune
 import json, keras, pkgutil
 assert all(callable(f) for f in (tfprune.rebuild, tfprune.export, tfprune.compare))
-import tfprune.translation.batches, tfprune.datasets.minilm
-assert callable(tfprune.translation.batches) and callable(tfprune.datasets.minilm)
+import tfprune.translation.student, tfprune.datasets.minilm
+assert callable(tfprune.translation.student) and callable(tfprune.datasets.minilm)
 def registered():
     return {k: c.__module__ for k, c in keras.saving.get_custom_objects().items()}
 before = registered()

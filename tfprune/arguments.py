@@ -206,9 +206,9 @@ def keras_model(name: str, value: Any) -> Any:
                 "(Keras 2). Make it with `keras` 3, or load its weights into one that is."
             )
         raise _error(name, value, "a Keras model")
-    from tfprune.model_parts import settle
+    from tfprune.model_parts import end_interrupted_fit
 
-    settle(value)
+    end_interrupted_fit(value)
     return value
 
 

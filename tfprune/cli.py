@@ -134,12 +134,12 @@ def _inspect(options):
 
 def _rebuild(options):
     import tfprune
-    from tfprune.files import whole
+    from tfprune.files import atomic_write
 
     before = _load(options.model)
     after = tfprune.rebuild(before)
-    with whole(options.output) as fresh:
-        after.save(fresh)
+    with atomic_write(options.output) as temporary:
+        after.save(temporary)
     print(tfprune.compare(before, after, latency=False))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from tfprune.extras import require
-from tfprune.files import whole
+from tfprune.files import atomic_write
 from tfprune.reports.plots import pareto, survivors
 from tfprune.structures import find_structures
 from tfprune.tables import table
@@ -87,8 +87,8 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
     # Ratios of neighbouring runs, which a busy machine disturbs less than words per second.
     points = {k: (1 / m["time_ratio"], m["bleu"]) for k, m in results["models"].items()}
     pareto(points, folder / f"{name}_pareto.png", x="speed against dense (LiteRT, one thread)")
-    with whole(folder / f"{name}.json") as fresh:
-        fresh.write_text(json.dumps(results, indent=1) + "\n")
+    with atomic_write(folder / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(results, indent=1) + "\n")
     _print(results, folder, name)
     return results
 

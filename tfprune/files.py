@@ -13,7 +13,7 @@ from typing import Any
 
 
 @contextmanager
-def whole(
+def atomic_write(
     path: str | os.PathLike,
     folder: bool = False,
     may_replace: Callable[[Path], bool] = lambda folder: False,
@@ -43,22 +43,22 @@ def whole(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Next to the target: within one file system a rename cannot be seen half done.
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     except OSError as error:
         raise ValueError(
             f"`path` must be writable. Received: path={str(path)!r}: {error}"
         ) from error
-    fresh, old = temporary / path.name, temporary / "old"
+    temporary, old = staging / path.name, staging / "old"
     try:
-        yield fresh
+        yield temporary
         if folder and path.exists():
             os.replace(path, old)
-        os.replace(fresh, path)
+        os.replace(temporary, path)
     finally:
         # Whatever happens between the two renames, the old folder comes back.
         if old.exists() and not path.exists():
             os.replace(old, path)
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _check_folder(path: Path, may_replace: Callable[[Path], bool]) -> None:

@@ -23,7 +23,7 @@ SERIALIZABLE = (
     "tfprune.rebuild.pruned",
     "tfprune.schedules",
     "tfprune.structures.by_shape.padding",
-    "tfprune.translation.layers",
+    "tfprune.translation.student_layers",
     "tfprune.translation.training",
     "tfprune.wrappers",
 )

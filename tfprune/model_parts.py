@@ -97,11 +97,11 @@ def owner_of(model: keras.Model) -> Any:
     return vars(model).get(_OWNER)
 
 
-def settle(model: keras.Model) -> None:
+def end_interrupted_fit(model: keras.Model) -> None:
     """Removes what a fit that has been interrupted left attached; one that goes on keeps it."""
     owner = owner_of(model)
     if owner is not None:
-        owner.settle()
+        owner.end_if_fit_is_over()
 
 
 def own_children(layer: keras.Layer) -> list[keras.Layer]:

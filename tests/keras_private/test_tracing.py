@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from tfprune.keras_private.graphs import mask_of
+from tfprune.keras_private.functional import mask_of
 from tfprune.keras_private.tracing import all_letters, give_mask, missing_outputs, run_abstractly
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.keras_private.graphs import inputs_struct
+from tfprune.keras_private.functional import inputs_struct
 
 BATCH, POSITIONS, WORDS = 2, 6, 64
 

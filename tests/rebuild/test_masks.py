@@ -7,7 +7,7 @@ from keras import layers
 
 from tests.models import assert_same, kill, noise, outputs, randomize
 from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
-from tfprune.keras_private.graphs import nodes_of
+from tfprune.keras_private.functional import nodes_of
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 from tfprune.wrappers import MaskedGroups

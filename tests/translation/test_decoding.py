@@ -11,7 +11,7 @@ from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 from tfprune.translation import student
 from tfprune.translation.decoding import StepDecoder
-from tfprune.translation.layers import SSRU, SinusoidalPositions
+from tfprune.translation.student_layers import SSRU, SinusoidalPositions
 
 pytestmark = pytest.mark.one_backend
 

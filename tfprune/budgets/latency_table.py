@@ -16,7 +16,7 @@ from tfprune.arguments import built_model, integer, number, path_given
 from tfprune.budgets.latency_check import LatencyCheck
 from tfprune.budgets.latency_measuring import measured_cuts
 from tfprune.configurable import Configurable
-from tfprune.files import whole
+from tfprune.files import atomic_write
 from tfprune.structures import Structures, find_structures
 from tfprune.structures.matching import match
 from tfprune.structures.places import places, renaming
@@ -237,8 +237,8 @@ class LatencyTable(Configurable):
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes it as JSON."""
-        with whole(Path(path_given("path", path))) as fresh:
-            fresh.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        with atomic_write(Path(path_given("path", path))) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> LatencyTable:

@@ -13,7 +13,7 @@ from tfprune.arguments import integer, keras_model
 from tfprune.batches import each_batch
 from tfprune.criteria.attention_probe import AttentionProbe
 from tfprune.criteria.criterion import Criterion, register_criterion
-from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check, is_arrays
+from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check_data, is_arrays
 from tfprune.structures import Structure
 
 
@@ -90,7 +90,7 @@ def attention_confidence(
     """
     integer("batch_size", batch_size)
     keras_model("model", model)
-    check(x, steps, "steps")
+    check_data(x, steps, "steps")
     probe = AttentionProbe(model)
     totals, positions, looks_ahead = {}, {}, {}
     batches = 0

@@ -14,7 +14,7 @@ from tfprune.arguments import integer
 from tfprune.batches import each_batch
 
 
-def check(data: Any, batches: int | None, name: str = "batches") -> None:
+def check_data(data: Any, batches: int | None, name: str = "batches") -> None:
     """Refuses what cannot be data, and what would never end.
 
     Args:

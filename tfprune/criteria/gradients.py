@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.criteria.data import as_the_layers_take_it, check, first_batch, is_arrays
+from tfprune.criteria.data import as_the_layers_take_it, check_data, first_batch, is_arrays
 from tfprune.keras_private.compiling import compile_arguments
 
 
@@ -100,7 +100,7 @@ class GradientProbe(keras.Model):
         Raises:
             ValueError: If `data` cannot be used.
         """
-        check(data, steps, "steps")
+        check_data(data, steps, "steps")
         data = as_the_layers_take_it(self.model, data, steps, batch_size)
         given = _as_fit_takes_it(data, batch_size)
         _check_arrays(self.model, data, given)

@@ -18,7 +18,7 @@ from tfprune.overlay.transforms import hook_input, remove, transform_weight
 from tfprune.structures import Structure, Structures, find_structures
 
 
-class Scores(dict):
+class StructureScores(dict):
     """Structure name to an array `(groups,)`; also a `callable(structure)`."""
 
     def __call__(self, structure: Structure) -> np.ndarray:
@@ -37,7 +37,7 @@ def gradient_importance(
     per: str = "example",
     batch_size: int = 32,
     steps: int | None = None,
-) -> Scores:
+) -> StructureScores:
     """`I_g = E_x |∂L(x) / ∂g|` at `g = 1`, where `g` multiplies the output of a group.
 
     To first order this is the change of the loss when the group is removed. Where several layers
@@ -94,7 +94,7 @@ def gradient_importance(
     for structure, total in zip(structures, probe.optimizer.totals, strict=True):
         count = examples if per == "example" and structure.read_as_input else batches
         scores[structure.name] = ops.convert_to_numpy(total) / max(count, 1)
-    return Scores(scores)
+    return StructureScores(scores)
 
 
 @register_criterion

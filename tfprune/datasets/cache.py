@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from tfprune.files import whole
+from tfprune.files import atomic_write
 
 
 def cache_folder(cache: str | os.PathLike | None = None) -> Path:
@@ -39,5 +39,5 @@ def write(path: Path, data: Any) -> None:
     """Stores JSON-able data, whole or not at all."""
     text = json.dumps(data, ensure_ascii=False)
     checksum = hashlib.sha256(text.encode()).hexdigest()
-    with whole(path) as fresh, gzip.open(fresh, "wt", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, gzip.open(temporary, "wt", encoding="utf-8") as file:
         file.write(f"{checksum}\n{text}")

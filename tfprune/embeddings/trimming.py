@@ -10,7 +10,7 @@ import keras
 from tfprune.arguments import built_model
 from tfprune.embeddings.factorized_embedding import is_embedding
 from tfprune.embeddings.tokenizers import trimmable, used_by
-from tfprune.keras_private.graphs import operation_of
+from tfprune.keras_private.functional import operation_of
 from tfprune.keras_private.layers import inner_layers
 from tfprune.rebuild.rebuilding import rebuilt_by
 from tfprune.structures import Structure, Structures, find_structures

@@ -2,7 +2,7 @@
 
 from tfprune.export.exporting import checked_target, export, require_tensorflow
 from tfprune.export.inputs import example_inputs, with_inputs
-from tfprune.export.litert import convert_saved_model
+from tfprune.export.litert_conversion import convert_saved_model
 from tfprune.export.saved_model import is_saved_model
 
 __all__ = [

@@ -10,14 +10,14 @@ from keras import tree
 
 from tfprune.export.comparing import Tolerance, difference
 from tfprune.export.inputs import example_inputs, is_integer, output_names
-from tfprune.keras_private.graphs import inputs_struct
+from tfprune.keras_private.functional import inputs_struct
 from tfprune.keras_private.layers import layer_and_inner_layers
 
 _EXAMPLES = 8
 _LENGTHS = (16, 64, 224, 4, 1)  # A model may have positions for few tokens, or need many pixels.
 
 
-def check(
+def check_file(
     model: keras.Model,
     run: Callable[[Sequence[np.ndarray]], Mapping[str, np.ndarray]],
     tolerance: Tolerance,

@@ -10,13 +10,13 @@ from pathlib import Path
 import keras
 
 from tfprune.arguments import built_model, finite_weights, integer, one_of, path_given
-from tfprune.export.checking import check
+from tfprune.export.checking import check_file
 from tfprune.export.comparing import FLOAT, HALF, QUANTIZED
 from tfprune.export.inputs import at_inference, open_axes, output_names, refuse_state, with_inputs
-from tfprune.export.litert import check_inputs, convert, float_operations, run_by_name
+from tfprune.export.litert_conversion import check_inputs, convert, float_operations, run_by_name
 from tfprune.export.quantizing import examples_of
 from tfprune.export.saved_model import is_saved_model, save, serve_by_name
-from tfprune.files import whole
+from tfprune.files import atomic_write
 
 
 def export(
@@ -95,24 +95,24 @@ def export(
     model = at_inference(model, batch_size, sequence_length)
     output_names(model)
     if path.suffix != ".tflite":
-        with whole(path, folder=True, may_replace=is_saved_model) as fresh:
-            save(model, fresh)
-            check(model, serve_by_name(model, fresh), HALF if half else FLOAT)
+        with atomic_write(path, folder=True, may_replace=is_saved_model) as temporary:
+            save(model, temporary)
+            check_file(model, serve_by_name(model, temporary), HALF if half else FLOAT)
         return path
     check_inputs(model)
     examples = examples_of(model, representative_data) if quantize == "int8" else None
-    with whole(path) as fresh:
+    with atomic_write(path) as temporary:
         try:
-            convert(model, fresh, quantize, examples, integer_io)
+            convert(model, temporary, quantize, examples, integer_io)
         except ValueError as error:
             raise _with_advice(error, model) from error
-        if strict and (left := float_operations(fresh)):
+        if strict and (left := float_operations(temporary)):
             raise ValueError(
                 "`strict` asks for integers throughout, and these operations of the model would "
                 f"stay float: {', '.join(left)}. It was not written."
             )
         tolerance = QUANTIZED[quantize] if quantize else HALF if half else FLOAT
-        check(model, run_by_name(model, fresh), tolerance, examples and _some(examples))
+        check_file(model, run_by_name(model, temporary), tolerance, examples and _some(examples))
     return path
 
 

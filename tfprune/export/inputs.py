@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfprune.keras_private.graphs import (
+from tfprune.keras_private.functional import (
     input_like,
     inputs_struct,
     is_functional,

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfprune.keras_private.graphs import inputs_struct
+from tfprune.keras_private.functional import inputs_struct
 
 
 def examples_of(model: keras.Model, data: Any) -> list[list[np.ndarray]]:

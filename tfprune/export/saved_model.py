@@ -12,7 +12,7 @@ import numpy as np
 from keras import tree
 
 from tfprune.export.inputs import signature
-from tfprune.keras_private.graphs import inputs_struct
+from tfprune.keras_private.functional import inputs_struct
 
 _SAVED_MODEL = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
 _VARIABLES = re.compile(r"variables\.(index|data-\d{5}-of-\d{5})")

@@ -13,7 +13,7 @@ from keras import tree
 from tfprune.arguments import number
 from tfprune.batches import each_batch, put_different_shapes_first
 from tfprune.gates import Subnetworks
-from tfprune.gates.penalties import prior_over_pairs
+from tfprune.gates.gate_penalties import prior_over_pairs
 
 
 def subnetworks_and_prior(names, entry: str, diversity: float, families, distance=None):

@@ -12,7 +12,7 @@ from tfprune.keras_private.methods import replace
 from tfprune.overlay.saving import backing_up
 
 # What a user calls next when a fit was interrupted.
-_SETTLE = (
+_END_FIT = (
     *RUN_COMPILED_STEPS,
     "compile",
     "call",
@@ -36,7 +36,7 @@ def guard(model: keras.Model, owner, undo) -> None:
         owner: The `FitOwner`.
         undo: A `contextlib.ExitStack` that removes the guards.
     """
-    for name in (*_SETTLE, *_WRITE):
+    for name in (*_END_FIT, *_WRITE):
         undo.callback(replace(model, name, _guarded(model, name, owner)))
 
 
@@ -45,7 +45,7 @@ def _guarded(model, name, owner):
 
     @wraps(plain)
     def method(*args, **kwargs):
-        if owner.settle(another_fit=name == "fit"):
+        if owner.end_if_fit_is_over(another_fit=name == "fit"):
             return getattr(model, name)(*args, **kwargs)
         path = kwargs.get("filepath", args[0] if args else None)
         if name in _OF_BACKUPS and owner.resumes_from(path):

@@ -9,15 +9,21 @@ from functools import partial
 
 import keras
 
+from tfprune.fit.begin_and_end import owner_in, put_around, put_backups_last
 from tfprune.fit.best_epochs import BestEpochs
 from tfprune.fit.clock import FitClock
 from tfprune.fit.distillers import add_penalties, is_distiller
+from tfprune.fit.gates_after_fit import (
+    fold_or_remove_gates,
+    leave_gates,
+    remove_gates_left_by_a_fit,
+)
 from tfprune.fit.guards import guard
+from tfprune.fit.overlaps import refuse_overlap
 from tfprune.fit.pruned_groups import PrunedGroups
 from tfprune.fit.rehearsal import rehearse_rebuild
 from tfprune.fit.state import State
-from tfprune.gates import Gate, Gates, attach, detach
-from tfprune.gates.attaching import containers
+from tfprune.gates import Gate, Gates, attach
 from tfprune.gates.driving import drive
 from tfprune.keras_private.fits import (
     backs_up_amid_epochs,
@@ -25,7 +31,6 @@ from tfprune.keras_private.fits import (
     callback_list,
     fit_frame,
     forget_compiled,
-    is_backup,
     is_running,
     leave_out_of_evaluation,
     remake_train_function,
@@ -87,31 +92,24 @@ class FitOwner:
     # -- who takes part --------------------------------------------------------------------------
 
     @classmethod
-    def join(cls, callback, model: keras.Model) -> FitOwner:
+    def for_callback(cls, callback, model: keras.Model) -> FitOwner:
         """The owner of the fit that is being set up; it is told of one more callback.
 
         Nothing is attached yet: the fit may fail before training begins.
         """
         listed = callback_list()
-        if listed is None:
+        owner = None if listed is None else owner_in(listed)
+        if owner is None:
             owner = cls(model)
-        else:
-            ends = [c for c in listed.callbacks if isinstance(c, _End)]
-            if not ends:
-                owner = cls(model)
-                ends = [_Begin(owner), _End(owner)]
-                listed.callbacks.insert(0, ends[0])
-                listed.callbacks.append(ends[1])
-                ends[0].set_model(model)
-                ends[1].set_model(model)
-            owner = ends[-1].owner
-            owner._listed = listed
+            if listed is not None:
+                put_around(listed, owner)
+        owner._listed = listed
         if callback not in owner.callbacks:
             owner.callbacks.append(callback)
         return owner
 
     @property
-    def has_ends(self) -> bool:
+    def in_callback_list(self) -> bool:
         """Whether a list of callbacks calls it; else the pruning callback must."""
         return self._listed is not None
 
@@ -138,7 +136,7 @@ class FitOwner:
                     backs_up_amid_epochs(c) for c in self._listed.callbacks
                 )
                 self.best_epochs = BestEpochs(self._listed.callbacks)
-                self._put_backups_last()
+                put_backups_last(self._listed)
             for model in (self.model, self.subject):
                 set_owner(model, self)
                 self._undo.callback(set_owner, model, None)
@@ -153,20 +151,12 @@ class FitOwner:
             self.end()
             raise
 
-    def _put_backups_last(self):
-        """Lets `BackupAndRestore` save what all others have done at the end of an epoch."""
-        listed = self._listed.callbacks
-        backups = [c for c in listed if is_backup(c)]
-        others = [c for c in listed if not is_backup(c)]
-        # The list itself is changed while Keras goes through it; it is at the first entry.
-        listed[:] = [*others[:-1], *backups, others[-1]]
-
     def _attach(self):
         remove_gates_left_by_a_fit(self.subject)
         found = find_structures(self.subject)
         for callback in self.callbacks:
             callback.choose_structures(found)
-        self._refuse_overlap()
+        refuse_overlap(self.callbacks)
         structures = [s for callback in self.callbacks for s in callback.structures]
         rehearse_rebuild(self.subject, found, structures)
         self.pruned = PrunedGroups(structures)
@@ -203,18 +193,6 @@ class FitOwner:
         for callback in self.callbacks:
             callback.prepared()
 
-    def _refuse_overlap(self):
-        owners: dict[str, str] = {}
-        for callback in self.callbacks:
-            for structure in callback.structures:
-                if structure.name in owners:
-                    raise ValueError(
-                        f"`callbacks` holds two that prune {structure.name!r}: "
-                        f"{owners[structure.name]} and {type(callback).__name__}. Give each its "
-                        "own `structures`; one callback takes strengths by part as a dictionary."
-                    )
-                owners[structure.name] = type(callback).__name__
-
     def end(self) -> None:
         """Removes all that is attached; the model is as it was, with the weights it has now."""
         undo, self._undo, self._frame = self._undo, None, None
@@ -223,13 +201,13 @@ class FitOwner:
             if self.pruned is not None:
                 note_pruned(self.subject, self.pruned.last_seen())
 
-    def finish(self, logs=None) -> None:
+    def finish(self) -> None:
         """Ends pruning after the last step of training."""
         if not self.is_open:
             return
         try:
             for callback in self.callbacks:
-                callback.conclude()
+                callback.end_pruning()
             self.best_epochs.warn_of_old_files()
             self._is_finished = True
         finally:
@@ -278,24 +256,19 @@ class FitOwner:
         subnetworks = held.subnetworks
         if subnetworks is not None and is_distiller(self.model):
             # The teacher is called on the same data, and need not know of subnetworks either.
-            subnetworks.listen(self.model.teacher)
-            self._undo.callback(subnetworks.ignore, self.model.teacher)
+            subnetworks.wrap_call(self.model.teacher)
+            self._undo.callback(subnetworks.unwrap_call, self.model.teacher)
         return held
 
     def _detach(self, held, stay):
         if self._is_finished and stay():
-            held.left_by_fit = True  # Until another fit.
-            for gate in held.attached:
-                gate.scores.trainable = False
+            leave_gates(held)
         else:
-            # An interrupted fit has nothing to fold where gates are still undecided, and no one
-            # network to fold where there are several.
-            fold = held.subnetworks is None and all(gate.is_fixed for gate in held)
-            detach(self.subject, fold=fold, gates=held)
+            fold_or_remove_gates(self.subject, held)
 
     # -- when a method of the model is called ----------------------------------------------------
 
-    def settle(self, another_fit: bool = False) -> bool:
+    def end_if_fit_is_over(self, another_fit: bool = False) -> bool:
         """Removes what is attached if the fit is over, as it is after an exception.
 
         Args:
@@ -341,43 +314,3 @@ class FitOwner:
         as_it_is = is_backing_up() or self._suspended
         with nullcontext() if as_it_is else self._optimizer.removed():
             save(store)
-
-
-def remove_gates_left_by_a_fit(model: keras.Model) -> None:
-    """Removes the gates that an earlier fit has left on a model for `rebuild`."""
-    for held in containers(model):
-        if held.left_by_fit:
-            detach(model, gates=held)
-
-
-class _Begin(keras.callbacks.Callback):
-    """The first in the list of callbacks."""
-
-    def __init__(self, owner: FitOwner):
-        super().__init__()
-        self.owner = owner
-
-    def on_train_begin(self, logs=None):
-        self.owner.begin()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.owner.best_epochs.begin_epoch()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.owner.best_epochs.end_steps()
-        for callback in self.owner.callbacks:
-            callback.end_steps()
-
-
-class _End(keras.callbacks.Callback):
-    """The last in the list of callbacks."""
-
-    def __init__(self, owner: FitOwner):
-        super().__init__()
-        self.owner = owner
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.owner.best_epochs.end_epoch()
-
-    def on_train_end(self, logs=None):
-        self.owner.finish(logs)

@@ -140,7 +140,7 @@ def attach(model: keras.Model, gates: Sequence[Gate]) -> Gates:
     add_part(model, held.name, held)
     held.apply()
     if held.subnetworks is not None and not before:
-        held.subnetworks.listen(model)
+        held.subnetworks.wrap_call(model)
     forget_compiled(model)
     return held
 
@@ -199,7 +199,7 @@ def detach(model: keras.Model, fold: bool = False, gates: Gates | None = None) -
             held.remove()
         remove_part(model, held.name)
         if held.subnetworks is not None and not containers(model):
-            held.subnetworks.ignore(model)
+            held.subnetworks.unwrap_call(model)
         forget_compiled(model)
 
 

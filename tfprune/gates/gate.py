@@ -248,7 +248,7 @@ class Gate(keras.layers.Layer):
     @property
     def _scales_inputs(self) -> bool:
         """Whether examples differ now: then what is read is scaled, since there is one kernel."""
-        apart = self.subnetworks is not None and self.subnetworks.told_apart
+        apart = self.subnetworks is not None and self.subnetworks.is_per_example
         return apart and self.structure.read_as_input
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfprune.keras_private.graphs import inputs_struct, operation_of
+from tfprune.keras_private.functional import inputs_struct, operation_of
 
 
 class Subnetworks:
@@ -91,7 +91,7 @@ class Subnetworks:
             self.chosen = before
 
     @property
-    def told_apart(self) -> bool:
+    def is_per_example(self) -> bool:
         """Whether a model computes now, each example with its own subnetwork."""
         return self.chosen is None and self._numbers is not None
 
@@ -120,14 +120,14 @@ class Subnetworks:
 
     # -- where the numbers come from ---------------------------------------------------------------
 
-    def listen(self, model: keras.Model) -> None:
-        """Takes the numbers from whatever the model is called on, until `ignore`."""
+    def wrap_call(self, model: keras.Model) -> None:
+        """Takes the numbers from whatever the model is called on, until `unwrap_call`."""
         plain = model.call
 
         @wraps(plain)
         def call(inputs, *args, **kwargs):
             before = self._numbers
-            self._numbers, inputs = self._apart(model, inputs)
+            self._numbers, inputs = self._split_inputs(model, inputs)
             if isinstance(kwargs.get("mask"), dict) and not isinstance(inputs, dict):
                 kwargs["mask"] = None
             try:
@@ -138,11 +138,11 @@ class Subnetworks:
         # On the object alone, as the factors over a kernel are.
         vars(model)["call"] = call
 
-    def ignore(self, model: keras.Model) -> None:
-        """Undoes `listen`."""
+    def unwrap_call(self, model: keras.Model) -> None:
+        """Undoes `wrap_call`."""
         vars(model).pop("call", None)
 
-    def _apart(self, model, inputs):
+    def _split_inputs(self, model, inputs):
         """The numbers, and what the model itself is to be called on."""
         known = input_names(model)
         if isinstance(inputs, Mapping):

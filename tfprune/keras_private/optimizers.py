@@ -202,12 +202,12 @@ class _Extended:
     def merge(self, places: dict[int, int], added: set[int]) -> None:
         """Works out the attributes with the added variables; the optimizer is set back."""
         built = dict(vars(self.optimizer))
-        fresh = [v for v in self.optimizer._trainable_variables if id(v) in added]
+        new_variables = [v for v in self.optimizer._trainable_variables if id(v) in added]
         known = {id(v) for v in self._contents["_variables"]}
         made = [v for v in self.optimizer._variables if id(v) not in known]
         contents = {n: _copied(v) for n, v in built.items() if isinstance(v, (list, dict))}
         self.forget_build()
-        everything = [*self.own, *fresh]
+        everything = [*self.own, *new_variables]
         order = sorted(
             range(len(everything)), key=lambda i: places.get(id(everything[i]), len(places) + i)
         )
@@ -224,10 +224,10 @@ class _Extended:
             if isinstance(old, dict):
                 self.after[name] = {**new, **old}
             elif isinstance(old, list) and len(old) == len(self.own) and _all_variables(old):
-                rebuilt = built[name] is not self.before[name] and len(new) == len(fresh)
-                if fresh and not rebuilt:
+                rebuilt = built[name] is not self.before[name] and len(new) == len(new_variables)
+                if new_variables and not rebuilt:
                     continue
-                both = [*old, *new] if fresh else old
+                both = [*old, *new] if new_variables else old
                 used |= {id(v) for v in both[len(old) :]}
                 self.after[name] = [both[i] for i in order]
         self.after["_trainable_variables"] = [everything[i] for i in order]
@@ -236,7 +236,7 @@ class _Extended:
             key(everything[i]): place for place, i in enumerate(order)
         }
         spared = self.before.get("_exclude_from_weight_decay") or set()
-        self.after["_exclude_from_weight_decay"] = {*spared, *(key(v) for v in fresh)}
+        self.after["_exclude_from_weight_decay"] = {*spared, *(key(v) for v in new_variables)}
         self.after["_exclude_from_weight_decay_cache"] = {}
         self.extra = [v for v in made if id(v) in used]
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from tfprune.arguments import built_model, integer
-from tfprune.keras_private.graphs import inputs_struct
-from tfprune.measuring.inputs import check_numeric
+from tfprune.keras_private.functional import inputs_struct
+from tfprune.measuring.input_checks import check_numeric
 
 
 def count_parameters(model: keras.Model) -> int:

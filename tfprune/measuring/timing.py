@@ -15,7 +15,7 @@ import numpy as np
 
 from tfprune.arguments import built_model, integer
 from tfprune.litert import Runner
-from tfprune.measuring.inputs import check_numeric, checked_inputs
+from tfprune.measuring.input_checks import check_numeric, checked_inputs
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from tfprune.keras_private.graphs import forgetting_calls, is_functional
+from tfprune.keras_private.functional import forgetting_calls, is_functional
 from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers
 from tfprune.keras_private.tracing import run_abstractly
 from tfprune.rebuild.copying import class_without_cuts

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from tfprune.keras_private.layers import layer_and_inner_layers
-from tfprune.keras_private.saving import also_known, trusting
+from tfprune.keras_private.serialization import also_known, trusting
 
 _numbers = count()
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfprune.keras_private.graphs import (
+from tfprune.keras_private.functional import (
     functional_inside,
     is_functional,
     keep_calls,
@@ -147,7 +147,7 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
 
 
 def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
-    """Makes the cuts inside a built layer; the weights of what is cut are fresh afterwards.
+    """Makes the cuts inside a built layer; the weights of what is cut are new afterwards.
 
     Args:
         layer: A built layer of the class and configuration for which the cuts were written.
@@ -257,7 +257,7 @@ def graphs_inside(layer: keras.Layer) -> list[keras.Model]:
 
 
 def replacement(layer: keras.Layer, cut: dict[str, Any]) -> keras.Layer:
-    """What a layer becomes, built, with fresh weights.
+    """What a layer becomes, built, with new weights.
 
     Args:
         layer: The layer.

@@ -12,7 +12,7 @@ import numpy as np
 from tfprune.errors import in_one_line
 from tfprune.gates.attaching import containers, detach
 from tfprune.keras_private.fits import forget_compiled
-from tfprune.keras_private.graphs import (
+from tfprune.keras_private.functional import (
     graph_tensors,
     set_shapes,
 )
@@ -29,7 +29,7 @@ from tfprune.rebuild.cutting import (
     targets_of,
 )
 from tfprune.rebuild.first_made import first_made
-from tfprune.rebuild.graph import is_plain
+from tfprune.rebuild.graph_rebuilder import is_plain
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import is_composite, keeps_its_cuts, pruned_class, spelled_out
 
@@ -133,7 +133,7 @@ class InPlace:
         self._undo.close()
         forget_compiled(self.model)
 
-    def conclude(self) -> None:
+    def commit(self) -> None:
         """Leaves the model as it is now. It must be compiled again, as its variables are others."""
         self._undo.pop_all()
         detach(self.model)

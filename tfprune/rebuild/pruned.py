@@ -21,7 +21,7 @@ from tfprune.keras_private.layers import (
     inner_layers,
     set_build_shapes,
 )
-from tfprune.keras_private.saving import (
+from tfprune.keras_private.serialization import (
     describe_in_files,
     public_module,
     register_as,

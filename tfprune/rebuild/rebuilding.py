@@ -12,7 +12,7 @@ from tfprune.arguments import one_of
 from tfprune.gates.chosen_subnetwork import at_subnetwork, subnetworks_of
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.subnetworks import input_names
-from tfprune.keras_private.graphs import (
+from tfprune.keras_private.functional import (
     functional_inside,
     inputs_struct,
     is_optional,
@@ -23,7 +23,7 @@ from tfprune.keras_private.graphs import (
 from tfprune.keras_private.initializing import complete, nothing_for_random_values
 from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.keras_private.variables import view
-from tfprune.rebuild.graph import GraphRebuilder, is_plain, model_between, nodes_of_plain
+from tfprune.rebuild.graph_rebuilder import GraphRebuilder, is_plain, model_between, nodes_of_plain
 from tfprune.rebuild.grown_again import warn_if_grown
 from tfprune.rebuild.in_place import InPlace
 from tfprune.rebuild.plan import Plan
@@ -125,7 +125,7 @@ def _cut_itself(model, plan, checked):
     except BaseException:
         cut.undo()
         raise
-    cut.conclude()
+    cut.commit()
     return model
 
 

@@ -13,7 +13,7 @@ import keras
 from tfprune.arguments import built_model, finite_weights, integer
 from tfprune.errors import in_one_line
 from tfprune.measuring.counting import count_flops, count_parameters
-from tfprune.measuring.inputs import checked_inputs
+from tfprune.measuring.input_checks import checked_inputs
 from tfprune.measuring.timing import compare_latency
 from tfprune.reports.related import check_related
 from tfprune.structures import find_structures

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from tfprune.extras import require
-from tfprune.files import whole
+from tfprune.files import atomic_write
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -270,6 +270,6 @@ def _legend(figure, place, **options):
 
 def _written(figure, path):
     if path is not None:
-        with whole(path) as fresh:
-            figure.savefig(fresh, format="png", bbox_inches="tight")
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, format="png", bbox_inches="tight")
     return figure

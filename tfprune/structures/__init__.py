@@ -1,9 +1,9 @@
 """What can be removed from a model: structures, how they are found, why others are skipped."""
 
-import tfprune.structures.attention  # registers its layer kinds
+import tfprune.structures.attention_heads  # registers its layer kinds
 import tfprune.structures.feed_forward  # noqa: F401  # registers its graph kind
 from tfprune.structures.collection import Structures
-from tfprune.structures.counting import CutVariable, LeftOver
+from tfprune.structures.cut_variables import CutVariable, LeftOver
 from tfprune.structures.finding import find_structures
 from tfprune.structures.graph import Graph
 from tfprune.structures.registry import register_graph_kind, register_layer_kind

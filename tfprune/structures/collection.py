@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from tfprune.structures.counting import CutVariable, LeftOver, by_variable, weights_left
+from tfprune.structures.cut_variables import CutVariable, LeftOver, by_variable, weights_left
 from tfprune.structures.structure import Skipped, Structure
 from tfprune.tables import table
 

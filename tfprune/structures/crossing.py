@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 import keras
 from keras import tree
 
-from tfprune.keras_private.graphs import functional_inside, is_functional
+from tfprune.keras_private.functional import functional_inside, is_functional
 from tfprune.keras_private.layers import inner_layers
 from tfprune.keras_private.tracing import missing_outputs, own_output_shapes
 from tfprune.structures.flattening import Crossing, FlatGraph

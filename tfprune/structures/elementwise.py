@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from tfprune.keras_private.graphs import operation_classes
+from tfprune.keras_private.functional import operation_classes
 from tfprune.structures.graph import Untraceable, trace
 from tfprune.structures.locality import treats_each_number_alone
 

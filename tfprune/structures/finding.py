@@ -7,7 +7,7 @@ from keras import tree
 
 from tfprune.errors import in_one_line
 from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers, own_variables
-from tfprune.model_parts import settle
+from tfprune.model_parts import end_interrupted_fit
 from tfprune.structures.by_shape import AtPositions, find_by_running, find_heads, find_own_units
 from tfprune.structures.collection import Structures
 from tfprune.structures.crossing import find_crossing
@@ -53,7 +53,7 @@ def find_structures(model: keras.Layer) -> Structures:
             "`model` must be built, so that its weights exist: give it an `Input`, or call it "
             f"once on data. Received: model={model.name!r}, which is not built."
         )
-    settle(model)
+    end_interrupted_fit(model)
     search = _Search(model)
     search.look_into(model, prefix="", call=None)
     search.find_crossing()

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from tfprune.keras_private.graphs import functional_inside, inputs_struct
+from tfprune.keras_private.functional import functional_inside, inputs_struct
 from tfprune.structures.graph import Graph
 
 

@@ -18,7 +18,7 @@ import keras
 from keras import tree
 
 from tfprune.errors import in_one_line
-from tfprune.keras_private.graphs import (
+from tfprune.keras_private.functional import (
     forgetting_calls,
     functional_inside,
     is_functional,
@@ -257,19 +257,19 @@ def _mask_for(tensor):
 
 
 def _copied(arguments, shape_of, carries=None):
-    """Arguments with fresh symbolic tensors, of which equal ones stay one, and their masks."""
-    fresh: dict[int, Any] = {}
+    """Arguments with new symbolic tensors, of which equal ones stay one, and their masks."""
+    copies: dict[int, Any] = {}
 
     def copy(x):
         if not isinstance(x, keras.KerasTensor):
             return x
-        if id(x) not in fresh:
-            fresh[id(x)] = keras.KerasTensor(shape_of(x.shape), dtype=x.dtype, name=x.name)
+        if id(x) not in copies:
+            copies[id(x)] = keras.KerasTensor(shape_of(x.shape), dtype=x.dtype, name=x.name)
             if is_masked(x):
-                give_mask(fresh[id(x)], copy(mask_of(x)))
+                give_mask(copies[id(x)], copy(mask_of(x)))
             elif carries is not None and carries(x):
-                give_mask(fresh[id(x)], _mask_for(fresh[id(x)]))
-        return fresh[id(x)]
+                give_mask(copies[id(x)], _mask_for(copies[id(x)]))
+        return copies[id(x)]
 
     return tree.map_structure(copy, arguments)
 

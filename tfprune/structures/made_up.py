@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfprune.keras_private.graphs import inputs_struct
+from tfprune.keras_private.functional import inputs_struct
 from tfprune.structures.graph import Untraceable, arguments_from_build
 
 # A model may need many positions, or have few; and it may know few numbers.

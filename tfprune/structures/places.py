@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from tfprune.keras_private.graphs import operation_of
+from tfprune.keras_private.functional import operation_of
 from tfprune.keras_private.layers import own_variables
 from tfprune.model_parts import own_children
 

@@ -11,7 +11,7 @@ from keras import ops, tree
 from tfprune.structures.dense import cannot_consume, cannot_produce, describe, is_dense
 from tfprune.structures.elementwise import has_array_arguments, is_add, is_elementwise
 from tfprune.structures.graph import Graph
-from tfprune.structures.splits import has_fixed_sizes, parts_of
+from tfprune.structures.splits import has_fixed_sizes, split_ranges
 
 
 class MustStay(Exception):
@@ -91,7 +91,7 @@ class Region:
             if node not in self.producers:
                 self.producers.append(node)
             return []
-        if parts_of(node):
+        if split_ranges(node):
             return self._apart(node)
         if not is_elementwise(node.operation):
             raise MustStay(f"its output is mixed with that of {describe(node.operation)}")
@@ -112,7 +112,7 @@ class Region:
                     self.consumers.append(node)
             elif is_elementwise(node.operation):
                 found += self._through(node)
-            elif parts_of(node):
+            elif split_ranges(node):
                 found += self._apart(node)
             else:
                 raise MustStay(f"its output goes to {describe(node.operation)}")
@@ -123,7 +123,8 @@ class Region:
         if node in self.operations:
             return []
         whole = all(
-            start % self.units == 0 and stop - start == self.units for start, stop in parts_of(node)
+            start % self.units == 0 and stop - start == self.units
+            for start, stop in split_ranges(node)
         )
         if not whole or node.input_tensors[0].shape[-1] % self.units:
             raise MustStay(f"{describe(node.operation)} takes some of its units only")
@@ -175,7 +176,7 @@ def _parts_behind(graph, tensor) -> int:
             continue
         seen.add(id(current))
         for node in graph.consumers(current):
-            parts = parts_of(node)
+            parts = split_ranges(node)
             if parts:
                 start, stop = parts[0]
                 width = tensor.shape[-1]
@@ -189,7 +190,7 @@ def _parts_behind(graph, tensor) -> int:
 
 def _results(node, values) -> list[Any]:
     """What a call returns for the values of one position, `(1, width)`."""
-    parts = parts_of(node)
+    parts = split_ranges(node)
     if parts:  # The call itself may count the axes in front.
         value = values[id(node.input_tensors[0])]
         return [value[:, start:stop] for start, stop in parts]

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from tfprune.keras_private.graphs import mask_of
+from tfprune.keras_private.functional import mask_of
 from tfprune.keras_private.layers import inner_layers, own_variables
 from tfprune.keras_private.methods import replaced
 from tfprune.keras_private.tracing import give_mask

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfprune.keras_private.graphs import operation_classes
+from tfprune.keras_private.functional import operation_classes
 
 _SPLIT = operation_classes(["Split"])
 _GET_ITEM = operation_classes(["GetItem"])
 
 
-def parts_of(node: Any) -> list[tuple[int, int]] | None:
+def split_ranges(node: Any) -> list[tuple[int, int]] | None:
     """Which part of the last axis of its input each output of a call is.
 
     Args:

@@ -1,12 +1,12 @@
-from .batches import Batches, batches
 from .distillation import distill
 from .evaluation import SacreBleu, evaluate, paired_bootstrap, score
 from .exporting import export_translator
 from .greedy_translations import GreedyTranslations
-from .layers import SSRU, SinusoidalPositions
 from .loading import load_translator
+from .sentence_pairs import Batches, batches
 from .speed import words_per_second
 from .student import student
+from .student_layers import SSRU, SinusoidalPositions
 from .training import InverseSquareRoot, WordCrossEntropy, compile_student
 from .translator import Translator
 from .vocabulary import Vocabulary

@@ -20,8 +20,8 @@ from tfprune.embeddings.factorized_embedding import FactorizedEmbedding, is_embe
 from tfprune.keras_private.attention import attend, projections
 from tfprune.structures.graph import graph_of
 from tfprune.structures.registry import describe_of
-from tfprune.translation.layers import SSRU, SinusoidalPositions
 from tfprune.translation.proving import prove
+from tfprune.translation.student_layers import SSRU, SinusoidalPositions
 
 
 class StepDecoder:

@@ -10,7 +10,7 @@ import keras
 
 from tfprune.arguments import one_of
 from tfprune.extras import require
-from tfprune.files import whole
+from tfprune.files import atomic_write
 from tfprune.translation.checking import check_ids, check_text
 from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.searching import greedy
@@ -55,16 +55,16 @@ def export_translator(
     if path.suffix != ".tflite":
         if quantize:
             raise ValueError(f"`quantize` applies to .tflite files. Received: path={str(path)!r}")
-        with whole(path, folder=True, may_replace=is_saved_model) as fresh:
-            _save_text_model(translator, fresh)
-            check_text(translator, fresh)
+        with atomic_write(path, folder=True, may_replace=is_saved_model) as temporary:
+            _save_text_model(translator, temporary)
+            check_text(translator, temporary)
         return path
     with tempfile.TemporaryDirectory() as folder:
         _save_id_model(translator, folder)
         content = convert_saved_model(folder, "translate", quantize)
-    with whole(path) as fresh:
-        fresh.write_bytes(content)
-        check_ids(translator, fresh, quantize)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+        check_ids(translator, temporary, quantize)
         translator.vocabulary.save(vocabulary_path(path))
     return path
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import keras
 
 from tfprune.arguments import integer
-from tfprune.translation.batches import IdBatches
 from tfprune.translation.encoding import as_list, encode_sources
+from tfprune.translation.sentence_pairs import IdBatches
 from tfprune.translation.translator import Translator
 from tfprune.translation.vocabulary import Vocabulary
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.translation.layers import SSRU
+from tfprune.translation.student_layers import SSRU
 
 # Sizes that axes of layers rarely have, so that the axis of positions is known by its size.
 _SOURCE, _TARGET = 7, 61

@@ -16,11 +16,11 @@ import keras
 
 from tfprune.callbacks import GroupLasso
 from tfprune.datasets import ParallelText
-from tfprune.files import whole
+from tfprune.files import atomic_write
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
-from tfprune.translation.batches import batches
 from tfprune.translation.evaluation import evaluate
+from tfprune.translation.sentence_pairs import batches
 from tfprune.translation.student import student
 from tfprune.translation.training import compile_student
 from tfprune.translation.translator import Translator
@@ -80,8 +80,8 @@ class Recipe:
         sizes = json.loads(json.dumps({"text": repr(self.text), **sizes}))
         path = self.folder / "recipe.json"
         if not path.exists():
-            with whole(path) as fresh:
-                fresh.write_text(json.dumps(sizes, indent=1) + "\n")
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps(sizes, indent=1) + "\n")
         before = json.loads(path.read_text())
         if before != sizes:
             names = sorted(k for k in {*before, *sizes} if before.get(k) != sizes.get(k))
@@ -167,27 +167,27 @@ class Recipe:
         return self.converged(name, pruned)
 
     def from_scratch(self, name: str, like: keras.Model) -> keras.Model:
-        """The same shape with fresh weights, trained for as many steps altogether."""
+        """The same shape with new weights, trained for as many steps altogether."""
 
-        def fresh():
+        def untrained():
             keras.utils.set_random_seed(self.seed + 1)
             return type(like).from_config(like.get_config())
 
         def begun():
             epochs = self.pretrain_epochs + self.prune_epochs
-            return self.stage(f"{name}_1", fresh, epochs, 0, learning_rate=self.learning_rate)
+            return self.stage(f"{name}_1", untrained, epochs, 0, learning_rate=self.learning_rate)
 
         return self.converged(name, begun)
 
     def pretrained(self) -> keras.Model:
         """The whole model before anything is pruned."""
 
-        def fresh():
+        def untrained():
             keras.utils.set_random_seed(self.seed)
             return student(len(self.vocabulary()), max_length=self.max_length, **self.shape)
 
         return self.stage(
-            "pretrained", fresh, self.pretrain_epochs, 0, learning_rate=self.learning_rate
+            "pretrained", untrained, self.pretrain_epochs, 0, learning_rate=self.learning_rate
         )
 
     def converged(self, name: str, make: Callable[[], keras.Model]) -> keras.Model:
@@ -219,8 +219,8 @@ class Recipe:
         path = self.folder / f"{name}.keras"
         if not path.exists():
             model = self._trained(name, make(), epochs, done, callbacks, learning_rate, last)
-            with whole(path) as fresh:
-                model.save(fresh)
+            with atomic_write(path) as temporary:
+                model.save(temporary)
         # Read even if it was just written: in a model that went on after a kill, Keras remembers
         # the epoch it went on from, and begins the next fit there.
         return keras.saving.load_model(path, compile=False)
@@ -269,6 +269,6 @@ class Recipe:
         result["test_set"] = test_set
         result["groups"] = {s.name: s.groups for s in find_structures(model)}
         result["parameters"] = model.count_params()
-        with whole(path) as fresh:
-            fresh.write_text(json.dumps(result, ensure_ascii=False))
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(result, ensure_ascii=False))
         return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from tfprune.translation.layers import SSRU, SinusoidalPositions
+from tfprune.translation.student_layers import SSRU, SinusoidalPositions
 
 
 def student(

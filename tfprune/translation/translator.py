@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from tfprune.arguments import integer, path_given
-from tfprune.files import whole
+from tfprune.files import atomic_write
 from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.encoding import as_list, encode_sources, padded
 from tfprune.translation.loading import write_settings
@@ -113,9 +113,9 @@ class Translator:
         path = Path(path_given("path", path))
         if path.suffix != ".keras":
             raise ValueError(f"`path` must end in '.keras'. Received: path={str(path)!r}")
-        with whole(path) as fresh:
-            self.model.save(fresh)
-            write_settings(fresh, self.max_length)
+        with atomic_write(path) as temporary:
+            self.model.save(temporary)
+            write_settings(temporary, self.max_length)
             self.vocabulary.save(vocabulary_path(path))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfprune.arguments import integer, path_given
 from tfprune.extras import require
-from tfprune.files import whole
+from tfprune.files import atomic_write
 
 
 class Vocabulary:
@@ -98,8 +98,8 @@ class Vocabulary:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the SentencePiece model, whole or not at all."""
-        with whole(path) as fresh:
-            fresh.write_bytes(self.model_bytes)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(self.model_bytes)
 
     def __len__(self) -> int:
         return self._processor.get_piece_size()

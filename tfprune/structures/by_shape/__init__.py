@@ -7,10 +7,10 @@ half of them cut out, on numbers, and only what then computes the same as with t
 is a structure (`proof`, `proven`).
 """
 
+from tfprune.structures.by_shape.groups import GroupsByShape
 from tfprune.structures.by_shape.heads import find_heads
 from tfprune.structures.by_shape.own_weights import find_own_units
 from tfprune.structures.by_shape.padding import AtPositions
-from tfprune.structures.by_shape.running import find_by_running
-from tfprune.structures.by_shape.structure import GroupsByShape
+from tfprune.structures.by_shape.roles_by_running import find_by_running
 
 __all__ = ["AtPositions", "GroupsByShape", "find_by_running", "find_heads", "find_own_units"]

@@ -7,10 +7,10 @@ from inspect import signature
 
 import keras
 
+from tfprune.structures.by_shape.groups import GroupsByShape
 from tfprune.structures.by_shape.guesses import guesses_of_heads
 from tfprune.structures.by_shape.proven import proven
 from tfprune.structures.by_shape.roles import find_roles
-from tfprune.structures.by_shape.structure import GroupsByShape
 from tfprune.structures.elementwise import is_identity
 from tfprune.structures.graph import Graph
 from tfprune.structures.running import Running

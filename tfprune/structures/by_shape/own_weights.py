@@ -10,6 +10,7 @@ from itertools import islice, product
 import keras
 
 from tfprune.keras_private.layers import own_variables_by_name, plain_variable
+from tfprune.structures.by_shape.groups import GroupsByShape
 from tfprune.structures.by_shape.guesses import (
     Guess,
     counts_heads,
@@ -18,7 +19,6 @@ from tfprune.structures.by_shape.guesses import (
     numbers_of,
 )
 from tfprune.structures.by_shape.proven import proven
-from tfprune.structures.by_shape.structure import GroupsByShape
 from tfprune.structures.running import Arguments, Running
 from tfprune.structures.structure import Slices, Structure
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from tfprune.keras_private.graphs import operation_classes
+from tfprune.keras_private.functional import operation_classes
 from tfprune.structures.dense import is_dense
 from tfprune.structures.graph import Graph
 

@@ -196,20 +196,20 @@ def masks_at_calls(
 
     left_out = [without_optional and is_optional(t) for t in model.inputs]
 
-    def whole(*inputs):
+    def run_model(*inputs):
         seen.clear()  # On JAX it is run once more where sizes are unknown.
         given = iter(inputs)
         outputs = run(model, [None if missing else next(given) for missing in left_out])
         return [t for t in tree.flatten(outputs) if t is not None]
 
     with forgetting_calls(model._flatten_layers()):
-        fresh = [
+        symbols = [
             keras.KerasTensor(t.shape, dtype=t.dtype)
             for t, missing in zip(model.inputs, left_out, strict=True)
             if not missing
         ]
         # Symbolic calls would not do: an attention layer then leaves its inputs alone.
-        backend.compute_output_spec(whole, *fresh)
+        backend.compute_output_spec(run_model, *symbols)
     return {key: sorted(calls) for key, calls in seen.items()}
 
 
@@ -244,7 +244,7 @@ def masks_when_run(nodes: Iterable[Any], without_optional: bool = False) -> set[
     given = {key: t for key, t in given.items() if key not in missing}
     masked: set[int] = set()
 
-    def whole(*inputs):
+    def run_model(*inputs):
         masked.clear()  # On JAX it is run once more where sizes are unknown.
         values = {**missing, **dict(zip(given, inputs, strict=True))}
         for key, x in values.items():
@@ -263,11 +263,11 @@ def masks_when_run(nodes: Iterable[Any], without_optional: bool = False) -> set[
         if hasattr(node.operation, "embeddings") and not node.arguments.kwargs.get("reverse")
         for t in node.input_tensors
     }
-    fresh = [
+    symbols = [
         keras.KerasTensor(t.shape, "int32" if key in ids else t.dtype, sparse=t.sparse)
         for key, t in given.items()
     ]
-    backend.compute_output_spec(whole, *fresh)
+    backend.compute_output_spec(run_model, *symbols)
     return masked
 
 

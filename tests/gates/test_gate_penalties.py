@@ -9,7 +9,7 @@ import tfprune
 from tests.models import noise, randomize, transformer
 from tfprune.gates import DynamicGate, HardConcrete, MovementScores, Size, Subnetworks, attach
 from tfprune.gates.attaching import PenaltyValues
-from tfprune.gates.penalties import (
+from tfprune.gates.gate_penalties import (
     Diversity,
     ScorePenalty,
     SizeGap,

@@ -4,7 +4,7 @@ import keras
 import pytest
 from keras import layers
 
-from tfprune.keras_private.saving import (
+from tfprune.keras_private.serialization import (
     also_known,
     describe_in_files,
     public_module,

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfprune.keras_private.graphs import (
+from tfprune.keras_private.functional import (
     calls_of,
     forgetting_calls,
     functional_inside,

@@ -11,11 +11,11 @@ import numpy as np
 from keras import ops
 
 from tfprune.model_parts import own_children
+from tfprune.structures.by_shape.groups import GroupsByShape
 from tfprune.structures.by_shape.guesses import guesses_of_heads, guesses_of_units
 from tfprune.structures.by_shape.proof import Trial
 from tfprune.structures.by_shape.proven import proven
 from tfprune.structures.by_shape.roles import Roles, merged
-from tfprune.structures.by_shape.structure import GroupsByShape
 from tfprune.structures.dense import is_dense
 from tfprune.structures.running import Arguments
 from tfprune.structures.structure import Structure

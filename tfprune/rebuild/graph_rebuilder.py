@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfprune.keras_private.graphs import (
+from tfprune.keras_private.functional import (
     calls_of,
     functional_inside,
     input_like,
@@ -295,9 +295,9 @@ class _OneModel:
         args = tree.map_structure(new, node.arguments.args)
         kwargs = tree.map_structure(new, node.arguments.kwargs)
         copy = self.rebuilder.copy(node.operation)
-        fresh = isinstance(copy, keras.Layer) and not calls_of(copy)
+        is_new = isinstance(copy, keras.Layer) and not calls_of(copy)
         outputs = copy(*args, **kwargs)
-        if fresh and not is_plain(node.operation):
+        if is_new and not is_plain(node.operation):
             self.rebuilder.give_weights(node.operation, copy)
         for old, new in zip(node.outputs, tree.flatten(outputs), strict=True):
             self._set(old, new)
