@@ -1,28 +1,25 @@
-"""What all pruning callbacks share: which structures, when, and what they report."""
+"""What all pruning callbacks share: which structures, which groups of them are pruned, and how."""
 
 from __future__ import annotations
 
-import copy
 import re
 import warnings
-from dataclasses import astuple
-from typing import Any
 
 import keras
 import numpy as np
 
 from tfprune.arguments import integer, keras_model, one_of
-from tfprune.configurable import Configurable, made_with
+from tfprune.callbacks.group_counts import GroupCounts
+from tfprune.callbacks.phases import Phases
+from tfprune.configurable import Configurable, copy_from_arguments
 from tfprune.fit.owner import FitOwner
 from tfprune.fit.state import State
 from tfprune.keras_private.fits import synchronize
-from tfprune.schedules import Clock, Plateau, when
 from tfprune.structures import Structures
 from tfprune.structures.collection import checked_patterns
-from tfprune.tables import table
 
 
-class PruningCallback(Configurable, keras.callbacks.Callback):
+class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callback):
     """Base of the pruning callbacks.
 
     A subclass says what happens in `prepare` (once, before the first step), `on_step` (every
@@ -54,11 +51,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
     def __init__(self, structures=None, start=0, stop=None, check_every=20, verbose=1):
         super().__init__()
         self.patterns = checked_patterns(structures)
-        self.start = when(start, "start")
-        self.stop = None if stop is None else when(stop, "stop")
-        alike = type(self.start) is type(self.stop) and not isinstance(self.start, Plateau)
-        if alike and astuple(self.stop) <= astuple(self.start):
-            raise _stops_too_early(start, stop)
+        self._set_phases(start, stop)
         self.check_every = integer("check_every", check_every)
         self.verbose = one_of("verbose", verbose, (0, 1, False, True))
         self.structures: Structures | None = None
@@ -67,15 +60,9 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
     def __deepcopy__(self, memo):
         """A new callback with the same arguments and the same data, as a tuner makes them.
 
-        What belongs to a fit that is over is not copied. Data may be a dataset, which cannot be; a
-        subclass may take one under another name, so what cannot be copied is shared.
+        What belongs to a fit that is over is not copied.
         """
-        given = {
-            name: value if name in self._data_arguments else _copied_or_shared(value, memo)
-            for name, value in self._arguments.items()
-        }
-        again = memo[id(self)] = made_with(type(self), given)
-        return again
+        return copy_from_arguments(self, memo)
 
     # -- for subclasses -----------------------------------------------------------------------
 
@@ -126,7 +113,7 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         before = self.pruned(structure)
         # A moving average that is swapped in has a little of each step in it, which is no matter;
         # compared to the weights at the beginning, since a penalty may have shrunk all since then.
-        if np.any(norms[before] > 0.1 * self._usual[structure.name]):
+        if np.any(norms[before] > 0.1 * self._median_norms[structure.name]):
             self._warn_of_restored_weights()
         if np.any(groups & ~before):
             self.owner.model_changed()
@@ -138,25 +125,6 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         for structure in self.structures:
             norms = structure.norms()
             self.prune(structure, norms == 0, norms)
-
-    def warn_if_cut_short(self, what: str) -> None:
-        """Warns that something is done after the last step that should have been done before.
-
-        Args:
-            what: What is done, a clause.
-        """
-        clock, steps = self.owner.clock, None
-        if self._clock.steps_per_epoch:
-            steps = self._clock.steps(self._clock.epochs, "stop")
-        if steps is None or clock.steps < steps:
-            of = "" if steps is None else f" of {steps}"
-            warnings.warn(
-                f"{type(self).__name__}: the fit ended after {clock.steps}{of} steps, before "
-                f"pruning was over; {what}, without training after it. Another callback, such as "
-                "EarlyStopping, may have ended it: give it a `start_from_epoch` after pruning, or "
-                "let pruning begin and end earlier.",
-                stacklevel=2,
-            )
 
     def _warn_of_restored_weights(self):
         if not self._has_warned:
@@ -183,43 +151,26 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
                 f"`model` has nothing that {type(self).__name__} could prune. "
                 f"Skipped: {reasons or 'nothing, as it has no layers with groups'}."
             )
-        self._usual: dict[str, float] = {}
+        self._median_norms: dict[str, float] = {}
         for structure in self.structures:
             norms = structure.norms()
-            self._usual[structure.name] = float(np.median(norms[norms > 0])) if norms.any() else 0.0
+            self._median_norms[structure.name] = (
+                float(np.median(norms[norms > 0])) if norms.any() else 0.0
+            )
             if not np.all(np.isfinite(norms)):
                 raise ValueError(
                     f"`model` must have finite weights. Received: the weights of "
                     f"{structure.name!r} are not finite; pruning cannot start. Load weights from "
                     "before the training diverged."
                 )
-        params = self.params or {}
-        self._clock = Clock(params.get("steps"), params.get("epochs") or 1)
-        # A fraction of an unknown number of steps is an error before training starts.
-        steps = [
-            moment.at(self._clock, name)
-            for name in ("start", "stop")
-            if (moment := getattr(self, name)) and not isinstance(moment, Plateau)
-        ]
-        if len(steps) == 2 and steps[1] < steps[0]:
-            raise _stops_too_early(self.start, self.stop)
+        self._set_fit_length()
 
     def end_pruning(self) -> None:
         """The last look at the weights."""
         if self.owner.clock.has_begun:
             self._check(self.owner.clock.steps)
-            if isinstance(self.start, Plateau) and "start" not in self._moments:
-                warnings.warn(
-                    f"{type(self).__name__}: {self.start.monitor!r} did not stop improving, so "
-                    "that `start` was not reached before the end of the fit.",
-                    stacklevel=2,
-                )
+            self._warn_if_start_was_not_reached()
         self.finish()
-
-    def report(self) -> None:
-        """Prints what is left."""
-        if self.verbose:
-            self._print_summary()
 
     # -- Keras ---------------------------------------------------------------------------------
 
@@ -282,22 +233,14 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         self.owner.clock.save()
         penalty = self.state.penalty()  # As the last step had it: the next look may end it.
         if logs is not None and penalty is not None:
-            name = f"penalty/{_in_words(type(self).__name__)}"
+            name = f"penalty/{_snake_case(type(self).__name__)}"
             logs[name] = logs.get(name, 0.0) + penalty
         step = self.owner.clock.steps
         phase = self._phase(step)
-        self._watch(step, logs or {})
+        self._check_plateaus(step, logs or {})
         if step != self._last_step or self._phase(step) != phase:
             self._check(step)
-        left = self._left_in_weights()
-        self.history.append(left)
-        if logs is not None:
-            for kind in self.structures.kinds:
-                # Another callback may prune structures of this kind too.
-                logs[f"groups/{kind}"] = logs.get(f"groups/{kind}", 0) + sum(
-                    left[s.name] for s in self.structures if s.kind == kind
-                )
-            logs.update({f"groups/{name}": count for name, count in left.items()})
+        self._log_groups(logs)
 
     def on_train_end(self, logs=None):
         """Ends pruning where no list of callbacks does."""
@@ -314,19 +257,6 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
                 stacklevel=2,
             )
 
-    # -- time ----------------------------------------------------------------------------------
-
-    def _reached(self, name: str, step: int) -> bool:
-        moment = getattr(self, name)
-        if moment is None:
-            return False
-        if isinstance(moment, Plateau):
-            return name in self._moments and step >= self._moments[name]
-        return step >= moment.at(self._clock, name)
-
-    def _phase(self, step: int) -> tuple[bool, bool]:
-        return self._reached("start", step), self._reached("stop", step)
-
     def _check(self, step: int) -> None:
         synchronize(self)
         steps = step - self._last_step
@@ -336,71 +266,6 @@ class PruningCallback(Configurable, keras.callbacks.Callback):
         else:
             self.on_step_outside()
 
-    def _watch(self, step: int, logs: dict[str, Any]) -> None:
-        """Keeps the step at which a monitored metric stopped improving."""
-        for name in ("start", "stop"):
-            moment = getattr(self, name)
-            if not isinstance(moment, Plateau) or name in self._moments:
-                continue
-            if name == "stop" and not self._reached("start", step):
-                continue
-            if moment.monitor not in logs:
-                raise ValueError(
-                    f"`{name}` waits for {moment.monitor!r}, which is not in the epoch logs. Put "
-                    f"the callback that writes it before this one. The logs hold: {', '.join(logs)}"
-                )
-            now = float(logs[moment.monitor])
-            before = self._moments.get(f"{name}_metric")
-            if before is not None and moment.gain(before, now) < moment.min_delta:
-                self._keep(name, step)
-            self._keep(f"{name}_metric", now)
 
-    def _keep(self, name, value):
-        self._moments[name] = value
-        self.state.keep_moment(name, value)
-
-    # -- report --------------------------------------------------------------------------------
-
-    def groups_left(self) -> dict[str, dict[str, int]]:
-        """Title of a column to the number of groups left in each structure.
-
-        Raises:
-            ValueError: If there was no `fit` yet.
-        """
-        if self.structures is None:
-            raise ValueError(
-                "There are no groups to count yet: give the callback to `fit` first. Received: "
-                f"a {type(self).__name__} that no `fit` was given"
-            )
-        return {"left": self._left_in_weights()}
-
-    def _left_in_weights(self):
-        return {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}
-
-    def _print_summary(self):
-        self._print_table("groups left", self.groups_left())
-
-    def _print_table(self, title, columns):
-        rows = [
-            [s.name, s.kind, *(column[s.name] for column in columns.values()), s.groups]
-            for s in self.structures
-        ]
-        heads = ["layer", "kind", *columns, "of"]
-        print(table(heads, rows, f"{type(self).__name__}: {title}", text_columns=2))
-
-
-def _in_words(name):
+def _snake_case(name):
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
-def _copied_or_shared(value, memo):
-    if type(value) is dict:  # Such as the arguments that a subclass takes as `**kwargs`.
-        return {key: _copied_or_shared(each, memo) for key, each in value.items()}
-    try:
-        return copy.deepcopy(value, memo)
-    except (TypeError, ValueError, NotImplementedError):
-        return value
-
-
-def _stops_too_early(start, stop):
-    return ValueError(f"`stop` must come after `start`. Received: start={start!r}, stop={stop!r}")

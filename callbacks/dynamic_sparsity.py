@@ -121,7 +121,7 @@ class DynamicSparsity(WithGates, RankedPruning):
     ):
         super().__init__(
             structures,
-            start,
+            start=start,
             within=within,
             per_cost=per_cost,
             round_to=round_to,

@@ -109,7 +109,15 @@ class HardConcreteGates(GatedPruning):
                 f"target={target!r}"
             )
         super().__init__(
-            structures, target, start, stop, within, False, round_to, check_every, verbose
+            structures,
+            target=target,
+            start=start,
+            stop=stop,
+            within=within,
+            per_cost=False,
+            round_to=round_to,
+            check_every=check_every,
+            verbose=verbose,
         )
         one_of("penalty", penalty, ("lagrangian", "l1"))
         if target is None and strength is None:

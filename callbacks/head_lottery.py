@@ -111,7 +111,17 @@ class HeadLottery(Rounds, TargetedPruning):
         check_every: int = 20,
         verbose: int = 1,
     ):
-        super().__init__(structures, target, start, None, within, False, None, check_every, verbose)
+        super().__init__(
+            structures,
+            target=target,
+            start=start,
+            stop=None,
+            within=within,
+            per_cost=False,
+            round_to=None,
+            check_every=check_every,
+            verbose=verbose,
+        )
         if not isinstance(target, Target):
             raise ValueError(
                 "`target` must be a target such as tfprune.Sparsity(0.75). Received: "

@@ -77,7 +77,15 @@ class ImportancePruning(TargetedPruning):
         verbose: int = 1,
     ):
         super().__init__(
-            structures, target, start, stop, within, per_cost, round_to, check_every, verbose
+            structures,
+            target=target,
+            start=start,
+            stop=stop,
+            within=within,
+            per_cost=per_cost,
+            round_to=round_to,
+            check_every=check_every,
+            verbose=verbose,
         )
         if target is None:
             raise ValueError("`target` must be given, such as tfprune.Sparsity(0.5).")

@@ -36,7 +36,9 @@ class RankedPruning(PruningCallback):
         check_every: int = 20,
         verbose: int = 1,
     ):
-        super().__init__(structures, start, stop, check_every, verbose)
+        super().__init__(
+            structures, start=start, stop=stop, check_every=check_every, verbose=verbose
+        )
         self.within = one_of("within", within, ("model", "kind", "layer"))
         self.per_cost = boolean("per_cost", per_cost)
         _check_round_to(round_to)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from inspect import signature
 from typing import Any, ClassVar
@@ -91,3 +92,30 @@ def made_with(cls: type, given: Mapping[str, Any]) -> Any:
         elif parameter.kind == parameter.POSITIONAL_ONLY and parameter.name in kwargs:
             args.append(kwargs.pop(parameter.name))
     return cls(*args, **kwargs)
+
+
+def copy_from_arguments(made: Configurable, memo: dict[int, Any]) -> Any:
+    """A deep copy for `__deepcopy__`: an object made with copies of the same arguments.
+
+    Data may be a dataset, which cannot be copied; a subclass may take one under another name, so
+    what cannot be copied is shared.
+
+    Args:
+        made: The object.
+        memo: What `__deepcopy__` is given.
+    """
+    given = {
+        name: value if name in made._data_arguments else _copied_or_shared(value, memo)
+        for name, value in made._arguments.items()
+    }
+    again = memo[id(made)] = made_with(type(made), given)
+    return again
+
+
+def _copied_or_shared(value, memo):
+    if type(value) is dict:  # Such as the arguments that a subclass takes as `**kwargs`.
+        return {key: _copied_or_shared(each, memo) for key, each in value.items()}
+    try:
+        return copy.deepcopy(value, memo)
+    except (TypeError, ValueError, NotImplementedError):
+        return value
