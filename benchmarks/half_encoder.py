@@ -14,7 +14,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from paired import difference, verdict
+from paired import difference, in_points
 from reports import about, arguments, in_words, smoke_folder, write
 from small_minilm import Small, left
 
@@ -31,7 +31,13 @@ RUNS = {
         target=HALF, criterion=criteria.random(0), start=0.25, verbose=0
     ),
     "importance": lambda data: ImportancePruning(
-        target=HALF, data=data, batches=40, rounds=4, start=0.25, stop=0.5, verbose=0
+        target=HALF,
+        data=data,
+        batches=min(40, len(data)),
+        rounds=4,
+        start=0.25,
+        stop=0.5,
+        verbose=0,
     ),
     "hard_concrete": lambda data: HardConcreteGates(target=HALF, stop=0.6, verbose=0),
     "movement_hard_struct": lambda data: MovementPruning("struct", HALF, verbose=0),
@@ -110,21 +116,10 @@ def table(results):
     lines += [
         "",
         "Differences in points, with their standard error (test sentences and seeds together); "
-        "bold where it is at least two of them. weights left, not zero: of the weights of "
+        "bold where it is more than two of them. weights left, not zero: of the weights of "
         "units and heads, after `rebuild`. minutes: of `fit`, beside other work.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def in_points(pair):
-    """A difference and its error, in points."""
-    if pair is None:
-        return ""
-    mean, error, _ = pair
-    if error is None:
-        return f"{100 * mean:+.1f}"
-    text = f"{100 * mean:+.1f} ± {100 * error:.1f}"
-    return text if verdict(mean, error) == "cannot be told apart" else f"**{text}**"
 
 
 def main():

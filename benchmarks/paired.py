@@ -27,6 +27,17 @@ def difference(ours, theirs):
 
 def verdict(mean, error):
     """In words: better, worse, or that it cannot be told, at two standard errors."""
-    if error is None or abs(mean) < 2 * error:
+    if error is None or abs(mean) <= 2 * error:
         return "cannot be told apart"
     return "better" if mean > 0 else "worse"
+
+
+def in_points(pair):
+    """A difference and its error, in points."""
+    if pair is None:
+        return ""
+    mean, error, _ = pair
+    if error is None:
+        return f"{100 * mean:+.1f}"
+    text = f"{100 * mean:+.1f} ± {100 * error:.1f}"
+    return text if verdict(mean, error) == "cannot be told apart" else f"**{text}**"

@@ -41,12 +41,12 @@ class Small(Classification):
             make_callback: Makes a pruning callback from training batches.
             epochs: If not as many as all.
         """
-        model = self.fresh(self.layers)
+        # The same layers as a plain model: KerasHub's `fit` takes no batches by length.
+        model = plain(self.fresh(self.layers))
         data = self.batches(self.train, shuffle=True)
         callback = make_callback and make_callback(self.batches(self.train))
         started = time.perf_counter()
-        # The same layers as a plain model: KerasHub's `fit` takes no batches by length.
-        self.trained(name, plain(model), data, callback, epochs=epochs)
+        self.trained(name, model, data, callback, epochs=epochs)
         return model, (time.perf_counter() - started) / 60
 
     def right(self, model):
