@@ -93,6 +93,7 @@ def test_the_strength_of_a_step_computed_by_hand():
 
     class Shrink(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
+            self.model  # noqa: B018  # On JAX this brings the weights up to date.
             structure.scale(np.where(keep, 1.0, 0.99).astype("float32"))
 
     class Spy(GroupLasso):
@@ -129,6 +130,7 @@ def test_each_family_has_its_own_strength(within):
 
     class Shrink(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
+            self.model  # noqa: B018  # On JAX this brings the weights up to date.
             structure.scale(np.full(2, 0.6, "float32"))
 
     lasso = GroupLasso(strength=1e-6, target=HALF, stop=None, within=within, check_every=1)
@@ -220,6 +222,7 @@ def test_weights_that_are_no_longer_finite_are_said():
 
     class Break(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
+            self.model  # noqa: B018  # On JAX this brings the weights up to date.
             if batch == 2:
                 find_structures(model)["ffn_in"].scale(np.full(24, np.nan, "float32"))
 

@@ -37,7 +37,7 @@ def test_factors_follow_the_speed_of_the_groups_that_leave():
     steered.look(0, 100, [A, A, A], [KEEP] * 3)
     np.testing.assert_array_equal(steered.factors(), [1, 1, 1])
     # Units: a mean of 0.8, so 0.02 a step are seen and (0.8 - 0.1) / 70 = 0.01 are needed.
-    # Heads: 0.99; 0.001 seen, 0.89 / 70 needed, which is more than MOST allows. What stays does not count.
+    # Heads: 0.99, so 0.001 are seen and 0.89 / 70 needed. What stays does not count.
     units = [np.array([0.7, 0.9, 0.9, 0.9]), np.array([0.7, 0.9, 0.6, 0.9])]
     steered.look(10, 70, [*units, np.array([0.98, 1.0, 1, 1])], [KEEP] * 3)
     expected = [(0.01 / 0.02)] * 2 + [np.exp(MOST)]
@@ -51,6 +51,15 @@ def test_it_does_not_rise_where_what_stays_has_shrunk():
     for stays, expected in ((0.6, np.exp(MOST)), (0.4, 1.0)):
         steered, _ = control(["ffn"])
         sizes = np.array([0.5, 0.5, stays, stays])
+        steered.look(0, 100, [sizes], [KEEP])
+        steered.look(10, 90, [sizes], [KEEP])
+        np.testing.assert_allclose(steered.factors(), [expected], rtol=1e-6)
+
+
+def test_it_does_not_rise_where_what_leaves_hovers_about_zero():
+    for leaves, expected in ((0.11, np.exp(MOST)), (0.09, 1.0)):
+        steered, _ = control(["ffn"])
+        sizes = np.array([leaves, leaves, 1.0, 1.0])
         steered.look(0, 100, [sizes], [KEEP])
         steered.look(10, 90, [sizes], [KEEP])
         np.testing.assert_allclose(steered.factors(), [expected], rtol=1e-6)

@@ -16,6 +16,10 @@ LIMIT = math.log(1e8)
 # so far that the strength rises no more.
 STAYERS = 0.5
 
+# The mean size, as such a share, below which groups that are to go hover about zero, at the height
+# of an optimizer's steps: no strength makes them smaller.
+HOVERING = 0.1
+
 
 class StrengthControl:
     """Factors on strengths, such that the groups that are to go are small at a given step.
@@ -77,7 +81,7 @@ class StrengthControl:
                 logarithm = 0.0
             else:
                 change = correction(size, before, step - last, self._aim, steps_left)
-                if len(stay) and np.median(stay) < STAYERS:
+                if size < HOVERING or (len(stay) and np.median(stay) < STAYERS):
                     change = min(change, 0.0)
                 logarithm = max(-LIMIT, min(logarithm + change, LIMIT))
             values[mine] = logarithm, size, step
