@@ -186,7 +186,7 @@ class GroupLasso(TargetedPruning):
         """Chooses each structure's strength and puts the penalties in place."""
         super().prepare()
         self._has_pressed = False
-        self.control = StrengthControl(
+        self._control = StrengthControl(
             self.state.control, [self._family(s) for s in self.structures], self.relative_threshold
         )
         self._schedules = [
@@ -208,7 +208,7 @@ class GroupLasso(TargetedPruning):
             self._decide()
         if self.target is not None:
             starts = [schedule(0) for schedule in self._schedules]
-            factors = map(float, self.control.factors())
+            factors = map(float, self._control.factors())
             last = (float(start) * f for start, f in zip(starts, factors, strict=True))
             self.strengths_reached = dict(zip((s.name for s in self.structures), last, strict=True))
         elif self.state.has_begun:
@@ -273,7 +273,7 @@ class GroupLasso(TargetedPruning):
         strengths = [schedule(since_start) / divisor for schedule in self._schedules]
         if self.target is not None:
             self._steer(step)
-            strengths = [s * f for s, f in zip(strengths, self.control.factors(), strict=True)]
+            strengths = [s * f for s, f in zip(strengths, self._control.factors(), strict=True)]
         self._has_pressed |= any(strengths)
         self.state.strengths.assign(np.asarray(strengths, "float32"))
         if self.step == "proximal" and steps:
@@ -311,7 +311,7 @@ class GroupLasso(TargetedPruning):
 
     def _steer(self, step):
         """Sets the factors on the strengths by the speeds at which groups shrink."""
-        last_look = self.control.last_look()
+        last_look = self._control.last_look()
         if step - last_look < self.check_every / 2:
             return  # Too few steps, as at the end of an epoch, to tell a speed.
         sizes = self._relative_sizes()
@@ -319,7 +319,7 @@ class GroupLasso(TargetedPruning):
         first, last = self.span()
         # The last part of the way is not to be covered all at once.
         steps_left = max(first + ARRIVAL * (last - first) - step, (1 - ARRIVAL) * (last - first))
-        self.control.look(step, steps_left, list(sizes.values()), list(keep.values()))
+        self._control.look(step, steps_left, list(sizes.values()), list(keep.values()))
 
     def _shrink(self, strengths):
         """The proximal step; under a target no group that stays loses more than half at once."""
