@@ -65,6 +65,8 @@ class TargetedPruning(RankedPruning):
                 "`stop` must be a moment that is known beforehand, since what is removed follows a "
                 f"schedule. Received: stop={self.stop!r}"
             )
+        if self.needs_span and self.stop is None:
+            self._clock.steps(self._clock.epochs, "stop")  # Unknown, it is an error now.
         # A schedule and a strength go by weights.
         self._cost = (self.target or Sparsity(0.0)).cost(self.subject, self.structures)
         counts = {s.name: s.groups for s in self.structures}
