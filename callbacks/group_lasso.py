@@ -132,7 +132,15 @@ class GroupLasso(TargetedPruning):
         verbose: int = 1,
     ):
         super().__init__(
-            structures, target, start, stop, within, False, round_to, check_every, verbose
+            structures,
+            target=target,
+            start=start,
+            stop=stop,
+            within=within,
+            per_cost=False,
+            round_to=round_to,
+            check_every=check_every,
+            verbose=verbose,
         )
         self.removal = one_of("removal", removal, ("at_stop", "during"))
         one_of("step", step, ("gradient", "proximal"))

@@ -45,7 +45,16 @@ class TargetedPruning(RankedPruning):
         check_every: int,
         verbose: int,
     ):
-        super().__init__(structures, start, stop, within, per_cost, round_to, check_every, verbose)
+        super().__init__(
+            structures,
+            start=start,
+            stop=stop,
+            within=within,
+            per_cost=per_cost,
+            round_to=round_to,
+            check_every=check_every,
+            verbose=verbose,
+        )
         is_function = callable(target) and not isinstance(target, type)
         if target is not None and not isinstance(target, Target) and not is_function:
             raise ValueError(
