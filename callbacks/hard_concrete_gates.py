@@ -39,7 +39,7 @@ class HardConcreteGates(GatedPruning):
         initial: α to start with; the chance of being open is `σ(α + 1.6)`.
         start: When the gates begin to be drawn, and the penalty: steps (int), a fraction of this
             fit (float), or an `Epoch` or `Plateau` of `tfprune.schedules`.
-        stop: When the choice is made, as `start`; by default at half of the fit.
+        stop: When the choice is made, as `start`.
         within: As in `ImportancePruning`.
         round_to: As in `ImportancePruning`.
         subnetworks: Names of subnetworks, such as languages: each gets gates of its own over the
@@ -90,8 +90,8 @@ class HardConcreteGates(GatedPruning):
         warm_up: float = 0.5,
         score_learning_rate: float = 0.05,
         initial: float = 2.5,
-        start=0,
-        stop=0.5,
+        start=0.25,
+        stop=0.7,
         within: str = "model",
         round_to: Mapping[str, int] | None = None,
         subnetworks: Sequence[str] | None = None,
