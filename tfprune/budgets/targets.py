@@ -235,6 +235,7 @@ class Latency(Target):
         Raises:
             ValueError: If a model cannot be timed.
         """
+        assert self.on is not None  # `__post_init__` has looked.
         return self.on.check(small, before, asked=self.limit, **options)
 
     @property
@@ -283,7 +284,7 @@ def _share_left(structures: Structures, left: LeftOver, total: float) -> Cost:
 def _meeting(structures: Structures) -> list[tuple[str, str]]:
     """The pairs of structures that cut the same variable."""
     pairs = {
-        tuple(sorted((one.name, other.name)))
+        (min(one.name, other.name), max(one.name, other.name))
         for cut in structures.by_variable
         for (one, _), (other, _) in combinations(cut.shares, 2)
         if one is not other
