@@ -94,6 +94,8 @@ class HeadLottery(Rounds, TargetedPruning):
     (3, [3, 2])
     """
 
+    target: Target
+
     def __init__(
         self,
         target: Target,
@@ -139,12 +141,13 @@ class HeadLottery(Rounds, TargetedPruning):
             raise ValueError("`monitor` must name the metric that `floor` is for. Received: None")
         self.heads_per_round = integer("heads_per_round", heads_per_round, optional=True)
         self.data = called_with_none("data", data) if is_function(data) else data
-        self.round_length = when(round_length, "round_length")
-        if isinstance(self.round_length, Plateau):
+        length = when(round_length, "round_length")
+        if isinstance(length, Plateau):
             raise ValueError(
                 "`round_length` must be a duration that is known beforehand. Received: "
                 f"round_length={round_length!r}"
             )
+        self.round_length = length
         self.batches = integer("batches", batches, optional=True)
         self.monitor = monitor
         self.floor = number("floor", floor, optional=True)
@@ -289,7 +292,7 @@ class HeadLottery(Rounds, TargetedPruning):
     def _below_floor(self, metric):
         if self.floor is None or np.isnan(metric):
             return False
-        return Plateau(self.monitor).gain(self.floor, metric) < 0
+        return self.monitor is not None and Plateau(self.monitor).gain(self.floor, metric) < 0
 
     def _let_go(self, scores, left_in, number):
         """Marks the heads that leave in this round; whether the target is met."""
