@@ -40,7 +40,7 @@ fuzz: install
 	N=$(N) $(BIN)/python -m pytest $(FUZZ)
 	N=$(N) KERAS_BACKEND=jax $(BIN)/python -m pytest $(FUZZ)
 
-# Before a commit, in two minutes: format, lint, and the fast tests of what differs from main, on
+# Before a commit, in two minutes: format, lint, types, and the fast tests of what differs from main, on
 # both backends side by side; tests that have not begun after 80 seconds are skipped.
 check: lint
 	@tests=$$($(BIN)/python -m tests.changed) && if [ -n "$$tests" ]; then \
@@ -50,6 +50,8 @@ check: lint
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	@mkdir -p .mypy_cache/tfprune && ln -sfn ../../callbacks .mypy_cache/tfprune/callbacks
+	$(BIN)/mypy
 
 install: $(STAMP)
 

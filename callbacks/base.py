@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -48,14 +49,17 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
         history: Epoch by epoch, structure name to the number of groups left.
     """
 
+    _last_step: int | Any  # `None` until the first epoch begins.
+    _has_warned: bool
+
     def __init__(self, structures=None, start=0, stop=None, check_every=20, verbose=1):
         super().__init__()
         self.patterns = checked_patterns(structures)
         self._set_phases(start, stop)
         self.check_every = integer("check_every", check_every)
         self.verbose = one_of("verbose", verbose, (0, 1, False, True))
-        self.structures: Structures | None = None
-        self.history: list[dict[str, int]] = []
+        self.structures = None
+        self.history = []
 
     def __deepcopy__(self, memo):
         """A new callback with the same arguments and the same data, as a tuner makes them.

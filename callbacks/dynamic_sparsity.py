@@ -96,6 +96,8 @@ class DynamicSparsity(WithGates, RankedPruning):
     [8, 4, 2]
     """
 
+    _begun: bool
+
     def __init__(
         self,
         sizes: Sequence[float] = (1.0, 0.75, 0.5, 0.25),

@@ -97,7 +97,7 @@ class GatedPruning(WithGates, TargetedPruning):
         self.fix(keep)
         for name, stays in keep.items():
             structure = self.structures[name]
-            in_any = stays.reshape(-1, structure.groups).any(axis=0)
+            in_any = np.any(stays.reshape(-1, structure.groups), axis=0)
             self.prune(structure, ~in_any)
 
     def on_step_outside(self):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfprune.structures import Structures
 from tfprune.tables import table
 
 
@@ -15,6 +16,11 @@ class GroupCounts:
     Attributes:
         history: Epoch by epoch, structure name to the number of groups left.
     """
+
+    # `None` until `fit` has found them; what runs in a fit need not ask.
+    structures: Structures | Any
+    verbose: int
+    history: list[dict[str, int]]
 
     def groups_left(self) -> dict[str, dict[str, int]]:
         """Title of a column to the number of groups left in each structure.

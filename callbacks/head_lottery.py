@@ -99,6 +99,8 @@ class HeadLottery(Rounds, TargetedPruning):
     [3, 2]
     """
 
+    target: Target
+
     def __init__(
         self,
         target: Target,
@@ -317,7 +319,7 @@ class HeadLottery(Rounds, TargetedPruning):
     def _below_floor(self, metric):
         if self.floor is None or np.isnan(metric):
             return False
-        return Plateau(self.monitor).gain(self.floor, metric) < 0
+        return self.monitor is not None and Plateau(self.monitor).gain(self.floor, metric) < 0
 
     def _let_go(self, scores, left_in, number):
         """Marks the heads that leave in this round; whether the target is met."""

@@ -60,6 +60,8 @@ class ImportancePruning(TargetedPruning):
     4
     """
 
+    _done: float
+
     def __init__(
         self,
         structures=None,

@@ -102,6 +102,8 @@ class MovementPruning(GatedPruning):
     4
     """
 
+    _is_cooling_down: bool
+
     def __init__(
         self,
         method: str = "struct",
@@ -278,6 +280,7 @@ class MovementPruning(GatedPruning):
         return np.where(gate.blocks_within(self.pruned(gate.structure)), -np.inf, scores)
 
     def _share_to_go(self):
+        assert self.target is not None
         return (self._full - self.target.limit) / max(self._full - self._least, 1e-12)
 
     def on_step_outside(self):

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import astuple
 from typing import Any
 
+from tfprune.fit.owner import FitOwner
 from tfprune.schedules import Clock, Plateau, when
 
 
@@ -20,11 +21,16 @@ class Phases:
         stop: When it stops, or `None` for the end of the fit.
     """
 
+    owner: FitOwner
+    params: dict[str, Any] | None  # Keras's: `steps` of an epoch and `epochs`.
+    _moments: dict[str, float]  # Those of the fit, as `State.moments` gives them.
+
     def _set_phases(self, start, stop):
         self.start = when(start, "start")
         self.stop = None if stop is None else when(stop, "stop")
-        alike = type(self.start) is type(self.stop) and not isinstance(self.start, Plateau)
-        if alike and astuple(self.stop) <= astuple(self.start):
+        if self.stop is None or isinstance(self.start, Plateau):
+            return
+        if type(self.start) is type(self.stop) and astuple(self.stop) <= astuple(self.start):
             raise _stops_too_early(start, stop)
 
     def _set_fit_length(self):
@@ -72,7 +78,7 @@ class Phases:
 
     def _keep_moment(self, name, value):
         self._moments[name] = value
-        self.state.keep_moment(name, value)
+        self.owner.state(self).keep_moment(name, value)
 
     def _warn_if_start_was_not_reached(self):
         if isinstance(self.start, Plateau) and "start" not in self._moments:

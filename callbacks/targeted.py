@@ -122,6 +122,7 @@ class TargetedPruning(RankedPruning):
 
         If `start` waits for a plateau that has not come, pruning starts where it stops.
         """
+        assert not isinstance(self.stop, Plateau)  # `prepare` has looked.
         if self.stop is None:
             last = self._clock.steps(self._clock.epochs, "stop")
         else:

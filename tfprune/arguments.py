@@ -7,9 +7,13 @@ import os
 from collections.abc import Iterable
 from inspect import signature
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, overload
 
 
+@overload
+def integer(name: str, value: Any, least: int = 1, optional: Literal[False] = False) -> int: ...
+@overload
+def integer(name: str, value: Any, least: int = 1, *, optional: Literal[True]) -> int | None: ...
 def integer(name: str, value: Any, least: int = 1, optional: bool = False) -> int | None:
     """A whole number.
 
@@ -41,6 +45,27 @@ def integer(name: str, value: Any, least: int = 1, optional: bool = False) -> in
     return int(value)
 
 
+@overload
+def number(
+    name: str,
+    value: Any,
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    optional: Literal[False] = False,
+) -> float: ...
+@overload
+def number(
+    name: str,
+    value: Any,
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    *,
+    optional: Literal[True],
+) -> float | None: ...
 def number(
     name: str,
     value: Any,

@@ -30,7 +30,8 @@ def put_different_shapes_first(batches: list, shape: Callable[[Any], tuple[int, 
     shapes = [shape(batch) for batch in batches]
     varying = sum(len(set(sizes)) > 1 for sizes in zip(*shapes, strict=True))
 
-    best, most = (), -1
+    best: tuple[int, ...] = ()
+    most = -1
     for pair in combinations(range(len(shapes)), 2):
         if pair[0] >= 50 or most == varying:
             break

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from tfprune.native_messages import LEVEL, shown_if_killed
 
@@ -54,7 +55,7 @@ def _native_notes_in_a_file():
         log.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     except OSError:
-        log = os.devnull
+        log = Path(os.devnull)
         file = os.open(log, os.O_WRONLY)
     python_stream, terminal = sys.stderr, os.dup(2)
     try:

@@ -25,6 +25,7 @@ class Configurable:
     Sparsity(share=0.5)
     """
 
+    _arguments: dict[str, Any]
     _data_arguments: ClassVar[tuple[str, ...]] = ("data",)
 
     def __init_subclass__(cls, **kwargs):
@@ -75,7 +76,7 @@ class Configurable:
         return made_with(cls, {**given, **more})
 
 
-def made_with(cls: type, given: Mapping[str, Any]) -> Any:
+def made_with(cls: type[Any], given: Mapping[str, Any]) -> Any:
     """An object made with the arguments that another one was made with.
 
     Args:

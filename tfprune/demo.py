@@ -58,7 +58,7 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
         tick("Timing")
         timed = {k: str(v) for k, v in files.items() if str(v).endswith(".tflite")}
         speeds = words_per_second(timed, [s for s, _ in pairs[:100]])
-    results = {
+    results: dict[str, Any] = {
         "data": repr(recipe.text),
         "test_sentences": len(pairs),
         "epochs": [recipe.pretrain_epochs, recipe.prune_epochs, recipe.converge_epochs],
@@ -102,7 +102,7 @@ def _recipe(folder, fast, tick):
 
     if fast:
         text = number_words("en", "es", count=8000)  # German numbers are one word: no BLEU
-        shape = {
+        shape: dict[str, Any] = {
             "encoder_layers": 2,
             "decoder_layers": 1,
             "model_dim": 64,
@@ -249,8 +249,8 @@ def _print(results, folder, name):
         for label, m in results["models"].items()
     ]
     print(table(columns, rows, "After the same number of steps"))
-    rows = [(layer, left, total) for layer, (left, total) in results["survivors"].items()]
-    print(table(("layer", "left", "of"), rows, "Groups left"))
+    groups = [(layer, left, total) for layer, (left, total) in results["survivors"].items()]
+    print(table(("layer", "left", "of"), groups, "Groups left"))
     print(
         f"{results['test_sentences']} test sentences; {results['signatures'][0]}\n"
         "words/s: LiteRT, one thread, one sentence at a time; time: against dense, median.\n"

@@ -66,7 +66,7 @@ class Runner:
         except Exception as error:
             raise ValueError(f"`path` must be a LiteRT file. {damaged}: {error}") from error
         inputs = list(self.details)
-        self.names = list(names) if set(names or ()) == set(inputs) else inputs
+        self.names = inputs if names is None or set(names) != set(inputs) else list(names)
         self._has_run = False
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

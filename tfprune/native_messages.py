@@ -93,4 +93,4 @@ def _is_below(level: int, line: bytes) -> bool:
     if line.startswith(_BEFORE_ABSL):
         return True
     found = _MESSAGE.match(line)
-    return bool(found) and b"IWE".index(found[0][:1]) < level
+    return found is not None and b"IWE".index(found[0][:1]) < level

@@ -72,10 +72,11 @@ class GroupLassoRegularizer(keras.regularizers.Regularizer):
 
     def __init__(self, strength: float = 0.01, groups: str | Sequence[int] = "columns"):
         self.strength = checked_strength(strength)
-        is_word = isinstance(groups, str) and groups in _GROUPS
-        self.groups = (
-            groups if is_word else _checked_block("groups", groups, "'rows', 'columns' or ")
-        )
+        self.groups: str | tuple[int, int]
+        if isinstance(groups, str) and groups in _GROUPS:
+            self.groups = groups
+        else:
+            self.groups = _checked_block("groups", groups, "'rows', 'columns' or ")
 
     def __call__(self, x):
         """The penalty on a matrix `(rows, columns)`, a scalar.
@@ -84,12 +85,10 @@ class GroupLassoRegularizer(keras.regularizers.Regularizer):
             ValueError: If it is no matrix.
         """
         _sides(x)
-        if self.groups == "rows":
-            block = (1, x.shape[1])
-        elif self.groups == "columns":
-            block = (x.shape[0], 1)
-        else:
+        if isinstance(self.groups, tuple):
             block = self.groups
+        else:
+            block = (1, x.shape[1]) if self.groups == "rows" else (x.shape[0], 1)
         sizes = _block_sizes(x.shape, block)
         return self.strength * ops.sum(np.sqrt(sizes).astype("float32") * block_norms(x, block))
 

@@ -134,9 +134,9 @@ def when(value: Any, name: str) -> When:
     """
     if isinstance(value, (Step, Fraction, Epoch, Plateau)):
         return value
-    if isinstance(value, Integral) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0:
         return Step(int(value))
-    if isinstance(value, Real) and not isinstance(value, Integral) and 0 <= value <= 1:
+    if isinstance(value, Real) and not isinstance(value, Integral) and 0 <= float(value) <= 1:
         return Fraction(float(value))
     raise ValueError(
         f"`{name}` must be a number of steps (int), a fraction of training (float, 0 to 1), or an "
@@ -215,7 +215,7 @@ class _Scheduled:
         """
         names = ("begin_step", "end_step", "frequency")
         begin, end, frequency = (getattr(self._schedule, name, None) for name in names)
-        if None in (begin, end, frequency):
+        if begin is None or end is None or frequency is None:
             return None
         step = step if end < 0 else min(step, end)
         return -1 if step < begin else step - (step - begin) % frequency

@@ -44,11 +44,10 @@ def table(
     for row in rows:
         laid_out.add_row(*map(_cell, row))
     # Names may hold what rich takes for markup, such as "[UNK]".
-    console = Console(
-        file=io.StringIO(), width=_WIDTH, markup=False, emoji=False, color_system=None
-    )
+    file = io.StringIO()
+    console = Console(file=file, width=_WIDTH, markup=False, emoji=False, color_system=None)
     console.print(laid_out)
-    return console.file.getvalue().rstrip("\n")
+    return file.getvalue().rstrip("\n")
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -6,6 +6,7 @@ from keras import layers
 import tfprune
 from tests.models import noise, outputs, randomize, transformer
 from tfprune.criteria import attention_confidence
+from tfprune.structures import Slices, Structure, register_layer_kind, registry
 from tfprune.translation import student
 
 pytestmark = pytest.mark.one_backend
@@ -229,3 +230,35 @@ def test_what_cannot_be_is_said():
     with pytest.raises(ValueError, match="not an attention layer"):
         found(ffn)
     assert str(found).startswith("attention (encoder): 0.")
+
+
+def test_heads_of_a_registered_kind_without_a_softmax_are_skipped(monkeypatch):
+    monkeypatch.setattr(registry, "_LAYER_KINDS", dict(registry._LAYER_KINDS))
+
+    class Mixer(layers.Layer):
+        def build(self, shape):
+            self.kernel_in = self.add_weight((shape[-1], 4))
+            self.kernel_out = self.add_weight((4, shape[-1]))
+
+        def call(self, x):
+            return x @ self.kernel_in @ self.kernel_out
+
+    class Heads(Structure):
+        kind = "heads"
+
+    @register_layer_kind(Mixer)
+    def describe(layer, name):
+        slices = (
+            Slices(layer, "kernel_in", 1, "producer"),
+            Slices(layer, "kernel_out", 0, "consumer"),
+        )
+        return Heads(name, 2, slices)
+
+    inputs = keras.Input((5, 8))
+    attended = layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
+    model = keras.Model(inputs, Mixer(name="mixer")(attended))
+
+    found = attention_confidence(model, noise(3, 5, 8))
+
+    assert list(found) == ["attention"]
+    assert found.skipped == {"mixer": "Mixer has no softmax that can be read"}

@@ -172,7 +172,7 @@ class _Removal:
         return taken
 
 
-def _changed(taken: np.ndarray, index: int, by: int) -> np.ndarray:
+def _changed(taken: np.ndarray, index: int | np.integer, by: int) -> np.ndarray:
     changed = taken.copy()
     changed[index] += by
     return changed

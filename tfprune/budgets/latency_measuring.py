@@ -99,7 +99,7 @@ def _progress(verbose: int, total: int) -> Iterator[Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("", total=total)
-        begun = []
+        begun: list[str] = []
 
         def step(text):
             progress.update(task, description=f"latency table: {text}", advance=bool(begun))

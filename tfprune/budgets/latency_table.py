@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -113,9 +113,9 @@ class LatencyTable(Configurable):
         structures = find_structures(model) if structures is None else structures
         if not len(structures):
             raise ValueError("`structures` must hold at least one. Received: none")
-        shares = {0.0, *_checked_shares(shares)}
+        wanted = sorted({0.0, *_checked_shares(shares)})
         about, single, of_all = measured_cuts(
-            model, structures, sorted(shares), runs, seconds, verbose, options
+            model, structures, wanted, runs, seconds, verbose, options
         )
         measured: dict[str, dict[int, float]] = {s.name: {} for s in structures}
         for cut in single:
@@ -145,13 +145,14 @@ class LatencyTable(Configurable):
             ValueError: If a structure was not measured.
         """
         self._check_known(counts)
-        saved = sum(
-            np.interp(left, *zip(*self.points[name], strict=True)) for name, left in counts.items()
-        )
+        saved = 0.0
+        for name, left in counts.items():
+            groups, milliseconds = zip(*self.points[name], strict=True)
+            saved += float(np.interp(left, groups, milliseconds))
         if len(self.together):
             sums, measured = zip(*self.together, strict=True)
             # Beyond what was measured, one for one.
-            saved = np.interp(saved, sums, measured) + max(0.0, saved - sums[-1])
+            saved = float(np.interp(saved, sums, measured)) + max(0.0, saved - sums[-1])
         return float(self.full - saved)
 
     def names_in(self, model: keras.Model, structures: Structures) -> dict[str, str]:
@@ -168,8 +169,9 @@ class LatencyTable(Configurable):
             ValueError: If one was not measured, or with fewer groups.
         """
         name_of = renaming(self.layers, places(model)) if self.layers else str
-        names = {s.name: name_of(s.name) for s in structures}
-        lost = [name for name, known in names.items() if known not in self.points]
+        known = {s.name: name_of(s.name) for s in structures}
+        names = {name: one for name, one in known.items() if one is not None and one in self.points}
+        lost = [name for name in known if name not in names]
         if lost:
             raise ValueError(
                 f"The latency table holds no {lost[0]!r}, nor a structure that lies where it does "
@@ -254,6 +256,8 @@ class LatencyTable(Configurable):
             raise ValueError(f"`path` holds no latency table: {path}. {error}") from error
 
 
+_Number = TypeVar("_Number", int, float)
+
 _OPTIONS = ("batch_size", "sequence_length", "threads", "warmup")
 
 
@@ -272,7 +276,7 @@ def _checked_shares(shares) -> list[float]:
     return [number("shares", share, least=0, most=1) for share in shares]
 
 
-def _monotone(pairs, falling: bool) -> list[tuple[float, float]]:
+def _monotone(pairs: Sequence[tuple[_Number, float]], falling: bool) -> list[tuple[_Number, float]]:
     """The monotone numbers, 0 or more, that are closest to measured ones.
 
     Pairs that are in the wrong order are given their mean, until none is (Ayer et al., "An

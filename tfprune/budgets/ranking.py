@@ -59,19 +59,19 @@ def ranked(structures, scores, within="model", per_cost=False, round_to=None) ->
     """All groups in the order in which they are removed; the arguments are those of `choose`."""
     scores = checked_scores(structures, scores)
     sizes = _block_sizes(structures, {} if round_to is None else round_to)
-    orders, owner, start, size, score = [], [], [], [], []
+    orders: list[np.ndarray] = []
+    blocks: list[tuple[np.ndarray, ...]] = []
     for index, (structure, step) in enumerate(zip(structures, sizes, strict=True)):
         value = scores[structure.name] / (structure.group_size if per_cost else 1)
         order = np.argsort(value, kind="stable")
         # What is left must be a multiple of the step, so the first block has what is over.
         first = structure.groups % step or step
         starts = np.concatenate([[0], np.arange(first, structure.groups, step)]).astype(int)
+        groups = np.diff([*starts, structure.groups])
+        mean = np.add.reduceat(value[order], starts) / groups
         orders.append(order)
-        owner.append(np.full(len(starts), index))
-        start.append(starts)
-        size.append(np.diff([*starts, structure.groups]))
-        score.append(np.add.reduceat(value[order], starts) / size[-1])
-    owner, start, size, score = map(np.concatenate, (owner, start, size, score))
+        blocks.append((np.full(len(starts), index), starts, groups, mean))
+    owner, start, size, score = map(np.concatenate, zip(*blocks, strict=True))
     ranking = Ranking(owner, start, size, orders, sizes)
     by_score = np.argsort(score, kind="stable")
     if within == "model":

@@ -212,12 +212,17 @@ class Latency(Target):
             )
         self.limit  # noqa: B018  # raises
 
+    @property
+    def _table(self) -> LatencyTable:
+        assert self.on is not None  # `__post_init__` has looked.
+        return self.on
+
     def cost(self, model, structures):
         """Milliseconds by the table."""
         if model is None:
-            return self.on.milliseconds
-        names = self.on.names_in(model, structures)
-        return lambda counts: self.on.milliseconds({names[n]: k for n, k in counts.items()})
+            return self._table.milliseconds
+        names = self._table.names_in(model, structures)
+        return lambda counts: self._table.milliseconds({names[n]: k for n, k in counts.items()})
 
     def check(
         self, small: keras.Model, before: keras.Model | None = None, **options
@@ -235,7 +240,7 @@ class Latency(Target):
         Raises:
             ValueError: If a model cannot be timed.
         """
-        return self.on.check(small, before, asked=self.limit, **options)
+        return self._table.check(small, before, asked=self.limit, **options)
 
     @property
     def note(self):
@@ -283,7 +288,7 @@ def _share_left(structures: Structures, left: LeftOver, total: float) -> Cost:
 def _meeting(structures: Structures) -> list[tuple[str, str]]:
     """The pairs of structures that cut the same variable."""
     pairs = {
-        tuple(sorted((one.name, other.name)))
+        (min(one.name, other.name), max(one.name, other.name))
         for cut in structures.by_variable
         for (one, _), (other, _) in combinations(cut.shares, 2)
         if one is not other

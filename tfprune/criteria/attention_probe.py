@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import keras
 from keras import ops
@@ -31,7 +32,8 @@ class AttentionProbe(keras.Model):
     def __init__(self, model):
         super().__init__(name="probe")
         self.model = model
-        names = {id(s.layer): s.name for s in find_structures(model) if s.kind == "heads"}
+        heads = [s for s in find_structures(model) if s.kind == "heads"]
+        names = {id(getattr(s, "layer", s.slices[0].layer)): s.name for s in heads}
         self.layers_by_name, self.skipped, self.is_context = {}, {}, {}
         for layer in inner_layers(model):
             name = names.get(id(layer), layer.path)
@@ -49,7 +51,7 @@ class AttentionProbe(keras.Model):
             of each head and query `(B, H, T)`, which queries count `(B, T)`, and whether any of
             them may attend to a later position `(B,)`.
         """
-        calls = {}
+        calls: dict[str, list[Any]] = {}
         with ExitStack() as stack:
             for name, layer in self.layers_by_name.items():
                 record = partial(self._record, calls, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -92,7 +92,9 @@ def attention_confidence(
     keras_model("model", model)
     check_data(x, steps, "steps")
     probe = AttentionProbe(model)
-    totals, positions, looks_ahead = {}, {}, {}
+    totals: dict[str, np.ndarray] = {}
+    positions: dict[str, int] = {}
+    looks_ahead: dict[str, bool] = {}
     batches = 0
     for inputs, weights in itertools.islice(_batches(x, batch_size), steps):
         batches += 1
@@ -173,7 +175,7 @@ def _batches(x, batch_size) -> Iterator[tuple[Any, Any]]:
     if is_arrays(x):
         number = len(keras.tree.flatten(x)[0])
         starts = range(0, number, batch_size)
-        data = ((_rows(x, slice(start, start + batch_size)),) for start in starts)
+        data: Iterable[Any] = ((_rows(x, slice(start, start + batch_size)),) for start in starts)
     else:
         data = each_batch(x)
     for batch in data:

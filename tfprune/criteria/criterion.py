@@ -134,7 +134,9 @@ class Criterion(Configurable):
             subject: The model that is pruned.
             structures: Its structures.
         """
-        others = [s.name for s in structures if self.kinds and s.kind not in self.kinds]
+        if self.kinds is None:
+            return
+        others = [s.name for s in structures if s.kind not in self.kinds]
         if others:
             raise ValueError(
                 f"`structures` must be {' or '.join(self.kinds)} for criterion={self.name!r}. "

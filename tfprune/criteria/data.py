@@ -83,7 +83,7 @@ def shares_examples(data: Any, trained: Any) -> bool:
 
 def _share_memory(a, b) -> bool:
     try:
-        return np.shares_memory(a, b, max_work=10_000)
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # NumPy's own: 0 or -1.
     except np.exceptions.TooHardError:
         return False
 

@@ -55,7 +55,7 @@ class GradientProbe(keras.Model):
         super().__init__(name="probe")
         self.model = model
         # Past Keras, which would track them a second time.
-        vars(self)["recorded"] = list(variables)
+        self.__dict__["recorded"] = list(variables)
         self.built = True
 
     @property

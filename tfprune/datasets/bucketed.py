@@ -72,10 +72,10 @@ class Bucketed(keras.utils.PyDataset):
             draw.shuffle(order)
         buckets: dict[int, list[int]] = {}
         batches = []
-        for i in order:
+        for i in order.tolist():
             length = self.lengths[i]
             bucket = buckets.setdefault(length, [])
-            bucket.append(int(i))
+            bucket.append(i)
             if len(bucket) >= self.batch_size(length):
                 batches.append(buckets.pop(length))
         batches.extend(bucket for _, bucket in sorted(buckets.items()))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def read(path: Path) -> Any:
         if hashlib.sha256(text.encode()).hexdigest() != checksum:
             raise ValueError("its checksum does not match")
         return json.loads(text)
-    except (OSError, EOFError, ValueError, gzip.zlib.error) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         warnings.warn(
             f"The cached data set {path} is damaged ({error}); it is made again.", stacklevel=3
         )

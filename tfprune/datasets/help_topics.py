@@ -89,8 +89,10 @@ def help_topics(
 def _splits(pages) -> dict[str, dict[str, list[tuple[str, int]]]]:
     languages = list(pages)
     first = pages[languages[0]]
-    splits = {language: {"train": [], "dev": [], "test": []} for language in languages}
-    taken = {language: set() for language in languages}
+    splits: dict[str, dict[str, list[tuple[str, int]]]] = {
+        language: {"train": [], "dev": [], "test": []} for language in languages
+    }
+    taken: dict[str, set[str]] = {language: set() for language in languages}
     labels = {folder: number for number, folder in enumerate(_MODULES)}
     for page, split in dealt_out(first, _HELD_OUT, 8):
         label = labels.get(page.split("/")[1])

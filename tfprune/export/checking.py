@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,7 +37,8 @@ def check_file(
         ValueError: If an output is missing, or computes something else.
     """
     examples = accepted_inputs(model) if examples is None else examples
-    want, got = {}, {}
+    want: dict[str, list[np.ndarray]] = {}
+    got: dict[str, list[np.ndarray]] = {}
     for arrays in examples:
         file = run(arrays)
         for name, value in zip(output_names(model), outputs_of(model, arrays), strict=True):
@@ -48,11 +51,11 @@ def check_file(
             got.setdefault(name, []).append(np.asarray(file[name]))
     for name, values in want.items():
         apart = next(
-            (w for w in zip(values, got[name], strict=True) if w[0].shape != w[1].shape), 0
+            (w for w in zip(values, got[name], strict=True) if w[0].shape != w[1].shape), None
         )
-        wrong = difference(
-            *(apart or map(np.concatenate, map(_rows, (values, got[name])))), tolerance
-        )
+        if apart is None:
+            apart = np.concatenate(_rows(values)), np.concatenate(_rows(got[name]))
+        wrong = difference(*apart, tolerance)
         if wrong:
             raise ValueError(f"Output {name!r} of the file {wrong}; it was not written.")
 
@@ -85,6 +88,7 @@ def accepted_inputs(model: keras.Model, count: int = _EXAMPLES) -> list[list[np.
     length = _length(model)
     draw = np.random.default_rng(0)
     arrays = example_inputs(model, length=length)
+    makers: list[Callable[[tuple[int, ...]], Any]]
     makers = [lambda shape: draw.normal(size=shape)] * len(arrays)
     positive = [a if a.dtype == object else np.abs(a) for a in arrays]
     if not _is_finite(outputs_of(model, arrays)) and _is_finite(outputs_of(model, positive)):
@@ -103,7 +107,7 @@ def accepted_inputs(model: keras.Model, count: int = _EXAMPLES) -> list[list[np.
             changed = [*arrays[:index], drawn, *arrays[index + 1 :]]
             if _accepts(model, changed):
                 arrays = changed
-                makers[index] = lambda shape, above=above: draw.integers(0, above, shape)
+                makers[index] = partial(draw.integers, 0, above)
                 break
     found = [arrays]
     for _ in range(count - 1):

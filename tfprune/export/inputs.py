@@ -136,11 +136,12 @@ def output_names(model: keras.Model) -> list[str]:
     """
     outputs = outputs_struct(model)
     if isinstance(outputs, dict):
-        parts, names = outputs, list(tree.flatten({key: key for key in outputs}))
+        parts = list(outputs.values())
+        names = list(tree.flatten({key: key for key in outputs}))
     else:
-        parts = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        parts = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
         names = [f"output_{number}" for number in range(len(parts))]
-    if any(map(tree.is_nested, parts.values() if isinstance(parts, dict) else parts)):
+    if any(map(tree.is_nested, parts)):
         raise ValueError(
             "`model` must have one output, a list or a dictionary of them; files have no place for "
             f"lists inside others. Received: {tree.map_structure(lambda t: t.name, outputs)}"

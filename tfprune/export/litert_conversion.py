@@ -36,6 +36,7 @@ def convert(
     import tensorflow as tf
 
     def calibrate():
+        assert examples is not None  # With `"int8"` they are given.
         names = [t.name for t in model.inputs]  # Those of the signature.
         for example in examples:
             yield "serving_default", dict(zip(names, example, strict=True))
@@ -128,7 +129,7 @@ def float_operations(path: str | os.PathLike) -> list[str]:
     """
     from tfprune.litert import operations
 
-    found = {}
+    found: dict[str, None] = {}
     for name, types in operations(path):
         if name not in ("QUANTIZE", "DEQUANTIZE") and any(
             np.issubdtype(t, np.floating) for t in types

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
+from typing import Any
 
 import keras
 
@@ -48,6 +49,7 @@ def _guarded(model, name, owner):
         if owner.end_if_fit_is_over(another_fit=name == "fit"):
             return getattr(model, name)(*args, **kwargs)
         path = kwargs.get("filepath", args[0] if args else None)
+        context: AbstractContextManager[Any]
         if name in _OF_BACKUPS and owner.resumes_from(path):
             context = backing_up(owner.subject)
         else:

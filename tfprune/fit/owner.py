@@ -6,6 +6,8 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
+from types import FrameType
+from typing import Any
 
 import keras
 
@@ -74,16 +76,17 @@ class FitOwner:
         self.model = model
         self.subject = model.student if is_distiller(model) else model
         self.callbacks: list = []
-        self.pruned: PrunedGroups | None = None
-        self.clock: FitClock | None = None
+        # `None` before `begin`; what runs in a fit need not ask.
+        self.pruned: PrunedGroups | Any = None
+        self.clock: FitClock  # From `begin` on.
         self.is_backed_up_amid_epochs = False
         self._listed: keras.callbacks.CallbackList | None = None
         self._states: dict[int, State] = {}
         self._parts: list[keras.Layer] = []  # All that the model tracks for the fit, gates too.
         self._added: list[keras.Variable] = []
         self._undo: ExitStack | None = None
-        self._optimizer: AddedVariables | None = None
-        self._frame = None
+        self._optimizer: AddedVariables  # From `begin` on.
+        self._frame: FrameType | None = None
         self._suspended = False
         self._is_finished = False
         self._backups: set[str] = set()
@@ -117,6 +120,11 @@ class FitOwner:
     def is_open(self) -> bool:
         """Whether something is attached."""
         return self._undo is not None
+
+    @property
+    def _attached(self) -> ExitStack:
+        assert self._undo is not None  # Things are attached between `begin` and `end` alone.
+        return self._undo
 
     # -- begin and end ---------------------------------------------------------------------------
 
@@ -169,7 +177,7 @@ class FitOwner:
             self.attach_part(state)
             self._states[id(callback)] = state
         for model in {id(m): m for m in (self.model, self.subject)}.values():
-            self._undo.callback(leave_out_of_evaluation(model, self._states.values()))
+            self._attached.callback(leave_out_of_evaluation(model, self._states.values()))
         for callback in self.callbacks:
             callback.prepare()
         self._optimizer = AddedVariables(
@@ -179,16 +187,16 @@ class FitOwner:
             self.model.trainable_variables,
             kept=self.pruned.masks,
         )
-        self._undo.callback(lambda: self._optimizer.remove())
+        self._attached.callback(lambda: self._optimizer.remove())
         for optimizer in nested(self.model.optimizer):
             save = partial(self._save_optimizer, optimizer.save_own_variables)
-            self._undo.callback(replace(optimizer, "save_own_variables", save))
-        self.pruned.constrain(self._undo)
+            self._attached.callback(replace(optimizer, "save_own_variables", save))
+        self.pruned.constrain(self._attached)
         if is_distiller(self.model):
             add_penalties(
                 self.model,
                 lambda: [loss for state in self._states.values() for loss in state.losses_read()],
-                self._undo,
+                self._attached,
             )
         for callback in self.callbacks:
             callback.prepared()
@@ -238,8 +246,8 @@ class FitOwner:
 
     def _keep_track_of(self, part, remove, *args):
         self._parts.append(part)
-        self._undo.callback(self._parts.remove, part)
-        self._undo.callback(remove, *args)
+        self._attached.callback(self._parts.remove, part)
+        self._attached.callback(remove, *args)
 
     def attach_gates(self, gates: Sequence[Gate], stay) -> Gates:
         """Applies gates, and lets the optimizer train their scores.
@@ -250,14 +258,14 @@ class FitOwner:
             stay: Function of no argument: whether they stay on the model when the fit has ended.
                 If not, those that are fixed are multiplied into the weights, others are removed.
         """
-        held = attach(self.subject, drive(self.subject, gates, self._undo))
+        held = attach(self.subject, drive(self.subject, gates, self._attached))
         self._keep_track_of(held, self._detach, held, stay)
         self._added += [gate.scores for gate in held.attached if gate.scores.trainable]
         subnetworks = held.subnetworks
         if subnetworks is not None and is_distiller(self.model):
             # The teacher is called on the same data, and need not know of subnetworks either.
             subnetworks.wrap_call(self.model.teacher)
-            self._undo.callback(subnetworks.unwrap_call, self.model.teacher)
+            self._attached.callback(subnetworks.unwrap_call, self.model.teacher)
         return held
 
     def _detach(self, held, stay):

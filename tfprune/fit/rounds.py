@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tfprune.arguments import integer
@@ -22,6 +24,7 @@ class Rounds:
 
     rounds: list[dict]
     structures: Structures
+    scores: Any
     monitor: str | None
 
     def line(self, last: dict, over: bool) -> str:

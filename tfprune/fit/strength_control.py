@@ -72,7 +72,7 @@ class StrengthControl:
         """
         values = self._values()
         for family in np.unique(self._families):
-            mine = np.flatnonzero(self._families == family)
+            mine = np.flatnonzero(self._families == family).tolist()
             leave = np.concatenate([sizes[i][~keep[i]] for i in mine])
             stay = np.concatenate([sizes[i][keep[i]] for i in mine])
             size = leave.mean() if len(leave) else 0.0

@@ -153,7 +153,7 @@ def _check_gates(model, gates):
             f"gates={gates!r}"
         )
     own = {id(variable) for variable in model.variables}
-    gated = set()
+    gated: set[tuple[int, int, str]] = set()
     for gate in gates:
         weights = {(id(share.variable), share.axis, gate.structure.name) for share in gate.shares}
         if not all(variable in own for variable, _, _ in weights):

@@ -79,7 +79,7 @@ class Gate(keras.layers.Layer):
         self._over = over
         self._applied: tuple[Any, ...] = ()
         self.subnetworks = subnetworks
-        self.shape = (structure.groups,)
+        self.shape: tuple[int, ...] = (structure.groups,)
         if subnetworks is not None:
             self.shape = (len(subnetworks), structure.groups)
 
@@ -228,7 +228,7 @@ class Gate(keras.layers.Layer):
                 hook_input(share.layer, by_example)
                 applied.append((share.layer, by_example))
         # A tuple inside an object, lest Keras take the layers for parts of this one.
-        vars(self)["_applied"] = tuple(applied)
+        self.__dict__["_applied"] = tuple(applied)
 
     def _factor(self, share):
         def factor(training):
@@ -266,13 +266,13 @@ class Gate(keras.layers.Layer):
 
     def set_structure(self, structure: Structure) -> None:
         """Says which structure's groups are meant; the gate stays on the weights it is on."""
-        vars(self)["structure"] = structure
+        self.__dict__["structure"] = structure
 
     def remove(self) -> None:
         """Takes the gate off; the weights are as training has left them."""
         for layer, applied in self._applied:
             remove(layer, applied)
-        vars(self)["_applied"] = ()
+        self.__dict__["_applied"] = ()
 
     def folded(self) -> list[tuple[keras.Variable, Any]]:
         """The weights with the gate multiplied in: pairs of a variable and its new value.

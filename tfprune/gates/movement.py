@@ -151,7 +151,9 @@ class BlockScores(MovementScores):
                 f"`share` must be a kernel among the `slices` of {structure.name!r}, not a bias. "
                 f"Received: share={share!r}"
             )
-        vars(self)["_share"] = share  # Past Keras, which would take the layer for a part of this.
+        self.__dict__["_share"] = (
+            share  # Past Keras, which would take the layer for a part of this.
+        )
         self.block = block
         self.matrix = _as_matrix(share)
         grid = tuple(-(-n // size) for n, size in zip(self.matrix, block, strict=True))

@@ -196,7 +196,7 @@ class OwnLosses(keras.Layer):
         """`own_losses`, and notes that they were asked for; none in evaluation."""
         if self.in_evaluation:
             return []
-        vars(self)["was_read"] = True
+        self.__dict__["was_read"] = True
         return self.own_losses()
 
     def _get_own_losses(self):

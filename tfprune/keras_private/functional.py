@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import keras
 from keras import tree
@@ -16,7 +16,7 @@ from keras.src.ops import core, math, nn, numpy
 from tfprune.keras_private.tracing import missing_outputs
 
 
-def is_functional(model: Any) -> bool:
+def is_functional(model: Any) -> TypeGuard[Functional]:
     """Whether a model was made by the Functional API, also as a subclass of it.
 
     Assumes: `keras.Model(inputs, outputs)` makes a `keras.src.models.functional.Functional`.

@@ -147,7 +147,7 @@ def give_signatures(wrapper: keras.Layer, layer: keras.Layer) -> None:
     def call(*args, **kwargs):
         return plain(*args, **kwargs)
 
-    call.__signature__ = layer._call_signature
+    vars(call)["__signature__"] = layer._call_signature
     vars(wrapper)["call"] = call
     vars(wrapper)["build"].__signature__ = signature(layer.build)
 

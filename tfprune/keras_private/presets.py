@@ -29,5 +29,5 @@ def look_through(stands_for: Callable[[dict[str, Any]], dict[str, Any]]) -> None
     def check_config_class(config):
         return plain(stands_for(config))
 
-    check_config_class.tfprune_looks_through = True
+    vars(check_config_class)["tfprune_looks_through"] = True
     preset_utils.check_config_class = check_config_class

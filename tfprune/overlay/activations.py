@@ -93,7 +93,9 @@ def side_by_side(
             while any([walker.go_on() for walker in walkers]):
                 waiting = [walker for walker in walkers if walker.layer is not None]
                 for layer in {id(w.layer): w.layer for w in waiting}.values():
-                    meet(layer, [w.read for w in waiting if w.layer is layer])
+                    meet(
+                        layer, [w.read for w in waiting if w.layer is layer and w.read is not None]
+                    )
         finally:
             for walker in walkers:
                 walker.stop()

@@ -58,7 +58,7 @@ class Overlay:
         self.transforms: dict[str, list[Applied]] = {}
         self.hooks: list[Hook] = []
         self._call, self._save = layer.call, layer.save_own_variables
-        self._first = next(iter(signature(layer.call).parameters), None)
+        self._first = next(iter(signature(layer.call).parameters), "")
         self._seen_by: dict[Transform | Hook, WeakSet[keras.Model]] = {}
         self._set_back = (
             replace(layer, "call", self),

@@ -79,7 +79,9 @@ def _set_by_hand(old, new, changes, differing) -> dict[str, Any]:
     """Those of the attributes that neither the change nor building can have made differ."""
     # To make a composite once more may take long, and need a configuration that nobody wrote.
     known = not (own_children(old) and is_of_keras(old))
-    before, after = (_attributes_of_fresh(old, x) if known else None for x in ({}, changes))
+    before, after = (
+        _attributes_of_fresh(old, x) if known else None for x in (dict[str, Any](), changes)
+    )
     found = {}
     for name, value in differing.items():
         if name in ("_trainable", "_supports_masking"):

@@ -77,8 +77,8 @@ def _build(layer, builds) -> None:
 
 
 def _call(layer) -> None:
-    reason = None
-    kinds = ({}, {"dtype": "int32"}, {"masked": True})
+    reason: Exception | None = None
+    kinds: tuple[dict[str, Any], ...] = ({}, {"dtype": "int32"}, {"masked": True})
     for call, kind in product((trace, run_abstractly), kinds):
         given, named = arguments_from_build(layer, **kind)
         # Keras counts calls from the first: a file of a model around this one says which it means.
@@ -88,4 +88,5 @@ def _call(layer) -> None:
                 return
             except Exception as error:  # Whatever user code raises.
                 reason = reason or error
+    assert reason is not None  # Something was tried.
     raise reason

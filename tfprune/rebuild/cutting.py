@@ -185,6 +185,7 @@ def narrow_inputs(model: keras.Model, widths: Iterable[tuple[int, int]]) -> None
         widths: Numbers of inputs, each with its width.
     """
     functional = functional_inside(model) if isinstance(model, keras.Sequential) else model
+    assert functional is not None  # What is cut is built.
     for number, width in widths:
         tensor = functional.inputs[number]
         set_input_shape(tensor, (*tensor.shape[:-1], width))

@@ -164,7 +164,9 @@ class _OneModel:
         self.plan = rebuilder.plan
         self.graph: Graph = graph_of(model)
         sequential = isinstance(model, keras.Sequential)
-        self.functional = functional_inside(model) if sequential else model
+        functional = functional_inside(model) if sequential else model
+        assert functional is not None  # The model is built.
+        self.functional = functional
         self.values: dict[int, Any] = {}  # old tensor -> new tensor, Constant or Unread
         self.aliases: dict[int, list[Any]] = {}  # new tensor -> old tensors it stands for
         self.dropped: set[int] = set()  # additions that became nothing

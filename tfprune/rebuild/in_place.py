@@ -111,15 +111,15 @@ class InPlace:
                 self._keep(layer)
                 earlier = getattr(layer, "_cuts", ())
                 if not earlier:
-                    layer.__class__ = pruned_class(type(layer))
+                    layer.__class__ = pruned_class(layer.__class__)
                 vars(layer).update(_cuts=[*earlier, cuts], _is_cut=True)
-            cut = [layer for layer, *_ in (*self._others, *self._resized)]
+            changed = [layer for layer, *_ in (*self._others, *self._resized)]
             for functional in graphs_inside(self.model):
-                before = [(t, t.shape) for t in graph_tensors(functional)]
-                self._undo.callback(set_shapes, before)
+                shapes = [(t, t.shape) for t in graph_tensors(functional)]
+                self._undo.callback(set_shapes, shapes)
             for layer, widths in self._entered:
                 narrow_inputs(layer, widths.items())
-            _refresh(self.model, cut, self._all_cuts)
+            _refresh(self.model, changed, self._all_cuts)
             forget_compiled(self.model)
         except BaseException:
             self.undo()

@@ -59,7 +59,7 @@ class Plan:
         self,
         structures: Structures,
         keep: Mapping[str, Any] | None = None,
-        replacements: Mapping[int, tuple[type, dict, list]] | None = None,
+        replacements: Mapping[int, tuple[type[keras.Layer], dict, list]] | None = None,
         layers: Iterable[keras.Layer] = (),
         never_empty: Collection[str] = (),
     ):

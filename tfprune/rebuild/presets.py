@@ -16,6 +16,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from tfprune.keras_private.initializing import nothing_for_random_values
 from tfprune.keras_private.presets import look_through
 from tfprune.rebuild.saved_form import REGISTERED_NAME, is_pruned_form
@@ -28,7 +30,7 @@ def install() -> None:
     look_through(lambda config: config["config"]["base"] if is_pruned_form(config) else config)
 
 
-def saving_to_preset(base: type) -> Callable:
+def saving_to_preset(base: type[keras.Layer]) -> Callable:
     """The `save_to_preset` of a class that keeps its cuts.
 
     Args:

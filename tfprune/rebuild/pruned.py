@@ -9,9 +9,10 @@ configuration plus the cuts.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import cache, wraps
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -30,7 +31,7 @@ from tfprune.keras_private.serialization import (
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.built_inside import build_inside, builds_inside
 from tfprune.rebuild.copying import class_without_cuts, copy_from_config, own_config
-from tfprune.rebuild.cutting import cut_in_place, cuts_inside, give_cut_weights
+from tfprune.rebuild.cutting import Cuts, cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.first_made import as_first_made
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.presets import saving_to_preset
@@ -54,11 +55,17 @@ def keeps_its_cuts(layer, plan: Plan) -> bool:
     return (is_composite(layer) and plan.touches(layer)) or id(layer) in plan.numbers
 
 
+if TYPE_CHECKING:
+    from keras import Layer as _Layer  # What it is mixed into.
+else:
+    _Layer = object
+
+
 @keras.saving.register_keras_serializable("tfprune", name="Pruned")
-class Pruned:
+class Pruned(_Layer):
     """Mixed into the class of a layer or model that was cut in place."""
 
-    _cuts = ()  # One list for each time the model was rebuilt.
+    _cuts: Sequence[Cuts] = ()  # One list for each time the model was rebuilt.
     _is_cut = False
     _inside = None  # How the layers inside were built, where that is known.
 
@@ -71,7 +78,7 @@ class Pruned:
     def build_from_config(self, config):
         """Builds the whole model as its class does, then cuts it."""
         config = dict(config or {})
-        vars(self)["_inside"] = config.pop("inside", None)
+        self.__dict__["_inside"] = config.pop("inside", None)
         if config:
             super().build_from_config(config)
         build_inside(self, self._inside)
@@ -117,7 +124,7 @@ class Pruned:
 
 
 @cache
-def pruned_class(base: type) -> type:
+def pruned_class(base: type[keras.Layer]) -> type[keras.Layer]:
     """The subclass of `base` that keeps its cuts."""
 
     @wraps(base.build)  # Keras reads the names of the shapes from the signature.
@@ -146,11 +153,11 @@ def pruned_class(base: type) -> type:
 
 def _pruned(base, config, cuts):
     if base.built:
-        base.__class__ = pruned_class(type(base))
+        base.__class__ = pruned_class(base.__class__)
         pruned = base
     else:
         # Keras binds `build` when an object is made, so it must be made as the subclass.
-        pruned = pruned_class(type(base)).from_config(own_config(config))
+        pruned = pruned_class(base.__class__).from_config(own_config(config))
     pruned.__dict__["_cuts"] = cuts
     if pruned.built:
         pruned._cut()

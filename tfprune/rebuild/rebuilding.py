@@ -111,7 +111,8 @@ def rebuild(
         small = _copied(model, structures, keep, plan)
         if checked is not None:
             checked.check(small)
-    return small if subnetwork is None else _without(small, subnetworks_of(model).entry)
+    known = None if subnetwork is None else subnetworks_of(model)
+    return small if known is None else _without(small, known.entry)
 
 
 def _cut_itself(model, plan, checked):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -68,7 +69,7 @@ def readers(structures: Iterable[Structure], keep: Mapping[str, np.ndarray]) -> 
             if not reader.why_not:
                 shape = share.variable.shape[: reader.axes]
                 stays = reader.stays.reshape(shape)  # A view.
-                at = [slice(None)] * reader.axes
+                at: list[Any] = [slice(None)] * reader.axes
                 at[share.axis] = structure.positions(gone, share)
                 stays[tuple(at)] = False
     return list(found.values())

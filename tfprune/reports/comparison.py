@@ -78,8 +78,10 @@ class Comparison:
             rows.append((name, _number(before), _number(after), f"{ratio:.2f}"))
         parts = [table(["", "before", "after", "after / before"], rows, "Before and after")]
         if self.survivors:
-            rows = [(n, self.kinds[n], left, total) for n, (left, total) in self.survivors.items()]
-            parts.append(table(["layer", "kind", "left", "of"], rows, "Groups left", 2))
+            groups = [
+                (n, self.kinds[n], left, total) for n, (left, total) in self.survivors.items()
+            ]
+            parts.append(table(["layer", "kind", "left", "of"], groups, "Groups left", 2))
         removed = [name for name, (left, _) in self.survivors.items() if not left]
         if removed:
             parts.append(f"Nothing is left of {', '.join(removed)}: skipped at inference.")
@@ -162,14 +164,15 @@ def compare(
         | dict.fromkeys(matched.only_before, "only in the model before"),
     )
     try:
-        result.figures["FLOPs"] = tuple(
-            count_flops(m, batch_size, sequence_length) for m in (before, after)
+        result.figures["FLOPs"] = (
+            count_flops(before, batch_size, sequence_length),
+            count_flops(after, batch_size, sequence_length),
         )
     except Exception as error:  # The rest of the table does not need a model that can be traced.
         result.notes.append(f"FLOPs were not counted: {in_one_line(error)}")
     with tempfile.TemporaryDirectory() as folder:
         # Weights alone: the file of a compiled model also holds the optimizer's variables.
-        result.figures["bytes of weights"] = tuple(_weight_bytes(m) for m in (before, after))
+        result.figures["bytes of weights"] = (_weight_bytes(before), _weight_bytes(after))
         if latency:
             _time(result, (before, after), Path(folder), inputs)
     return result
@@ -184,10 +187,10 @@ def _time(result: Comparison, models, folder, inputs) -> None:
 
     try:
         paths = [export(m, folder / f"{i}.tflite") for i, m in enumerate(models)]
-        result.figures["bytes (.tflite)"] = tuple(p.stat().st_size for p in paths)
+        result.figures["bytes (.tflite)"] = paths[0].stat().st_size, paths[1].stat().st_size
         timed = compare_latency(paths, inputs, **result.conditions)
     except Exception as error:  # Not every model can be converted to LiteRT.
         result.notes.append(f"LiteRT was not timed: {in_one_line(error)}")
         return
-    result.figures["LiteRT ms"] = tuple(x.median for x in timed.latencies)
+    result.figures["LiteRT ms"] = timed.latencies[0].median, timed.latencies[1].median
     result.latency_ratio = timed.ratios[1]

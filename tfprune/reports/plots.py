@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from tfprune.extras import require
 from tfprune.files import atomic_write
 
@@ -195,7 +197,7 @@ def curves(
 
 
 def heat_maps(
-    tables: Mapping[str, Sequence[Sequence[float]]],
+    tables: Mapping[str, np.ndarray | Sequence[Sequence[float]]],
     names: Sequence[str],
     path: str | os.PathLike | None = None,
     title: str = "Distance",

@@ -133,14 +133,14 @@ class Structures(Sequence):
             alike: dict[str, list[Skipped]] = {}
             for s in self.skipped:
                 alike.setdefault(s.reason, []).append(s)
-            rows = [
+            listed = [
                 (
                     _in_brief([s.name for s in group]),
                     ": ".join(filter(None, (reason, group[0].advice))),
                 )
                 for reason, group in alike.items()
             ]
-            parts.append(table(["layer", "reason"], rows, "Skipped", 2))
+            parts.append(table(["layer", "reason"], listed, "Skipped", 2))
         return "\n".join(parts)
 
 

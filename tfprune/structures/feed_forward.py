@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import keras
 import numpy as np
@@ -107,8 +108,8 @@ def find_feed_forward(graph: Graph, name_of: Callable[[keras.Layer], str]):
         if is_dense(node.operation):
             try:
                 regions[id(node)] = Region(graph, node)
-            except MustStay as reason:
-                regions[id(node)] = reason
+            except MustStay as stays:
+                regions[id(node)] = stays
 
     done: set[int] = set()
     for node in graph.nodes:
@@ -122,10 +123,11 @@ def find_feed_forward(graph: Graph, name_of: Callable[[keras.Layer], str]):
             ends = {getattr(call, "end", "") for call in calls}
             yield SkippedLayer(layer, reason, ends.pop() if len(ends) == 1 else "")
             continue
-        producers = _layers(calls[0].producers)
+        places = cast("list[Region]", calls)  # Without a reason, none of them must stay.
+        producers = _layers(places[0].producers)
         done.update(id(p) for p in producers)
-        consumers = _layers(calls[0].consumers)
-        found = FeedForwardUnits(name_of(layer), calls[0].units, producers, consumers, calls)
+        consumers = _layers(places[0].consumers)
+        found = FeedForwardUnits(name_of(layer), places[0].units, producers, consumers, places)
         reason = _why_not_split(found, graph)
         yield found if reason is None else SkippedLayer(layer, reason)
 
@@ -142,7 +144,7 @@ def _why_not_split(found: FeedForwardUnits, graph: Graph) -> str | None:
     """
     if not any(region.fixed for region in found.regions):
         return None
-    if graph.layer is None:
+    if graph.layer is None or graph.arguments is None:
         return "its output is taken apart at places that are written down in the model"
     try:
         wrong = Trial(graph.layer, *graph.arguments).why_not(Guess(found.groups, found.slices, ()))

@@ -13,7 +13,13 @@ from tfprune.structures.collection import Structures
 from tfprune.structures.crossing import find_crossing
 from tfprune.structures.flattening import FlatGraph, Inside
 from tfprune.structures.graph import Graph, Untraceable, graph_of, trace
-from tfprune.structures.registry import describe_of, graph_kinds, is_in_graph_kind, refusal_of
+from tfprune.structures.registry import (
+    Describe,
+    describe_of,
+    graph_kinds,
+    is_in_graph_kind,
+    refusal_of,
+)
 from tfprune.structures.running import Running, as_symbols
 from tfprune.structures.sorting_out import sorted_out
 from tfprune.structures.structure import Skipped, SkippedLayer, Structure
@@ -143,9 +149,10 @@ class _Search:
             self.found += in_graph.pop(id(inner), [])
             if not isinstance(inner, keras.Layer) or id(inner) in self.seen:
                 continue
-            if describe_of(inner) and not refusal_of(inner):
+            describe = describe_of(inner)
+            if describe and not refusal_of(inner):
                 self.seen.add(id(inner))
-                self._describe(inner, graph, prefix)
+                self._describe(describe, inner, graph, prefix)
             elif is_in_graph_kind(inner):
                 continue
             elif isinstance(inner, AtPositions):
@@ -294,11 +301,11 @@ class _Search:
 
     def _note_skipped(self, result: SkippedLayer, prefix: str) -> None:
         # That the last of a pair makes the output of a layer is usual, so it is not listed.
-        usual = result.end == "residual" or (result.end == "output" and prefix)
+        usual = result.end == "residual" or (result.end == "output" and prefix != "")
         skipped = Skipped(f"{prefix}{result.layer.name}", result.reason)
         self.skipped.append((result.layer, skipped, usual))
 
-    def _describe(self, layer: keras.Layer, graph: Graph, prefix: str) -> None:
+    def _describe(self, describe: Describe, layer: keras.Layer, graph: Graph, prefix: str) -> None:
         name = f"{prefix}{layer.name}"
         calls = graph.calls(layer)
         if any(getattr(x, "quantization_mode", None) for x in layer_and_inner_layers(layer)):
@@ -308,9 +315,9 @@ class _Search:
             self._skip(layer, name, "it has LoRA weights; merge them first")
             return
         try:
-            structure = describe_of(layer)(layer, name)
-        except (ValueError, AttributeError) as reason:
-            self._skip(layer, name, str(reason))
+            structure = describe(layer, name)
+        except (ValueError, AttributeError) as error:
+            self._skip(layer, name, str(error))
             return
         reason = structure.cannot_be_cut(calls)
         if reason:
@@ -322,11 +329,11 @@ class _Search:
         )
         self.found.append(structure)
 
-    def _skip_all(self, layer: keras.Layer, prefix: str, reason: str) -> None:
+    def _skip_all(self, layer: keras.Layer, prefix: str, reason: str | None) -> None:
         """Lists a layer whose graph is unknown, with a reason, and searches the layers in it.
 
         What happens between the layers of an unknown graph is unknown, but not what happens inside
-        each of them.
+        each of them. Without a reason it is not listed.
         """
         if reason and any(_has_matrix(x) for x in layer_and_inner_layers(layer)):
             self._skip(layer, prefix.rstrip("/") or layer.name, reason)

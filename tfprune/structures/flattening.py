@@ -161,6 +161,7 @@ class FlatGraph(Graph):
 def _given(node, known: Inside, tensors) -> dict[int, Any] | None:
     """What stands for the inputs of a layer's graph in one call; `None` if the call is another."""
     outer = node.arguments.args, node.arguments.kwargs
+    inner: tuple[Any, dict[str, Any]]
     if known.graph.arguments is None:
         functional = known.call.operation
         if isinstance(functional, keras.Sequential):

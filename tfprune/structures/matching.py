@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 
@@ -43,7 +44,12 @@ def match(groups: Mapping[str, int], layers: Places, after: keras.Model) -> Matc
     partners: dict[str, int] = {}
     for structure in find_structures(after):
         name = name_before(structure.name)
-        if name in groups and name not in partners and structure.groups <= groups[name]:
+        if (
+            name is not None
+            and name in groups
+            and name not in partners
+            and structure.groups <= groups[name]
+        ):
             partners[name] = structure.groups
         else:
             result.only_after.append(structure.name)
@@ -68,6 +74,6 @@ def match(groups: Mapping[str, int], layers: Places, after: keras.Model) -> Matc
     return result
 
 
-def _is_left(path: str, before: Places, after: Places) -> bool:
+def _is_left(path: str, before: Places, after: Mapping[str | None, Mapping[str, Any]]) -> bool:
     """Whether a layer is still there, and not a constant in its place."""
     return path in after and path in before and after[path]["class"] == before[path]["class"]

@@ -124,7 +124,7 @@ class Region:
             return []
         whole = all(
             start % self.units == 0 and stop - start == self.units
-            for start, stop in split_ranges(node)
+            for start, stop in split_ranges(node) or ()
         )
         if not whole or node.input_tensors[0].shape[-1] % self.units:
             raise MustStay(f"{describe(node.operation)} takes some of its units only")

@@ -16,7 +16,10 @@ Describe = Callable[[keras.Layer, str], Structure]
 Find = Callable[[Graph, Callable[[keras.Layer], str]], Iterable[Structure | SkippedLayer]]
 """From a graph, and a function that gives a layer's path, to the structures in it."""
 
-_LAYER_KINDS: dict[type[keras.Layer], Describe] = {}
+# The description, and a function that gives the subclasses that it fits all the same.
+_LAYER_KINDS: dict[
+    type[keras.Layer], tuple[Describe, Callable[[], Sequence[type[keras.Layer]]]]
+] = {}
 # By the function's full name, so that one that is defined anew takes the place of the old one.
 _GRAPH_KINDS: dict[str, tuple[Find, tuple[type[keras.Layer], ...]]] = {}
 

@@ -122,7 +122,7 @@ class Structure:
             is found in a graph. Without them, groups are not followed into layers made of layers.
     """
 
-    kind: ClassVar[str] = ""
+    kind: str = ""
     is_cut_by_shape: ClassVar[bool] = False
     is_padded = False
     least = 0
@@ -243,7 +243,7 @@ class Structure:
         Returns:
             Boolean array `(groups,)`.
         """
-        return holds.reshape(self.groups, -1).all(axis=1)
+        return np.all(holds.reshape(self.groups, -1), axis=1)
 
     @property
     def producers(self) -> tuple[Slices, ...]:

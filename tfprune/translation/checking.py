@@ -53,7 +53,7 @@ def check_ids(translator: Translator, path: str | os.PathLike, quantize: str | N
         )
         end = translator.vocabulary.end_id
         ended = np.cumsum(words == end, axis=1) - (words == end) > 0
-        wrong = np.any(words[ended] != translator.vocabulary.pad_id)
+        wrong = bool(np.any(words[ended] != translator.vocabulary.pad_id))
         lost, chance = lost[~ended], chance[~ended].mean()
         wrong = wrong or not lost.max() <= _WORST[quantize] * chance + 1e-6
         wrong = wrong or not lost.mean() <= _MEAN[quantize] * chance + 1e-6

@@ -146,7 +146,8 @@ class StepDecoder:
         values = dict(zip(self._fixed, memory, strict=False))
         values[id(self.target)] = word
         keys_and_values = iter(memory[len(self._fixed) :])
-        old, new = iter(states), []
+        old = iter(states)
+        new: list[Any] = []
         for node in self._decoder:
             self.step_of(node, values, position, old, new, keys_and_values)
         return values[id(self.output)][:, 0], new

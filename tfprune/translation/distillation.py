@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tfprune.datasets.parallel import Pair
 
@@ -28,7 +28,7 @@ def distill(
 
     sources = [s for s, _ in pairs]
     chunk = 16 * batch_size
-    starts = range(0, len(sources), chunk)
+    starts: Iterable[int] = range(0, len(sources), chunk)
     if progress:
         starts = track(starts, description="Translating with the teacher")
     result: list[Pair] = []

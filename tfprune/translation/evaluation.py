@@ -74,10 +74,10 @@ def paired_bootstrap(
     significance = require("sacrebleu.significance", extra="translation")
 
     systems = [("baseline", list(baseline)), *((k, list(v)) for k, v in others.items())]
-    references = [list(references)]
+    known = [list(references)]
     metrics = {
-        "bleu": sacrebleu.BLEU(references=references),
-        "chrf": sacrebleu.CHRF(references=references),
+        "bleu": sacrebleu.BLEU(references=known),
+        "chrf": sacrebleu.CHRF(references=known),
     }
     _, results = significance.PairedTest(
         systems, metrics, None, test_type="bs", n_samples=samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -36,8 +37,8 @@ def prove(decoder: Any) -> None:
     # SSRU looks no farther back than its `max_length`.
     longest = [layer.max_length for layer in layers if isinstance(layer, SSRU)]
     length = decoder.target.shape[1] or min([_TARGET, decoder.max_length, *longest])
-    words = [getattr(layer, "input_dim", None) for layer in layers]
-    words = min([n for n in words if isinstance(n, int)], default=2)
+    rows = [getattr(layer, "input_dim", None) for layer in layers]
+    words = min([n for n in rows if isinstance(n, int)], default=2)
     draw = np.random.default_rng(0)
     with keras.StatelessScope(_random_weights(layers, draw)):
         source = draw.integers(1, max(2, words), (2, _SOURCE)).astype("int32")
@@ -88,6 +89,7 @@ def _wrong(decoder: Any, node: Any, values: dict[int, Any], length: int) -> str 
             return "its output has no axis of positions behind that of the batch"
     states = decoder.states_of(node, 2)
     kept = decoder.keys_and_values(node, values)
+    places: Iterable[int]
     if states:
         places = range(min(length, _STEPS))
     else:

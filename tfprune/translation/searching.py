@@ -86,12 +86,12 @@ def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]
         parent = ops.cast(best // vocabulary, "int32")
         chosen = ops.cast(best % vocabulary, "int32")
         flat = ops.reshape(rows + parent, (-1,))
-        states = [ops.take(s, flat, axis=0) for s in states]
+        moved = [ops.take(s, flat, axis=0) for s in states]
         done = ops.take_along_axis(done, parent, axis=1)
         words = ops.take_along_axis(words, parent[:, :, None], axis=1)
         words = ops.where(places == position, chosen[:, :, None], words)
         done = ops.logical_or(done, chosen == _END)
-        return (position + 1, ops.reshape(chosen, (-1, 1)), done, words, scores, *states)
+        return (position + 1, ops.reshape(chosen, (-1, 1)), done, words, scores, *moved)
 
     first = (
         ops.cast(0, "int32"),

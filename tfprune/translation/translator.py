@@ -84,7 +84,7 @@ class Translator:
         Returns:
             Ids of each translation with the end id, or `max_length` of them where it is not over.
         """
-        result = [[] for _ in encoded]
+        result: list[list[int]] = [[] for _ in encoded]
         order = sorted((i for i, ids in enumerate(encoded) if ids), key=lambda i: len(encoded[i]))
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]

@@ -121,7 +121,7 @@ def _layouts(roles: Roles, groups: int, repeats: Sequence[int]) -> Iterator[tupl
         else:
             read = [_consumed(layer, groups) for layer in roles.consumers]
             if all(read):
-                yield (*shares, *read)
+                yield (*shares, *filter(None, read))
 
 
 def _produced(layer, groups, parts) -> list[Slices] | None:

@@ -9,7 +9,7 @@ import keras
 
 from tfprune.structures.by_shape.groups import GroupsByShape
 from tfprune.structures.by_shape.guesses import guesses_of_heads
-from tfprune.structures.by_shape.proven import proven
+from tfprune.structures.by_shape.proven import Given, proven
 from tfprune.structures.by_shape.roles import find_roles
 from tfprune.structures.elementwise import is_identity
 from tfprune.structures.graph import Graph
@@ -41,7 +41,10 @@ def find_heads(
     roles = find_roles(graph)
     if not roles:
         return
-    given = [graph.arguments, lambda: running and running.arguments(layer)]
+    given: list[Given] = [
+        graph.arguments,
+        lambda: None if running is None else running.arguments(layer),
+    ]
     guesses = lambda trial: [guesses_of_heads(layer, each) for each in roles]  # noqa: E731
     for found in proven(layer, "heads", guesses, given, used):
         if isinstance(found, str):

@@ -18,7 +18,7 @@ from tfprune.structures.by_shape.guesses import (
     counts_units,
     numbers_of,
 )
-from tfprune.structures.by_shape.proven import proven
+from tfprune.structures.by_shape.proven import Given, proven
 from tfprune.structures.running import Arguments, Running
 from tfprune.structures.structure import Slices, Structure
 
@@ -39,7 +39,7 @@ def find_own_units(
     Yields:
         A structure of the kind `"ffn"`, or `"heads"` if the layer says that it has as many heads.
     """
-    given = [arguments] if arguments else []
+    given: list[Given] = [arguments] if arguments else []
     given.append(lambda: running.arguments(layer))
     for found in proven(layer, "own", lambda trial: [guesses_of_own_weights(layer)], given):
         if not isinstance(found, str):

@@ -19,7 +19,8 @@ from tfprune.structures.structure import Slices
 Found = tuple[Guess, tuple[Slices, ...]] | str
 """A guess that holds, with the kernels that silence its groups, or why none does."""
 
-Given = Arguments | Callable[[], Arguments | None]
+Given = Arguments | Callable[[], Arguments | None] | None
+"""What a layer may be given, or how it is found out; `None` if it is not known."""
 
 _PROVEN: dict[Any, list[Any]] = {}
 
@@ -53,15 +54,15 @@ def proven(
     return [_bound(layers, recipe) for recipe in _PROVEN[key]]
 
 
-def _tried(layer, guesses, arguments, used) -> list[Found]:
+def _tried(layer, guesses, arguments: Iterable[Given], used) -> list[Found]:
     reason = "what it is given is not known"
-    for given in arguments:
-        given = given() if callable(given) else given
+    for each in arguments:
+        given = each() if callable(each) else each
         if given is None:
             continue
         try:
             trial = Trial(layer, *given, used)
-            return [_first_right(each, trial) for each in guesses(trial)]
+            return [_first_right(some, trial) for some in guesses(trial)]
         except Exception as error:  # Whatever user code raises.
             reason = f"it does not run on made-up numbers ({in_one_line(error)})"
     return [reason]

@@ -69,7 +69,7 @@ def roles_by_running(layer: keras.Layer, trial: Trial, mixing: bool) -> list[Rol
         changed = _inputs(trial, dense, changed={id(maker.kernel): trial.another(maker.kernel)})
         for other in _differing(read, changed) - {key}:
             before[other].add(key)
-    found = []
+    found: list[tuple[set[int], set[int], set[int]]] = []
     for key, makers in before.items():
         direct = {m for m in makers if not any(m in before[other] for other in makers)}
         if direct and mixing == any(_mixes(trial, dense, read, maker, key) for maker in direct):
