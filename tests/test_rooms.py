@@ -47,6 +47,7 @@ CORE = {
     "callbacks": {"structures", "penalties", "gates", "criteria", "budgets", "fit", "schedules"},
     "schedules": set(),
     "embeddings": {"structures", "rebuild"},
+    "pruning": {"structures", "criteria", "budgets", "repair", "rebuild", "reports"},
     "reports": {"structures", "gates", "rebuild", "export", "measuring"},
 }
 

@@ -16,6 +16,7 @@ from .embeddings.factorized_embedding import FactorizedEmbedding
 from .export import export
 from .measuring.counting import count_flops, count_parameters
 from .measuring.timing import compare_latency, measure_latency
+from .pruning import prune
 from .rebuild import rebuild
 from .reports.comparison import Comparison, compare
 from .reports.frontier import Frontier, sizes
@@ -47,6 +48,7 @@ __all__ = [
     "gates",
     "measure_latency",
     "penalties",
+    "prune",
     "rebuild",
     "schedules",
     "sharing",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +17,7 @@ from tfprune.overlay.activations import Read, observe, side_by_side
 from tfprune.repair.least_squares import RIDGE, Fit, fit
 from tfprune.repair.moments import Moments, rows_of
 from tfprune.repair.readers import Reader, readers
+from tfprune.repair.restoring import weights_restored
 from tfprune.structures import Structures
 from tfprune.tables import table
 
@@ -88,7 +88,7 @@ def repair(
     found = readers(structures, keep)
     done = Repairs(skipped={r.layer.path: r.why_not for r in found if r.why_not})
     left = {id(r.layer): r for r in found if not r.why_not}
-    with _restored_on_error(structures, found):
+    with weights_restored(structures):
         if left and batches:
             calls = _calls(model, batches[:1], [r.layer for r in left.values()])
             for key in [key for key in left if not calls[key]]:
@@ -159,17 +159,3 @@ def _fit(reader: Reader, moments: Moments, how: str, ridge: float, done: Repairs
     without, corrected, fitted = (error / variance for error in result.errors)
     done.errors[path] = (without, corrected, fitted)
     done.positions[path] = moments.count
-
-
-@contextmanager
-def _restored_on_error(structures, found) -> Iterator[None]:
-    """Gives all variables that may change their values back if something fails."""
-    variables = {id(s.variable): s.variable for structure in structures for s in structure.slices}
-    variables |= {id(v): v for v in (r.bias_variable for r in found) if v is not None}
-    before = [(v, ops.convert_to_numpy(v).copy()) for v in variables.values()]
-    try:
-        yield
-    except BaseException:
-        for variable, value in before:
-            variable.assign(value)
-        raise

@@ -1,0 +1,147 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tfprune
+from tests.models import noise, outputs, randomize
+from tfprune.callbacks import ImportancePruning
+
+X = noise(96, 6, 8)
+
+
+def trained(compiled=True):
+    x = keras.Input((6, 8), name="x")
+    h = layers.Add()([x, layers.MultiHeadAttention(4, 4, name="attention")(x, x)])
+    y = layers.Dense(8, name="out")(layers.Dense(16, "gelu", name="in")(h))
+    model = randomize(keras.Model(x, layers.Add()([h, y])), scale=0.4)
+    if compiled:
+        model.compile(keras.optimizers.Adam(1e-3), "mse")
+    return model
+
+
+Y = outputs(trained(), X)[0] + 0.1 * noise(96, 6, 8, seed=7)
+
+
+def error(model):
+    return float(np.mean((outputs(model, X)[0] - outputs(trained(), X)[0]) ** 2))
+
+
+@pytest.mark.parametrize("criterion", ["gradient_importance", "magnitude"])
+def test_the_target_is_met_and_the_model_is_as_it_was(criterion):
+    model = trained()
+    before = model.get_weights()
+    errors = {}
+    for repair in (None, "bias", "least_squares"):
+        small = tfprune.prune(
+            model, tfprune.Sparsity(0.5), (X, Y), criterion=criterion, repair=repair, verbose=0
+        )
+        assert [s.groups for s in tfprune.find_structures(small)] == [2, 8]
+        errors[repair] = error(small)
+        for one, other in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert errors["least_squares"] < 0.8 * errors["bias"] < 0.8 * errors[None]
+
+
+def test_the_groups_are_those_that_a_callback_would_remove():
+    model = trained()
+    small = tfprune.prune(model, tfprune.Sparsity(0.5), (X, Y), repair=None, verbose=0)
+    keep = ImportancePruning(target=tfprune.Sparsity(0.5), data=(X, Y), start=0, verbose=0)
+    frozen = trained()
+    frozen.optimizer.learning_rate = 0.0
+    frozen.fit(X, Y, verbose=0, callbacks=[keep])
+    np.testing.assert_allclose(
+        outputs(small, X)[0], outputs(tfprune.rebuild(frozen), X)[0], atol=1e-5
+    )
+
+
+def test_in_place_cuts_the_model_itself():
+    model = trained()
+    expected = outputs(tfprune.prune(model, tfprune.Sparsity(0.5), (X, Y), verbose=0), X)
+    small = tfprune.prune(model, tfprune.Sparsity(0.5), (X, Y), in_place=True, verbose=0)
+    assert small is model and model.count_params() < trained().count_params()
+    np.testing.assert_allclose(outputs(small, X)[0], expected[0], atol=1e-5)
+
+
+def test_data_of_every_kind():
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            rows = slice(32 * index, 32 * index + 32)
+            return {"x": X[rows]}, Y[rows]
+
+    def generator():
+        while True:
+            yield X[:32], Y[:32]
+
+    half = tfprune.Sparsity(0.5)
+    expected = outputs(tfprune.prune(trained(), half, (X, Y), verbose=0), X)[0]
+    found = outputs(tfprune.prune(trained(), half, Batches(), verbose=0), X)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    found = tfprune.prune(trained(), half, generator(), examples=96, verbose=0)
+    assert found.count_params() < trained().count_params()
+    for x in (X, {"x": X}, [X]):  # Without labels.
+        small = tfprune.prune(trained(False), half, x, criterion="magnitude", verbose=0)
+        assert small.count_params() < trained().count_params()
+
+
+def test_only_so_many_examples_are_used():
+    class Endless(keras.utils.PyDataset):
+        asked = 0
+
+        def __len__(self):
+            return 10_000
+
+        def __getitem__(self, index):
+            self.asked = max(self.asked, index + 1)
+            return X[:32], Y[:32]
+
+    data = Endless()
+    tfprune.prune(trained(), tfprune.Sparsity(0.5), data, examples=70, verbose=0)
+    assert data.asked <= 4
+
+
+def test_what_is_said(capsys):
+    tfprune.prune(trained(), tfprune.Sparsity(0.5), (X, Y), examples=64)
+    text = capsys.readouterr().out
+    assert "64 examples, 2 structures" in text and "2 layers fitted" in text
+    assert "sparsity 50.0%; the target is sparsity 50.0%" in text
+    assert "Before and after" in text and "Groups left" in text
+    tfprune.prune(trained(), tfprune.Sparsity(0.5), (X, Y), verbose=0)
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options, match",
+    [
+        ({"target": 0.5}, "`target`"),
+        ({"target": tfprune.Parameters(0.01)}, "cannot be reached"),
+        ({"data": None}, "`data`"),
+        ({"data": X}, "no targets y"),
+        ({"data": (X[:, :3, :5], Y)}, "`data`"),
+        ({"data": (X[:0], Y[:0])}, "`data`"),
+        ({"structures": "ranks"}, "`structures`"),
+        ({"criterion": "best"}, "`criterion`"),
+        ({"repair": "all"}, "`repair`"),
+        ({"examples": 0}, "`examples`"),
+        ({"in_place": 1}, "`in_place`"),
+        ({"data": (np.full_like(X, np.nan), Y), "criterion": "magnitude"}, "not finite"),
+    ],
+)
+def test_bad_input_is_refused_and_the_model_is_as_it_was(options, match):
+    model = trained()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=match):
+        tfprune.prune(
+            model, **{"target": tfprune.Sparsity(0.5), "data": (X, Y), "verbose": 0, **options}
+        )
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_with_nothing_to_prune():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    with pytest.raises(ValueError, match="nothing that could be pruned"):
+        tfprune.prune(model, tfprune.Sparsity(0.5), noise(4, 4), criterion="magnitude")

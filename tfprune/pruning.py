@@ -1,0 +1,200 @@
+"""`tfprune.prune`: a smaller model in one call, without training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import tree
+
+from tfprune import criteria
+from tfprune.arguments import boolean, built_model, integer, one_of
+from tfprune.batches import each_batch
+from tfprune.budgets.choosing import choose
+from tfprune.budgets.targets import Target
+from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check_data, is_arrays
+from tfprune.rebuild import rebuild
+from tfprune.repair import Repairs
+from tfprune.repair import repair as repaired
+from tfprune.repair.repairing import HOW
+from tfprune.repair.restoring import weights_restored
+from tfprune.reports.comparison import compare
+from tfprune.structures import Structures, find_structures
+
+_BATCH = 32
+
+
+def prune(
+    model: keras.Model,
+    target: Target,
+    data: Any,
+    structures: Any = None,
+    criterion: str | criteria.Criterion | Callable = "gradient_importance",
+    repair: str | None = "least_squares",
+    within: str = "kind",
+    per_cost: bool = False,
+    round_to: Mapping[str, int] | None = None,
+    examples: int = 512,
+    in_place: bool = False,
+    verbose: int = 1,
+) -> keras.Model:
+    """Makes a model smaller in one call, without training it.
+
+    Groups are scored on `data`, those that score lowest are chosen until `target` is met, the
+    layers that have read them are fitted to what is left, and the smaller model is made. Training
+    it afterwards, for an epoch or more, wins back most of what is still lost.
+
+    Args:
+        model: A built model. It is left as it was, unless `in_place`.
+        target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops` or `Latency`.
+        data: What `fit` takes: a dataset, arrays or `(x, y)`. Labels are needed where the criterion
+            needs them.
+        structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
+        criterion: As in `tfprune.callbacks.ImportancePruning`. `"gradient_importance"`, the
+            default, needs labels and a compiled model.
+        repair: `"least_squares"`: the kernels and biases that read the groups are fitted so that
+            their layers give what they gave, as nearly as the groups that stay allow; `"bias"`:
+            only what the groups emit on average is put into the biases; `None`: nothing.
+        within: As in `ImportancePruning`: `"kind"` and `"layer"` remove the same share from each;
+            `"model"` ranks all groups together.
+        per_cost: As in `ImportancePruning`.
+        round_to: As in `ImportancePruning`.
+        examples: How many examples of `data` to use, from its beginning. All of them are in memory
+            at once with what the layers make of them.
+        in_place: As in `tfprune.rebuild`.
+        verbose: 1 shows progress, what was asked and what came out.
+
+    Returns:
+        The smaller model, as `tfprune.rebuild` makes it.
+
+    Raises:
+        ValueError: If an argument is out of range, `data` cannot be used or leads to numbers that
+            are not finite, the target cannot be reached, there is nothing to prune, and as
+            `tfprune.rebuild`. The model is then as it was.
+
+    Source: Kwon et al., "A Fast Post-Training Pruning Framework for Transformers", 2022; Frantar et
+    al., "ZipLM: Inference-Aware Structured Pruning of Language Models", 2023.
+
+    Example:
+
+    >>> import keras, numpy as np, tfprune
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> x = np.random.default_rng(0).normal(size=(64, 4))
+    >>> history = model.fit(x, x[:, :1], epochs=2, verbose=0)
+    >>> small = tfprune.prune(model, tfprune.Sparsity(0.5), (x, x[:, :1]), verbose=0)
+    >>> tfprune.find_structures(small)[0].groups
+    4
+    """
+    built_model("model", model)
+    if not isinstance(target, Target):
+        raise ValueError(
+            f"`target` must be a target such as tfprune.Sparsity(0.5). Received: target={target!r}"
+        )
+    if repair is not None:
+        one_of("repair", repair, HOW)
+    boolean("in_place", in_place)
+    one_of("verbose", verbose, (0, 1, False, True))
+    integer("examples", examples)
+    scored_by = criteria.get(criterion, data)
+    found = _structures(model, structures)
+    scored_by.check_structures(model, found)
+    check_data(data, 1)
+    batches = _Batches(model, data, examples)
+    scored_by.try_data(model, model, batches, None)
+
+    say = print if verbose else _silent
+    say(f"prune: {batches.examples} examples, {len(found)} structures; scoring groups …")
+    scores = scored_by.scores(model, model, found, batches, None)
+    cost = target.cost(model, found)
+    keep = choose(target, model, found, scores, within, per_cost, round_to, cost)
+    with weights_restored(found, always=not in_place):
+        if repair is None:
+            for structure in found:
+                structure.scale(keep[structure.name].astype("float32"))
+        else:
+            say("prune: fitting what is left …")
+            done = repaired(model, found, keep, batches.inputs(), repair)
+            say(_summary(done))
+        small = rebuild(model, keep, in_place=in_place)
+    if verbose:
+        counts = {name: int(np.sum(stays)) for name, stays in keep.items()}
+        reached = target.describe(cost(counts))
+        print(f"prune: {reached}; the target is {target.describe(target.limit)}.{target.note}")
+        if not in_place:
+            print(compare(model, small, latency=False))
+    return small
+
+
+def _structures(model: keras.Model, patterns: Any) -> Structures:
+    found = find_structures(model).select(patterns)
+    if not len(found):
+        reasons = "; ".join(f"{s.name}: {s.reason}" for s in found.skipped[:5])
+        raise ValueError(
+            "`model` has nothing that could be pruned. Skipped: "
+            f"{reasons or 'nothing, as it has no layers with groups'}."
+        )
+    return found
+
+
+def _silent(text: str) -> None:
+    """Says nothing."""
+
+
+def _summary(done: Repairs) -> str:
+    errors = np.array(list(done.errors.values())) if done.errors else np.zeros((1, 3))
+    text = (
+        f"prune: {len(done.errors)} layers fitted; mean error of what they emit, as a share of its "
+        f"variance: {errors[:, 0].mean():.3f} without, {errors[:, 2].mean():.3f} fitted."
+    )
+    skipped = [f"{name} ({why})" for name, why in list(done.skipped.items())[:3]]
+    return text + (f" Not fitted: {', '.join(skipped)}." if skipped else "")
+
+
+class _Batches(keras.utils.PyDataset):
+    """The first examples of some data, as the layers of a model take them.
+
+    Attributes:
+        examples: How many there are.
+    """
+
+    def __init__(self, model, data, examples):
+        super().__init__()
+        number = math.ceil(examples / _BATCH)
+        data = as_the_layers_take_it(model, data, number, _BATCH)
+        self.examples = 0
+        self._batches = []
+        for batch in _arrays_in_batches(data) if is_arrays(data) else each_batch(data):
+            if self.examples >= examples:
+                break
+            parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+            size = len(tree.flatten(parts[0])[0])
+            left = min(examples - self.examples, size)
+            self._batches.append(
+                tree.map_structure(lambda part: None if part is None else part[:left], parts)  # noqa: B023
+            )
+            self.examples += left
+        if not self._batches:
+            raise ValueError("`data` must hold at least one batch. Received: none")
+
+    def __len__(self):
+        return len(self._batches)
+
+    def __getitem__(self, index):
+        return self._batches[index]
+
+    def inputs(self) -> list[Any]:
+        """x of each batch, as tensors."""
+        return [as_tensors(parts[0]) for parts in self._batches]
+
+
+def _arrays_in_batches(data) -> Iterator[tuple]:
+    parts = data if isinstance(data, tuple) else (data,)
+    number = len(tree.flatten(parts[0])[0])
+    for start in range(0, number, _BATCH):
+        rows = slice(start, start + _BATCH)
+        yield tree.map_structure(lambda part: None if part is None else part[rows], parts)  # noqa: B023
