@@ -10,7 +10,7 @@ from keras import ops
 
 from tfprune.arguments import integer
 from tfprune.structures.registry import register_layer_kind
-from tfprune.structures.structure import Slices, Structure
+from tfprune.structures.structure import Reader, Remainder, Slices, Structure
 
 
 @keras.saving.register_keras_serializable("tfprune")
@@ -54,7 +54,7 @@ class FactorizedEmbedding(keras.Layer):
         mask_zero: bool = False,
         reverse_dtype: str | None = None,
         logit_soft_cap: float | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         for name, value in (("input_dim", input_dim), ("output_dim", output_dim), ("rank", rank)):
@@ -63,7 +63,7 @@ class FactorizedEmbedding(keras.Layer):
         self.reverse_dtype = reverse_dtype
         self.logit_soft_cap = logit_soft_cap
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         """Creates both matrices."""
         self.embeddings = self.add_weight(
             name="embeddings", shape=(self.input_dim, self.rank), initializer="uniform"
@@ -112,7 +112,7 @@ class FactorizedEmbedding(keras.Layer):
         dtype = self.reverse_dtype if reverse and self.reverse_dtype else self.compute_dtype
         return keras.KerasTensor(shape, dtype=dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The configuration."""
         return {
             **super().get_config(),
@@ -144,15 +144,15 @@ class EmbeddingRanks(Structure):
         )
         super().__init__(name, layer.rank, slices)
 
-    def emitted(self, consumer, read):
+    def emitted(self, consumer: Slices, read: Reader) -> np.ndarray | None:
         """Zero: a lookup has no bias."""
         return np.zeros(consumer.variable.shape[:1], "float32")
 
-    def resized_config(self, layer, groups):
+    def resized_config(self, layer: keras.Layer, groups: int) -> dict[str, Any]:
         """A smaller rank."""
         return {"rank": groups}
 
-    def remainders(self):
+    def remainders(self) -> list[Remainder]:
         """Not needed: one rank always stays."""
         return []
 

@@ -101,7 +101,7 @@ class Gates(keras.Layer):
         for gate in self.attached:
             gate.fold()
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Passes its input on; it is never called."""
         return inputs
 

@@ -326,7 +326,7 @@ class Gate(keras.layers.Layer):
         if draws is not None and self.draws is not None:
             self.draws.state.assign(np.asarray(draws))
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Passes its input on; a gate is never called."""
         return inputs
 

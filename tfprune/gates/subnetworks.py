@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -73,7 +73,7 @@ class Subnetworks:
         return len(self.names)
 
     @contextmanager
-    def choose(self, name: str):
+    def choose(self, name: str) -> Iterator[None]:
         """Sends everything through one subnetwork for a while.
 
         Raises:
@@ -125,7 +125,7 @@ class Subnetworks:
         plain = model.call
 
         @wraps(plain)
-        def call(inputs, *args, **kwargs):
+        def call(inputs, *args, **kwargs: Any):
             before = self._numbers
             self._numbers, inputs = self._split_inputs(model, inputs)
             if isinstance(kwargs.get("mask"), dict) and not isinstance(inputs, dict):

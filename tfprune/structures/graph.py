@@ -206,7 +206,7 @@ def _takes_all_arguments(layer) -> bool:
 def _without_unknown_arguments(compute_output_spec):
     known = set(inspect.signature(compute_output_spec).parameters)
 
-    def call(*args, **kwargs):
+    def call(*args, **kwargs: Any):
         return compute_output_spec(*args, **{k: v for k, v in kwargs.items() if k in known})
 
     return call

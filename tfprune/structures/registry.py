@@ -51,7 +51,7 @@ def register_layer_kind(
     >>> from keras import ops
     >>> from tfprune.structures import Remainder, Slices, Structure, register_layer_kind
     >>> class Mixture(keras.layers.Layer):
-    ...     def __init__(self, experts, **kwargs):
+    ...     def __init__(self, experts, **kwargs: Any):
     ...         super().__init__(**kwargs)
     ...         self.experts = experts
     ...     def build(self, shape):

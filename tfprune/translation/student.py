@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
@@ -134,7 +136,7 @@ class _Builder:
         norm = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")
         drop = layers.Dropout(self.dropout, name=f"{name}_dropout") if self.dropout else None
 
-        def apply(x, **kwargs):
+        def apply(x, **kwargs: Any):
             result = compute(norm(x), **kwargs)
             return layers.Add()([x, drop(result) if drop else result])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,11 +26,11 @@ class SSRU(keras.Layer):
     Translation", WNGT 2019; used by Behnke & Heafield, WMT 2021, section 4.
     """
 
-    def __init__(self, max_length: int = 256, **kwargs):
+    def __init__(self, max_length: int = 256, **kwargs: Any):
         super().__init__(**kwargs)
         self.max_length = max_length
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         """Makes the two projections."""
         width = input_shape[-1]
         self.kernel = self.add_weight(
@@ -45,7 +46,7 @@ class SSRU(keras.Layer):
         forget = ops.sigmoid(ops.matmul(x, self.forget_kernel) + self.forget_bias)
         return forget, (1 - forget) * ops.matmul(x, self.kernel)
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         """`(batch, length, width)` to the same shape."""
         forget, cell = self.gates(x)
         length = ops.shape(x)[1]
@@ -61,11 +62,11 @@ class SSRU(keras.Layer):
         cell = forget * cell + update
         return ops.relu(cell), cell
 
-    def compute_output_spec(self, x):
+    def compute_output_spec(self, x: Any) -> Any:
         """The shape of the input."""
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The configuration."""
         return {**super().get_config(), "max_length": self.max_length}
 
