@@ -217,13 +217,15 @@ class StructurePenalty:
         groups: As in `penalty`.
     """
 
-    def __init__(self, structure, strengths, index, groups="joint"):
+    def __init__(
+        self, structure: Structure, strengths: keras.Variable, index: int, groups: str = "joint"
+    ):
         self.structure = structure
         self.strengths = strengths
         self.index = index
         self.groups = groups
 
-    def __call__(self):
+    def __call__(self) -> Any:
         """Strength times penalty, a scalar."""
         return self.strengths[self.index] * penalty(self.structure, self.groups)
 

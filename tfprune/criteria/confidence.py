@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -26,7 +26,12 @@ class Confidence(dict):
         skipped: Layer path to the reason why a layer has no scores.
     """
 
-    def __init__(self, scores, kinds, skipped):
+    def __init__(
+        self,
+        scores: Mapping[str, np.ndarray],
+        kinds: dict[str, str],
+        skipped: dict[str, str],
+    ):
         super().__init__(scores)
         self.kinds = kinds
         self.skipped = skipped

@@ -98,13 +98,13 @@ class FactorizedEmbedding(keras.Layer):
         kernel = ops.cast(ops.convert_to_tensor(self.kernel), self.compute_dtype)
         return ops.matmul(ops.cast(rows, self.compute_dtype), kernel)
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """With `mask_zero`, whether ids differ from 0; `None` for logits."""
         if not self.mask_zero or not keras.backend.is_int_dtype(inputs.dtype):
             return None
         return ops.not_equal(inputs, 0)
 
-    def compute_output_spec(self, inputs, reverse=False):
+    def compute_output_spec(self, inputs: Any, reverse: bool = False) -> Any:
         """The shape and data type of the output of `call`."""
         shape = (
             (*inputs.shape[:-1], self.input_dim) if reverse else (*inputs.shape, self.output_dim)
@@ -158,6 +158,6 @@ class EmbeddingRanks(Structure):
 
 
 @register_layer_kind(FactorizedEmbedding)
-def describe_factorized_embedding(layer, name):
+def describe_factorized_embedding(layer: keras.Layer, name: str) -> Structure:
     """The ranks of a `tfprune.FactorizedEmbedding`."""
     return EmbeddingRanks(name, layer)

@@ -125,7 +125,7 @@ class Subnetworks:
         plain = model.call
 
         @wraps(plain)
-        def call(inputs, *args, **kwargs: Any):
+        def call(inputs, *args, **kwargs):
             before = self._numbers
             self._numbers, inputs = self._split_inputs(model, inputs)
             if isinstance(kwargs.get("mask"), dict) and not isinstance(inputs, dict):

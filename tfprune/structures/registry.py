@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
 
@@ -183,6 +184,6 @@ def graph_kinds() -> tuple[Find, ...]:
     return tuple(find for find, _ in _GRAPH_KINDS.values())
 
 
-def is_in_graph_kind(operation) -> bool:
+def is_in_graph_kind(operation: Any) -> bool:
     """Whether a layer or operation is of a class whose groups a graph kind finds."""
     return any(isinstance(operation, classes) for _, classes in _GRAPH_KINDS.values())

@@ -60,7 +60,7 @@ class IdBatches(Bucketed):
             row[: len(sequence)] = sequence
         return array
 
-    def shape(self, numbers):
+    def shape(self, numbers: Sequence[int]) -> tuple[int, int, int]:
         """Sentences, tokens of the source, tokens of the target."""
         examples = [self._examples[i] for i in numbers]
         return (

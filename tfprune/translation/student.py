@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import layers, ops
 
@@ -136,7 +134,7 @@ class _Builder:
         norm = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")
         drop = layers.Dropout(self.dropout, name=f"{name}_dropout") if self.dropout else None
 
-        def apply(x, **kwargs: Any):
+        def apply(x, **kwargs):
             result = compute(norm(x), **kwargs)
             return layers.Add()([x, drop(result) if drop else result])
 

@@ -90,7 +90,7 @@ class GatedLayer(Transparent, keras.layers.Wrapper):
 
     # -- what Keras asks -------------------------------------------------------------------------
 
-    def build(self, *args, **kwargs: Any):
+    def build(self, *args: Any, **kwargs: Any) -> None:
         """Builds the layer, then the gates."""
         if not self.layer.built:
             self.layer.build(*args, **kwargs)
@@ -104,27 +104,27 @@ class GatedLayer(Transparent, keras.layers.Wrapper):
             gate.permanent = True
             gate.apply()
 
-    def call(self, *args, **kwargs: Any):
+    def call(self, *args: Any, **kwargs: Any) -> Any:
         """What the layer computes with its gates."""
         return self.layer(*args, **kwargs)
 
-    def compute_output_shape(self, *args, **kwargs: Any):
+    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
         """That of the layer."""
         return self.layer.compute_output_shape(*args, **kwargs)
 
-    def compute_output_spec(self, *args, **kwargs: Any):
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """That of the layer."""
         return self.layer.compute_output_spec(*args, **kwargs)
 
-    def compute_mask(self, *args, **kwargs: Any):
+    def compute_mask(self, *args: Any, **kwargs: Any) -> Any:
         """That of the layer."""
         return self.layer.compute_mask(*args, **kwargs)
 
-    def get_build_config(self):
+    def get_build_config(self) -> dict[str, Any] | None:
         """That of the layer."""
         return self.layer.get_build_config()
 
-    def build_from_config(self, config):
+    def build_from_config(self, config: dict[str, Any]) -> None:
         """Builds the layer as it was built when it was saved, then the gates."""
         if not self.layer.built:
             self.layer.build_from_config(config)
