@@ -1,4 +1,4 @@
-"""Seven ways to remove half of an encoder, with three seeds each.
+"""Nine ways to remove half of an encoder, with three seeds each.
 
     python benchmarks/half_encoder.py                       # all; about two hours on two cores
     python benchmarks/half_encoder.py --runs dense importance --seeds 0
@@ -25,11 +25,20 @@ from tfprune.files import atomic_write
 
 HERE = Path(__file__).parent
 HALF = tfprune.Sparsity(0.5)
+BY_IMPORTANCE = {"initial_scores": "gradient_importance", "score_learning_rate": 0.03}
+
+
+def _movement(method, strength=None, **more):
+    """Movement pruning; with a strength it is soft, one λ for heads and units alike."""
+    strength = None if strength is None else {".*": strength}
+    return lambda data: MovementPruning(
+        method, HALF, strength, data=data, batches=min(40, len(data)), verbose=0, **more
+    )
+
+
+# First what tells most.
 RUNS = {
     "dense": None,
-    "random": lambda data: ImportancePruning(
-        target=HALF, criterion=criteria.random(0), start=0.25, verbose=0
-    ),
     "importance": lambda data: ImportancePruning(
         target=HALF,
         data=data,
@@ -39,14 +48,16 @@ RUNS = {
         stop=0.5,
         verbose=0,
     ),
-    "hard_concrete": lambda data: HardConcreteGates(target=HALF, stop=0.6, verbose=0),
-    "movement_hard_struct": lambda data: MovementPruning("struct", HALF, verbose=0),
-    "movement_soft_struct": lambda data: MovementPruning(
-        "struct", HALF, strength={".*": 10.0}, verbose=0
+    "hard_concrete": lambda data: HardConcreteGates(target=HALF, verbose=0),
+    "movement_soft_struct": _movement("struct", 1.0),
+    "movement_soft_struct_importance": _movement("struct", 1.0, **BY_IMPORTANCE),
+    "movement_hard_struct": _movement("struct"),
+    "movement_soft_hybrid": _movement("hybrid", 3.0),
+    "random": lambda data: ImportancePruning(
+        target=HALF, criterion=criteria.random(0), start=0.25, verbose=0
     ),
-    "movement_soft_hybrid": lambda data: MovementPruning(
-        "hybrid", HALF, strength={".*": 10.0}, verbose=0
-    ),
+    "hard_concrete_l1": lambda data: HardConcreteGates(target=HALF, penalty="l1", verbose=0),
+    "movement_hard_struct_importance": _movement("struct", **BY_IMPORTANCE),
 }
 
 

@@ -120,11 +120,7 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
             ValueError: If weights are no longer finite; groups are left as they are.
         """
         norms = structure.norms() if norms is None else norms
-        if not np.all(np.isfinite(norms)):
-            raise ValueError(
-                f"The weights of {structure.name!r} are no longer finite. Lower the learning rate, "
-                "or clip gradients; groups are left as they are."
-            )
+        self.refuse_not_finite(structure, norms)
         before = self.pruned(structure)
         # A moving average that is swapped in has a little of each step in it, which is no matter;
         # compared to the weights at the beginning, since a penalty may have shrunk all since then.
@@ -134,6 +130,22 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
             self.owner.model_changed()
         if np.any(groups & ~before) or np.any(norms[before | groups]):
             self.owner.pruned.prune(structure, groups, self.model.optimizer)
+
+    def refuse_not_finite(self, structure, norms: np.ndarray) -> None:
+        """Stops a fit that has diverged.
+
+        Args:
+            structure: One of `structures`.
+            norms: A measure of the weights of each of its groups, `(groups,)`.
+
+        Raises:
+            ValueError: If one is not finite.
+        """
+        if not np.all(np.isfinite(norms)):
+            raise ValueError(
+                f"The weights of {structure.name!r} are no longer finite. Lower the learning rate, "
+                "or clip gradients; groups are left as they are."
+            )
 
     def prune_zero_groups(self) -> None:
         """Prunes the groups whose weights are zero, so that they stay so, also after a resume."""

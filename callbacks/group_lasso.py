@@ -10,16 +10,23 @@ import numpy as np
 
 from tfprune import penalties
 from tfprune.arguments import number, one_of
-from tfprune.callbacks.base import PruningCallback
+from tfprune.budgets.targets import Target
+from tfprune.callbacks.targeted import TargetedPruning
+from tfprune.fit.strength_control import StrengthControl
 from tfprune.fit.strengths import checked_strengths, strength_of_each
+from tfprune.keras_private.fits import synchronize
 from tfprune.keras_private.optimizers import trained_by
 from tfprune.schedules import scheduled
 
 # The share of the weights of all groups below which the strength is said to be too high.
 ALMOST_NOTHING = 0.02
+# Groups of more than this share of what was usual are said to be large when they are removed.
+LARGE = 0.25
+# The share of the steps from `start` to `stop` after which groups are to be small under a target.
+ARRIVAL = 0.8
 
 
-class GroupLasso(PruningCallback):
+class GroupLasso(TargetedPruning):
     """Shrinks whole units and heads to zero while a model is trained.
 
     The penalty `strength · Σ_g √d_g · ‖w_g‖₂` joins the loss from `start` to `stop`. Groups that
@@ -27,22 +34,34 @@ class GroupLasso(PruningCallback):
     until the fit ends, in which the rest trains on without the penalty. `tfprune.rebuild` cuts them
     out.
 
+    With a `target` nobody has to choose the strength. Groups are ranked by their root mean square
+    as a share of the structure's median when pruning starts, and the strength follows the speed at
+    which the groups shrink that the target would remove: it rises where they are too slow to be
+    small by `stop`, and falls where they are faster. At `stop` the lowest are removed until the
+    target is met.
+
     Args:
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
         strength: Loss units for each unit of `√d_g · ‖w_g‖₂`; or a dictionary from patterns to
             strengths, where the last pattern that matches counts; or a function of the step since
-            `start`, such as a schedule of tensorflow_model_optimization.
+            `start`, such as a schedule of tensorflow_model_optimization. With a `target`, the
+            strength to begin with, above 0 and no function; a dictionary keeps its ratios among
+            the structures that `within` compares.
+        target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops` or `Latency`. By default
+            `strength` decides.
         words_per_batch: If given, `strength` is the paper's λ, for a loss that is the mean over
             words: the penalty is divided by this number.
         start: When the penalty begins: steps (int), a fraction of this fit (float), or an `Epoch`
             or `Plateau` of `tfprune.schedules`.
         stop: When it ends, as `start`; half of the fit by default, as in the paper. `None` means
-            the end of the fit. There is no penalty in what remains of the fit.
+            the end of the fit. There is no penalty in what remains of the fit. With a `target` it
+            may not be a `Plateau`.
         removal: `"at_stop"`: all groups are removed at once at `stop`, as in the paper. Until then
             a group that has shrunk may grow again, if the loss comes to need it. `"during"`: a
             group is removed as soon as it is below the threshold, so that `groups/…` in the logs
             falls as pruning goes on, and a strength can be judged early. A group that hovers about
-            the threshold is lost at the first look that finds it below.
+            the threshold is lost at the first look that finds it below. With a `target` no more
+            are removed than it asks for, and at `stop` what is missing.
         step: `"gradient"`: the penalty is a term of the loss, as in the paper; the optimizer
             treats it as any other. `"proximal"`: the loss stays as it is and each group's norm
             shrinks by `learning rate · strength · √d_g` for each step, down to exactly zero.
@@ -56,16 +75,24 @@ class GroupLasso(PruningCallback):
             columns are groups by themselves, as in the paper.
         heads: `"head"`: all weights of a head are one group. `"rowcol"`: rows and columns are,
             and a head is removed when at least half of them are below the threshold.
+        within: With a `target`, what is compared: `"kind"` and `"layer"` remove the same share from
+            each and steer a strength for each; `"model"` ranks all groups together.
+        round_to: With a `target`, kind to a number whose multiples are left, such as `{"ffn": 8}`.
         check_every: Steps from one look at the norms to the next.
         verbose: 1 prints a table at the end.
 
+    Attributes:
+        strengths_reached: With a `target`, structure name to the last strength. The epoch logs hold
+            the strengths as `strength/…`, by structure.
+
     Raises:
         ValueError: For arguments out of range; in `fit`, if a pattern matches nothing, the model
-            is not built or not compiled, its weights are not finite, or it is given twice.
+            is not built or not compiled, its weights are not finite, it is given twice, or a
+            target cannot be reached.
 
     Source: Behnke & Heafield, "Pruning Neural Machine Translation for Speed Using Group Lasso",
-    WMT 2021, equations 1 and 2, sections 4
-    and 5.3.
+    WMT 2021, equations 1 and 2, sections 4 and 5.3. How a target steers the strength is of
+    tfprune.
 
     Example:
 
@@ -77,18 +104,19 @@ class GroupLasso(PruningCallback):
     ... ])
     >>> model.compile(keras.optimizers.Adam(0.01), "mse")
     >>> x = np.random.default_rng(0).normal(size=(256, 4))
-    >>> lasso = GroupLasso(["ffn"], strength=0.03, start=0.25, stop=0.75, verbose=0)
+    >>> lasso = GroupLasso(["ffn"], target=tfprune.Sparsity(0.5), start=0.25, stop=0.75, verbose=0)
     >>> history = model.fit(x, x[:, :1], epochs=40, verbose=0, callbacks=[lasso]).history
-    >>> bool(history["groups/ffn"][-1] < 8)
-    True
-    >>> tfprune.rebuild(model).count_params() < model.count_params()
-    True
+    >>> history["groups/ffn"][-1]
+    4
+    >>> tfprune.find_structures(tfprune.rebuild(model))[0].groups
+    4
     """
 
     def __init__(
         self,
         structures=None,
         strength: float | Mapping[str, float] | Callable = 1e-5,
+        target: Target | None = None,
         words_per_batch: float | None = None,
         start=0,
         stop=0.5,
@@ -98,10 +126,22 @@ class GroupLasso(PruningCallback):
         relative_threshold: float = 0.05,
         groups: str = "joint",
         heads: str = "head",
+        within: str = "kind",
+        round_to: Mapping[str, int] | None = None,
         check_every: int = 20,
         verbose: int = 1,
     ):
-        super().__init__(structures, start, stop, check_every, verbose)
+        super().__init__(
+            structures,
+            target=target,
+            start=start,
+            stop=stop,
+            within=within,
+            per_cost=False,
+            round_to=round_to,
+            check_every=check_every,
+            verbose=verbose,
+        )
         self.removal = one_of("removal", removal, ("at_stop", "during"))
         one_of("step", step, ("gradient", "proximal"))
         one_of("groups", groups, ("joint", "rowcol"))
@@ -112,18 +152,51 @@ class GroupLasso(PruningCallback):
                 f"groups={groups!r}, heads={heads!r}"
             )
         self.strength = checked_strengths(strength)
+        self._check_target()
         self.words_per_batch = number("words_per_batch", words_per_batch, above=0, optional=True)
         self.step = step
         self.threshold = number("threshold", threshold, least=0)
         self.relative_threshold = number("relative_threshold", relative_threshold, least=0, below=1)
         self.groups = groups
         self.heads = heads
+        self.strengths_reached: dict[str, float] | None = None
+
+    def _check_target(self):
+        """A target steers the strength; what belongs to one is of no use without it."""
+        if self.schedule is not None:
+            raise ValueError(
+                "`target` must be a target such as tfprune.Sparsity(0.5). Received: a function; "
+                "`ImportancePruning` and `MovementPruning` take one."
+            )
+        if self.target is None:
+            if self.round_to is not None:
+                raise ValueError(
+                    "`round_to` needs a `target`. Received: "
+                    f"round_to={self.round_to!r}, target=None"
+                )
+            return
+        values = self.strength.values() if isinstance(self.strength, Mapping) else [self.strength]
+        if callable(self.strength) or not any(values):
+            raise ValueError(
+                "`strength` must be what λ is at `start`, a number above 0 or a dictionary of "
+                "such, where a `target` is given. Received: "
+                f"strength={self.strength!r}, target={self.target!r}"
+            )
 
     # -- set up and tear down -----------------------------------------------------------------
 
+    @property
+    def needs_span(self):
+        """Under a target, λ is set by what is left of the way to `stop`."""
+        return self.target is not None
+
     def prepare(self):
         """Chooses each structure's strength and puts the penalties in place."""
+        super().prepare()
         self._has_pressed = False
+        self._control = StrengthControl(
+            self.state.control, [self._family(s) for s in self.structures], self.relative_threshold
+        )
         self._schedules = [
             scheduled(s, "strength") for s in strength_of_each(self.strength, self.structures)
         ]
@@ -137,12 +210,18 @@ class GroupLasso(PruningCallback):
 
     def finish(self):
         """Removes groups at the end, if not done yet; says if the strength was far off."""
-        if self._removes_at_stop and self.owner.clock.has_begun and not self.state.decided:
+        if self._decides_at_stop and self.owner.clock.has_begun and not self.state.decided:
             if self.stop is not None:
                 self.warn_if_cut_short("groups are removed now")
             self._decide()
-        if self.state.has_begun:
+        if self.target is not None:
+            starts = [schedule(0) for schedule in self._schedules]
+            factors = map(float, self._control.factors())
+            last = (float(start) * f for start, f in zip(starts, factors, strict=True))
+            self.strengths_reached = dict(zip((s.name for s in self.structures), last, strict=True))
+        elif self.state.has_begun:
             self._warn_of_strength()
+        super().finish()
 
     def _warn_of_strength(self):
         """Says so if the strength has removed nothing, or almost all."""
@@ -176,27 +255,37 @@ class GroupLasso(PruningCallback):
                 stacklevel=2,
             )
 
+    def _family(self, structure):
+        return {"model": "", "kind": structure.kind, "layer": structure.name}[self.within]
+
     def _mode(self, structure):
         mode = self.groups if structure.of_single_connections else self.heads
         return "rowcol" if mode == "rowcol" else "joint"
 
     # -- during the fit -----------------------------------------------------------------------
 
+    def on_epoch_end(self, epoch, logs=None):
+        """Logs the strengths that a target steers, as they are after the last step."""
+        if self.target is not None and logs is not None:
+            synchronize(self)
+            strengths = keras.ops.convert_to_numpy(self.state.strengths)
+            for structure, strength in zip(self.structures, strengths, strict=True):
+                logs[f"strength/{structure.name}"] = float(strength) * (self.words_per_batch or 1.0)
+        super().on_epoch_end(epoch, logs)
+
     def on_step(self, step, steps):
         """Sets the strengths, and prunes the groups that have shrunk."""
         since_start = self.state.since_start(step)
-        if np.isnan(self._references()).any():
-            medians = [np.median(penalties.root_mean_squares(s)) for s in self.structures]
-            self.state.references.assign(np.asarray(medians, "float32"))
+        self._keep_references()
         divisor = self.words_per_batch or 1.0
         strengths = [schedule(since_start) / divisor for schedule in self._schedules]
+        if self.target is not None:
+            self._steer(step)
+            strengths = [s * f for s, f in zip(strengths, self._control.factors(), strict=True)]
         self._has_pressed |= any(strengths)
-        if self.step == "gradient":
-            self.state.strengths.assign(np.asarray(strengths, "float32"))
-        else:
-            for structure, strength in zip(self.structures, strengths, strict=True):
-                if strength and steps:
-                    penalties.shrink(structure, self._learning_rate(structure) * strength * steps)
+        self.state.strengths.assign(np.asarray(strengths, "float32"))
+        if self.step == "proximal" and steps:
+            self._shrink([strength * steps for strength in strengths])
         if self._removes_at_stop and steps:
             for structure in self.structures:
                 self.prune(structure, self.pruned(structure))
@@ -210,8 +299,51 @@ class GroupLasso(PruningCallback):
     def _removes_at_stop(self):
         return self.removal == "at_stop"
 
+    @property
+    def _decides_at_stop(self):
+        return self._removes_at_stop or self.target is not None
+
+    def _keep_references(self):
+        """Keeps what was usual when pruning started."""
+        if np.isnan(self._references()).any():
+            medians = [np.median(penalties.root_mean_squares(s)) for s in self.structures]
+            self.state.references.assign(np.asarray(medians, "float32"))
+
+    def _relative_sizes(self):
+        """Structure name to the root mean squares of its groups, as shares of the reference."""
+        sizes = {}
+        for s, reference in zip(self.structures, self._references(), strict=True):
+            sizes[s.name] = penalties.root_mean_squares(s, groups=self._mode(s))
+            self.refuse_not_finite(s, sizes[s.name])
+            sizes[s.name] /= max(reference, 1e-12)
+        return sizes
+
+    def _steer(self, step):
+        """Sets the factors on the strengths by the speeds at which groups shrink."""
+        last_look = self._control.last_look()
+        if step - last_look < self.check_every / 2:
+            return  # Too few steps, as at the end of an epoch, to tell a speed.
+        sizes = self._relative_sizes()
+        keep = self.survivors(sizes)
+        first, last = self.span()
+        # The last part of the way is not to be covered all at once.
+        steps_left = max(first + ARRIVAL * (last - first) - step, (1 - ARRIVAL) * (last - first))
+        self._control.look(step, steps_left, list(sizes.values()), list(keep.values()))
+
+    def _shrink(self, strengths):
+        """The proximal step; under a target no group that stays loses more than half at once."""
+        keep = {} if self.target is None else self.survivors(self._relative_sizes())
+        for structure, strength in zip(self.structures, strengths, strict=True):
+            amount = self._learning_rate(structure) * strength
+            stays = keep.get(structure.name)
+            if stays is not None and stays.any():
+                amount = min(amount, 0.5 * penalties.root_mean_squares(structure)[stays].min())
+            if amount:
+                penalties.shrink(structure, amount)
+
     def _remove_small(self):
-        """Removes the groups below the thresholds."""
+        """Removes the groups below the thresholds, but no more than the target would."""
+        keep = {} if self.target is None else self.survivors(self._relative_sizes())
         for structure, reference in zip(self.structures, self._references(), strict=True):
             norms = structure.norms()
             dead = penalties.dead_groups(
@@ -221,13 +353,36 @@ class GroupLasso(PruningCallback):
                 norms,
                 self.relative_threshold * float(reference),
             )
-            self.prune(structure, dead, norms)
+            self.prune(structure, dead & ~keep.get(structure.name, np.False_), norms)
 
     def _decide(self):
         """Removes groups at the end of pruning, once."""
-        if self.state.has_begun:
+        if self.target is not None:
+            self._keep_references()
+            sizes = self._relative_sizes()
+            self._warn_of_large(sizes)
+            self.remove(sizes)
+        elif self.state.has_begun:
             self._remove_small()
         self.state.decide()
+
+    def _warn_of_large(self, sizes):
+        """Says so if groups that are about to be removed for the target are still large."""
+        keep, large = self.survivors(sizes), []
+        for kind in self.structures.kinds:
+            mine = [s for s in self.structures if s.kind == kind]
+            leave = np.concatenate([sizes[s.name][~keep[s.name]] for s in mine])
+            if len(leave) and leave.mean() > LARGE:
+                large.append(f"{len(leave)} {kind} with {100 * leave.mean():.0f} %")
+        if large:
+            warnings.warn(
+                f"{type(self).__name__}: the target is met by removing groups that the penalty has "
+                f"not made small: {', '.join(large)} of the root mean square that was usual when "
+                "pruning started. Let it press for a longer time (`start`, `stop`), begin with a "
+                "higher `strength` (`strengths_reached` has the last), or look more often "
+                "(`check_every`).",
+                stacklevel=2,
+            )
 
     def _references(self):
         return keras.ops.convert_to_numpy(self.state.references)
@@ -241,7 +396,7 @@ class GroupLasso(PruningCallback):
         self.state.strengths.assign(np.zeros(len(self.structures), "float32"))
         self.prune_zero_groups()
         if (
-            self._removes_at_stop
+            self._decides_at_stop
             and self._reached("stop", self._last_step)
             and not self.state.decided
         ):

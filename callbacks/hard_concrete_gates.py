@@ -38,9 +38,9 @@ class HardConcreteGates(GatedPruning):
             target.
         score_learning_rate: Learning rate of the gates, for Adam and its variants.
         initial: α to start with; the chance of being open is `σ(α + 1.6)`.
-        start: When the penalty begins: steps (int), a fraction of this fit (float), or an `Epoch`
-            or `Plateau` of `tfprune.schedules`.
-        stop: When the choice is made, as `start`; by default at half of the fit.
+        start: When the gates begin to be drawn, and the penalty: steps (int), a fraction of this
+            fit (float), or an `Epoch` or `Plateau` of `tfprune.schedules`.
+        stop: When the choice is made, as `start`.
         within: As in `ImportancePruning`.
         round_to: As in `ImportancePruning`.
         subnetworks: Names of subnetworks, such as languages: each gets gates of its own over the
@@ -91,8 +91,8 @@ class HardConcreteGates(GatedPruning):
         warm_up: float = 0.5,
         score_learning_rate: float = 0.05,
         initial: float = 2.5,
-        start: Moment = 0,
-        stop: Moment | None = 0.5,
+        start: Moment = 0.25,
+        stop: Moment | None = 0.7,
         within: str = "model",
         round_to: Mapping[str, int] | None = None,
         subnetworks: Sequence[str] | None = None,
@@ -150,6 +150,7 @@ class HardConcreteGates(GatedPruning):
         cost = self._cost
         smooth = self.target.smooth(cost, self.structures) if self.target else cost
         self._penalty = SizePenalty(self.gates, smooth, self._kind())
+        self._draw(False)
         self.state.add_penalty(self._penalty)
         if self.diversity:
             self._diversity = Diversity(self.gates, self._prior, self.distance)
@@ -166,6 +167,7 @@ class HardConcreteGates(GatedPruning):
     def on_step(self, step: int, steps: int) -> None:
         """Moves the target and the multiplier."""
         self.prune_zero_groups()
+        self._draw(True)
         limit = 0.0
         if self.target is not None:
             first, last = self.span()
@@ -180,6 +182,11 @@ class HardConcreteGates(GatedPruning):
         self.gates.set_penalty_values(
             PenaltyValues(self.strength, limit, multiplier, span, diversity)
         )
+
+    def _draw(self, are_drawn):
+        """Whether gates are drawn: not before `start`, since that is a noise like dropout's."""
+        for gate in self.gates:
+            gate.is_drawn.assign(float(are_drawn))
 
     def _gap(self, limit):
         size = float(np.mean(ops.convert_to_numpy(self._penalty.expected_size())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tfprune.fit.rounds import Rounds
 from tfprune.keras_private.fits import synchronize, trained_on
 from tfprune.schedules import Epoch, Plateau, when
 
-_CLOCK = ("taken", "round", "began", "over")
+_CLOCK = ("taken", "round", "began", "over", "length")
 
 
 class HeadLottery(Rounds, TargetedPruning):
@@ -57,11 +58,15 @@ class HeadLottery(Rounds, TargetedPruning):
         start: When the checkpoint is taken: steps (int), a fraction of this fit (float), or an
             `Epoch` or `Plateau` of `tfprune.schedules`. 0 keeps the weights the fit begins with,
             such as pretrained ones.
-        round_length: How long a round trains, as `start`, without `Plateau`.
+        round_length: How long a round trains: a share (float) of the steps to the checkpoint, those
+            of earlier fits included as far as the optimizer has counted them; near the paper's 15
+            of 25 thousand by default. Or steps (int), or an `Epoch` of `tfprune.schedules`. With
+            `monitor`, a share is rounded up to whole epochs, at whose end the metric is known.
         within: `"model"` ranks all heads together, as the paper does, where a layer may lose all of
             them (tables 3 and 4); `"layer"` takes the same number from each layer.
         batches: Batches of `data` to look at in a round; all by default.
-        monitor: A metric in the epoch logs that is noted for each round, such as `"val_bleu"`.
+        monitor: A metric in the epoch logs that is noted for each round, such as `"val_bleu"`;
+            `None` for a round in which no epoch ends.
         floor: The worst value of `monitor` that is accepted at the end of a round; where it is
             worse, the round's heads come back and the search ends.
         stop_training: Whether the fit ends with the search. If not, it goes on from the checkpoint
@@ -90,8 +95,8 @@ class HeadLottery(Rounds, TargetedPruning):
     >>> x, held_out = np.random.default_rng(0).normal(size=(2, 64, 5, 8))
     >>> lottery = HeadLottery(tfprune.Sparsity(0.5), heads_per_round=1, data=held_out, verbose=0)
     >>> history = model.fit(x, x, epochs=9, verbose=0, callbacks=[lottery])
-    >>> len(history.epoch), [r["left"]["attention"] for r in lottery.rounds]
-    (3, [3, 2])
+    >>> [r["left"]["attention"] for r in lottery.rounds]
+    [3, 2]
     """
 
     target: Target
@@ -104,7 +109,7 @@ class HeadLottery(Rounds, TargetedPruning):
         structures="heads",
         criterion: str | Callable = "attention_confidence",
         start=Epoch(1),  # noqa: B008  # Frozen.
-        round_length=Epoch(1),  # noqa: B008
+        round_length=0.6,
         within: str = "model",
         batches: int | None = None,
         monitor: str | None = None,
@@ -141,13 +146,12 @@ class HeadLottery(Rounds, TargetedPruning):
             raise ValueError("`monitor` must name the metric that `floor` is for. Received: None")
         self.heads_per_round = integer("heads_per_round", heads_per_round, optional=True)
         self.data = called_with_none("data", data) if is_function(data) else data
-        length = when(round_length, "round_length")
-        if isinstance(length, Plateau):
+        self.round_length = _duration(round_length)
+        if isinstance(self.round_length, Plateau):
             raise ValueError(
                 "`round_length` must be a duration that is known beforehand. Received: "
                 f"round_length={round_length!r}"
             )
-        self.round_length = length
         self.batches = integer("batches", batches, optional=True)
         self.monitor = monitor
         self.floor = number("floor", floor, optional=True)
@@ -196,14 +200,17 @@ class HeadLottery(Rounds, TargetedPruning):
             )
 
     def _check_length(self):
-        length = self.round_length.at(self._clock, "round_length")
+        if isinstance(self.start, Plateau):
+            return  # At which the model has been trained, for nobody knows how long.
+        start = self.start.at(self._clock, "start")
+        length = self._steps_of_a_round(self._trained_steps() + start)
         if length < 1:
             raise ValueError(f"`round_length` must be at least one step. Received: {length}")
-        if self._clock.steps_per_epoch is None or isinstance(self.start, Plateau):
+        if self._clock.steps_per_epoch is None:
             return
         keep = self.survivors({s.name: np.zeros(s.groups) for s in self.structures})
         rounds = math.ceil(sum(int(np.sum(~k)) for k in keep.values()) / self._number)
-        needed = self.start.at(self._clock, "start") + rounds * length
+        needed = start + rounds * length
         if needed > self._clock.steps(self._clock.epochs, "stop"):
             epochs = math.ceil(needed / self._clock.steps_per_epoch)
             raise ValueError(
@@ -211,6 +218,26 @@ class HeadLottery(Rounds, TargetedPruning):
                 f"{length} steps from the checkpoint on. Received: epochs={self._clock.epochs}. "
                 "More `heads_per_round` or a shorter `round_length` need fewer."
             )
+
+    def _trained_steps(self):
+        """The steps of the optimizer up to now."""
+        return int(ops.convert_to_numpy(self.model.optimizer.iterations))
+
+    def _steps_of_a_round(self, to_checkpoint):
+        """The length of a round, after so many steps to the checkpoint."""
+        if not isinstance(self.round_length, float):
+            return self.round_length.at(self._clock, "round_length")
+        if not to_checkpoint:
+            raise ValueError(
+                "`round_length` is a share of the steps to the checkpoint, and the optimizer has "
+                f"counted none when it is taken. Received: round_length={self.round_length}, "
+                f"start={self.start}. Give a number of steps or an `Epoch`."
+            )
+        length = max(round(self.round_length * to_checkpoint), 1)
+        per_epoch = self._clock.steps_per_epoch
+        if self.monitor is not None and per_epoch:
+            length = math.ceil(length / per_epoch) * per_epoch
+        return length
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -244,14 +271,14 @@ class HeadLottery(Rounds, TargetedPruning):
         super().on_epoch_end(epoch, logs)
 
     def _turn(self, step, at_epoch_end):
-        taken, number, began, over = self._clocks()
+        taken, number, began, over, length = self._clocks()
         if not taken:
             self._checkpoint.save(self._variables)
-            self._set_clock(taken=1, began=step)
+            length = self._steps_of_a_round(self._trained_steps())
+            self._set_clock(taken=1, began=step, length=length)
             return
         if step == began:
             self._metric = None  # Of the epoch that ended where the round begins.
-        length = self.round_length.at(self._clock, "round_length")
         # The last batch of an epoch has no validation yet: the end of the epoch follows at once.
         per_epoch = self._clock.steps_per_epoch
         waits = not at_epoch_end and per_epoch and step % per_epoch == 0
@@ -359,3 +386,10 @@ class HeadLottery(Rounds, TargetedPruning):
                     stacklevel=2,
                 )
         super().finish()
+
+
+def _duration(round_length):
+    """A share as a float, everything else as `when` reads it."""
+    if isinstance(round_length, Real) and not isinstance(round_length, Integral):
+        return float(number("round_length", round_length, above=0))
+    return when(round_length, "round_length")

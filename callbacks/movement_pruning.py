@@ -125,7 +125,15 @@ class MovementPruning(GatedPruning):
         verbose: int = 1,
     ):
         super().__init__(
-            structures, target, start, stop, within, False, round_to, check_every, verbose
+            structures,
+            target=target,
+            start=start,
+            stop=stop,
+            within=within,
+            per_cost=False,
+            round_to=round_to,
+            check_every=check_every,
+            verbose=verbose,
         )
         if target is None and strength is None:
             raise ValueError("`target`, `strength` or both must be given. Received: neither")

@@ -45,7 +45,16 @@ class TargetedPruning(RankedPruning):
         check_every: int,
         verbose: int,
     ):
-        super().__init__(structures, start, stop, within, per_cost, round_to, check_every, verbose)
+        super().__init__(
+            structures,
+            start=start,
+            stop=stop,
+            within=within,
+            per_cost=per_cost,
+            round_to=round_to,
+            check_every=check_every,
+            verbose=verbose,
+        )
         is_function = callable(target) and not isinstance(target, type)
         if target is not None and not isinstance(target, Target) and not is_function:
             raise ValueError(
@@ -65,6 +74,8 @@ class TargetedPruning(RankedPruning):
                 "`stop` must be a moment that is known beforehand, since what is removed follows a "
                 f"schedule. Received: stop={self.stop!r}"
             )
+        if self.needs_span and self.stop is None:
+            self._clock.steps(self._clock.epochs, "stop")  # Unknown, it is an error now.
         # A schedule and a strength go by weights.
         self._cost = (self.target or Sparsity(0.0)).cost(self.subject, self.structures)
         counts = {s.name: s.groups for s in self.structures}

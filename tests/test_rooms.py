@@ -28,6 +28,7 @@ CORE = {
     "penalties": {"structures"},
     "gates": {"structures", "overlay"},
     "criteria": {"structures", "overlay", "penalties", "gates"},
+    "repair": {"structures", "overlay"},
     "wrappers": {"structures", "gates"},
     "rebuild": {"structures", "overlay", "gates"},
     "export": {"structures"},

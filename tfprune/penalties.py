@@ -249,15 +249,37 @@ def shrink(structure: Structure, amount: float) -> None:
     structure.scale(factor.astype("float32"))
 
 
-def root_mean_squares(structure: Structure, norms: np.ndarray | None = None) -> np.ndarray:
+def root_mean_squares(
+    structure: Structure, norms: np.ndarray | None = None, groups: str = "joint"
+) -> np.ndarray:
     """Root mean square of the weights of each group, an array `(groups,)`.
 
     Args:
         structure: A structure.
         norms: `structure.norms()`, if already computed.
+        groups: `"joint"`: over all weights of a unit or head. `"rowcol"`: the largest over the
+            smaller half of its rows and columns, which is what `dead_groups` compares with
+            `rms_threshold`.
+
+    Raises:
+        ValueError: If `groups` is unknown.
     """
-    norms = structure.norms() if norms is None else norms
-    return norms / math.sqrt(structure.group_size)
+    if one_of("groups", groups, _MODES) == "joint":
+        norms = structure.norms() if norms is None else norms
+        return norms / math.sqrt(structure.group_size)
+    each = np.sort(_connection_root_mean_squares(structure), axis=1)
+    return each[:, math.ceil(each.shape[1] / 2) - 1]
+
+
+def _connection_root_mean_squares(structure):
+    """Root mean square of each row and column, an array `(groups, connections in a group)`."""
+    return np.concatenate(
+        [
+            ops.convert_to_numpy(norms) / math.sqrt(size)
+            for norms, size in connection_norms(structure)
+        ],
+        axis=1,
+    )
 
 
 def dead_groups(
@@ -295,8 +317,5 @@ def dead_groups(
     if joint:
         small = root_mean_squares(structure, norms) <= rms_threshold
         return small | (sums.sum(axis=1) < threshold)
-    each_small = [
-        ops.convert_to_numpy(norms) / math.sqrt(size) <= rms_threshold
-        for norms, size in connection_norms(structure)
-    ]
-    return (np.concatenate(each_small, axis=1) | (sums < threshold)).mean(axis=1) >= 0.5
+    small = _connection_root_mean_squares(structure) <= rms_threshold
+    return (small | (sums < threshold)).mean(axis=1) >= 0.5

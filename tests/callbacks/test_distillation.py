@@ -40,7 +40,7 @@ HALF = {"target": tfprune.Sparsity(0.5), "verbose": 0}
         lambda: HardConcreteGates(**HALF),
         lambda: MovementPruning("hybrid", block=(4, 2), **HALF),
         lambda: ImportancePruning(data=(X, Y), **HALF),
-        lambda: HeadLottery(data=X, start=0, **HALF),
+        lambda: HeadLottery(data=X, start=0, round_length=4, **HALF),
     ],
 )
 def test_the_student_is_pruned_and_the_teacher_is_not(callback):

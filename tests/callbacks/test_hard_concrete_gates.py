@@ -57,6 +57,23 @@ def test_the_expected_size_goes_to_the_target():
     assert seen[0] > 0.4 and abs(np.mean(seen[-5:])) < 0.1
 
 
+def test_before_it_starts_training_is_as_without_it():
+    model, plain = (compiled(keras.optimizers.Adam(1e-3)) for _ in range(2))
+    gates = HardConcreteGates(target=tfprune.Sparsity(0.5), start=6, stop=12, check_every=1)
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(keras.ops.convert_to_numpy(self.model.trainable_variables[0]).copy())
+
+    fit(model, gates, Watch(), shuffle=False)
+    with_gates, seen = seen, []
+    fit(plain, Watch(), shuffle=False)
+    for with_one, without in zip(with_gates[:6], seen[:6], strict=True):
+        np.testing.assert_allclose(with_one, without, rtol=1e-5, atol=1e-6)
+    assert np.abs(with_gates[-1] - seen[-1]).max() > 1e-4
+
+
 def test_strength_alone_closes_gates():
     def left(strength):
         model = compiled(keras.optimizers.Adam(1e-3))

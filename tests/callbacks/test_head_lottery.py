@@ -175,7 +175,7 @@ def test_below_the_floor_the_heads_of_the_last_round_come_back():
 
 def test_the_ticket_of_any_round_can_be_cut_out_of_the_checkpoint():
     model, checkpoint = compiled(), compiled()
-    lottery = HeadLottery(tfprune.Sparsity(0.75), 2, data=DEV, start=0, verbose=0)
+    lottery = HeadLottery(tfprune.Sparsity(0.75), 2, data=DEV, start=0, round_length=3, verbose=0)
     fit(model, lottery)
     for number, left in enumerate([8, 6, 4, 2]):
         masks = lottery.keep(number)
@@ -192,12 +192,20 @@ def test_layer_by_layer_takes_the_same_from_each():
 
     model = compiled()
     lottery = HeadLottery(
-        tfprune.Sparsity(0.5), 2, criterion=scores, within="layer", start=0, verbose=0
+        tfprune.Sparsity(0.5),
+        2,
+        criterion=scores,
+        within="layer",
+        start=0,
+        round_length=3,
+        verbose=0,
     )
     fit(model, lottery)
     assert [list(r["left"].values()) for r in lottery.rounds] == [[3, 3], [2, 2]]
     model = compiled()
-    lottery = HeadLottery(tfprune.Sparsity(0.5), 2, criterion=scores, start=0, verbose=0)
+    lottery = HeadLottery(
+        tfprune.Sparsity(0.5), 2, criterion=scores, start=0, round_length=3, verbose=0
+    )
     fit(model, lottery)
     assert [list(r["left"].values()) for r in lottery.rounds] == [[4, 2], [4, 0]]
 
@@ -221,6 +229,46 @@ def test_rounds_of_steps_and_training_on():
     assert history.history["groups/heads"] == [8, 6, 6, 4, 4]
 
 
+def test_a_round_trains_for_a_share_of_the_steps_to_the_checkpoint(tmp_path):
+    """Those of an earlier fit are counted, and those before an interruption."""
+
+    class Ends(keras.callbacks.Callback):
+        def __init__(self, lottery):
+            super().__init__()
+            self.lottery, self.step, self.seen = lottery, 0, {}
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.step += 1
+            self.seen.setdefault(len(self.lottery.rounds), self.step)
+
+    options = {"data": DEV, "start": 4, "check_every": 1, "verbose": 0}
+    model, lottery = compiled(), HeadLottery(tfprune.Sparsity(0.5), 1, **options)
+    fit(model, epochs=2)  # Three steps in an epoch: six before, four more to the checkpoint.
+    fit(model, ends := Ends(lottery), lottery, epochs=10)
+    # Noted by a callback before this one: one step after a round has ended.
+    assert ends.seen == {0: 1, 1: 4 + 6 + 1, 2: 4 + 12 + 1, 3: 4 + 18 + 1}
+    assert lottery.rounds[-1]["round"] == 4
+
+    model, lottery = compiled(), HeadLottery(tfprune.Sparsity(0.5), 1, **options)
+    ends = Ends(lottery)
+    fit(model, ends, lottery, epochs=10)
+    assert ends.seen == {0: 1, 1: 4 + 2 + 1, 2: 4 + 4 + 1, 3: 4 + 6 + 1}
+    resumed = compiled()
+    backup = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    lottery = HeadLottery(tfprune.Sparsity(0.5), 1, **options)
+    with pytest.raises(KeyboardInterrupt):
+        fit(resumed, lottery, backup, Killed(2), epochs=10)
+    resumed, lottery = compiled(), HeadLottery(tfprune.Sparsity(0.5), 1, **options)
+    fit(resumed, lottery, backup, epochs=10)
+    for one, other in zip(resumed.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_share_of_no_steps_is_refused():
+    with pytest.raises(ValueError, match="`round_length` is a share of the steps"):
+        fit(compiled(), HeadLottery(tfprune.Sparsity(0.5), 2, data=DEV, start=0, verbose=0))
+
+
 def test_the_metric_of_the_checkpoint_is_that_of_no_round():
     # Three steps in an epoch: the checkpoint at the end of the first, then rounds of two.
     lottery = HeadLottery(
@@ -241,7 +289,10 @@ def test_the_metric_of_the_checkpoint_is_that_of_no_round():
 def test_pretrained_weights_are_what_is_gone_back_to():
     model = compiled()
     before = [np.array(w) for w in model.get_weights()]
-    fit(model, HeadLottery(tfprune.Sparsity(0.5), 4, data=DEV, start=0, verbose=0))
+    lottery = HeadLottery(
+        tfprune.Sparsity(0.5), 4, data=DEV, start=0, round_length=Epoch(1), verbose=0
+    )
+    fit(model, lottery)
     dense = [
         w
         for w, v in zip(model.get_weights(), model.weights, strict=True)
@@ -369,7 +420,8 @@ def test_a_plateau_opens_the_search():
     lottery = HeadLottery(
         tfprune.Sparsity(0.5), 4, data=DEV, start=Plateau("val_bleu", 1.0), verbose=0
     )
-    assert len(fit(model, Metric(), lottery, epochs=6).epoch) == 4
+    # Three epochs to the checkpoint, of three steps each, then 0.6 · 9 = 5 steps.
+    assert len(fit(model, Metric(), lottery, epochs=6).epoch) == 5
     assert len(lottery.rounds) == 1
 
 
@@ -401,7 +453,8 @@ def test_an_interrupted_search_can_be_followed_by_another():
 def test_a_fit_that_is_too_short_is_refused_with_the_length_it_needs():
     model = compiled()
     with pytest.raises(ValueError, match=r"`epochs` of this fit must be at least 4 for 3 rounds"):
-        fit(model, HeadLottery(tfprune.Sparsity(0.75), 2, data=DEV, verbose=0), epochs=3)
+        lottery = HeadLottery(tfprune.Sparsity(0.75), 2, DEV, round_length=Epoch(1), verbose=0)
+        fit(model, lottery, epochs=3)
     assert not [w.path for w in model.weights if "pruning" in w.path]
 
 
@@ -419,6 +472,7 @@ def test_a_fit_that_is_too_short_is_refused_with_the_length_it_needs():
         ({"floor": 3.0}, "monitor"),
         ({"round_length": Plateau("loss")}, "round_length"),
         ({"round_length": "epoch"}, "round_length"),
+        ({"round_length": 0.0}, "round_length"),
     ],
 )
 def test_bad_arguments(options, name):
@@ -458,7 +512,7 @@ def test_a_keras_hub_classifier(tmp_path):
     model.compile(keras.optimizers.Adam(1e-3), loss)
     ids = np.random.default_rng(0).integers(1, 30, (32, 6))
     x = {"token_ids": ids, "padding_mask": ids > 3, "segment_ids": np.zeros_like(ids)}
-    lottery = HeadLottery(tfprune.Sparsity(0.5), 2, data=x, start=0, verbose=0)
+    lottery = HeadLottery(tfprune.Sparsity(0.5), 2, data=x, start=0, round_length=4, verbose=0)
 
     model.fit(x, ids[:, 0] % 2, batch_size=8, epochs=9, verbose=0, callbacks=[lottery])
 

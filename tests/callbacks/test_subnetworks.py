@@ -56,7 +56,7 @@ def test_each_group_meets_the_target_by_itself(penalty, capsys):
         assert gates.reached[name] == pytest.approx(0.5, abs=0.01)
         assert share(tfprune.rebuild(model, subnetwork=name), model) == pytest.approx(0.5, abs=0.01)
     assert_networks_are_those_of_the_gates(model)
-    assert "HardConcreteGates of de: sparsity 50.0%" in capsys.readouterr().out
+    assert "HardConcreteGates of de: sparsity 50." in capsys.readouterr().out
 
 
 def test_what_no_group_keeps_is_gone_from_the_weights():
@@ -92,6 +92,7 @@ def test_diversity_drives_networks_apart():
             diversity=strength,
             families=families,
             score_learning_rate=0.3,
+            start=0,
             stop=0.9,
             verbose=0,
         )
@@ -111,7 +112,7 @@ def mean_distance(**options):
     model.compile(keras.optimizers.Adam(0.01), "mse")
     x = {"x": noise(512, 16), "language": np.arange(512) % 3}
     gates = HardConcreteGates(
-        target=tfprune.Sparsity(0.5), subnetworks=NAMES, stop=0.75, verbose=0, **options
+        target=tfprune.Sparsity(0.5), subnetworks=NAMES, start=0, stop=0.75, verbose=0, **options
     )
     model.fit(x, x["x"][:, :1], epochs=10, verbose=0, callbacks=[gates])
     return tfprune.sharing(model).distances["all"][np.triu_indices(3, 1)].mean()

@@ -45,6 +45,7 @@ def test_data_is_given_anew():
 def test_keras_serializes_them():
     for callback in (
         GroupLasso(["ffn"], strength={"ffn": 0.1}, start=Plateau("val_loss", 0.01)),
+        GroupLasso(target=tfprune.Parameters(0.5), round_to={"ffn": 8}, within="model"),
         MovementPruning("hybrid", target=tfprune.Flops("60%", sequence_length=16), block=(4, 2)),
     ):
         data = json.loads(json.dumps(keras.saving.serialize_keras_object(callback)))

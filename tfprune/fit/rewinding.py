@@ -23,8 +23,8 @@ class Checkpoint(keras.Layer):
     Attributes:
         left_in: `(groups,)`, the round in which each group left; 0 for those that stay.
         metric: `(rounds + 1,)`, the metric at the end of each round, NaN before.
-        clock: `(4,)`: whether the checkpoint is taken, the round, the step at which it began, and
-            whether the search is over.
+        clock: `(5,)`: whether the checkpoint is taken, the round, the step at which it began,
+            whether the search is over, and the steps of a round.
     """
 
     def __init__(self, variables: list[keras.Variable], groups: int, rounds: int):
@@ -35,7 +35,7 @@ class Checkpoint(keras.Layer):
         ]
         self.left_in = add_untrained(self, "left_in", (groups,))
         self.metric = add_untrained(self, "metric", (rounds + 1,), np.nan)
-        self.clock = add_untrained(self, "clock", (4,))
+        self.clock = add_untrained(self, "clock", (5,))
         self.built = True
 
     def save(self, variables: list[keras.Variable]) -> None:

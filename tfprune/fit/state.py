@@ -25,6 +25,7 @@ class State(OwnLosses):
     Attributes:
         strengths: Variable `(structures,)`, the present strengths of the penalties.
         references: Variable `(structures,)`, one number for each structure; NaN until it is set.
+        control: Variable `(structures, 3)`, what `StrengthControl` keeps; NaN until it is set.
         penalties: Functions of no argument that return a scalar, which joins the loss of training.
     """
 
@@ -35,6 +36,7 @@ class State(OwnLosses):
         self._decided = add_untrained(self, "decided", ())
         self._begun = add_untrained(self, "begun", (), np.nan)
         self._moments = add_untrained(self, "moments", (len(_MOMENTS),), np.nan)
+        self.control = add_untrained(self, "control", (structures, 3), np.nan)
         self.built = True
         self.penalties = _Untracked()
 

@@ -11,6 +11,7 @@ from keras import ops
 from tfprune.arguments import integer, number
 from tfprune.gates.gate import Gate
 from tfprune.gates.subnetworks import Subnetworks
+from tfprune.model_parts import add_untrained
 from tfprune.structures import Structure
 
 BETA, LOW, HIGH = 2 / 3, -0.1, 1.1
@@ -41,6 +42,7 @@ class HardConcrete(Gate):
 
     Attributes:
         scaled_scores: α.
+        is_drawn: Variable, 1 at first; where it is 0, training sees the gate of inference.
 
     Raises:
         ValueError: If `score_scale` is not positive, `initial` is not finite, or `seed` is not a
@@ -75,14 +77,17 @@ class HardConcrete(Gate):
         number("initial", initial)
         self.draws = keras.random.SeedGenerator(integer("seed", seed, least=0, optional=True))
         self._add_scores(self.shape, score_scale, initial)
+        self.is_drawn = add_untrained(self, "is_drawn", value=1.0)
 
     def free(self, training: bool = False) -> Any:
         """The gate of each group, drawn if `training`."""
         alpha = self.scaled_scores
+        at_inference = stretched(ops.sigmoid(alpha))
         if not training:
-            return stretched(ops.sigmoid(alpha))
+            return at_inference
         u = keras.random.uniform(alpha.shape, 1e-6, 1 - 1e-6, dtype="float32", seed=self.draws)
-        return stretched(ops.sigmoid((ops.log(u) - ops.log(1 - u) + alpha) / BETA))
+        drawn = stretched(ops.sigmoid((ops.log(u) - ops.log(1 - u) + alpha) / BETA))
+        return ops.where(ops.convert_to_tensor(self.is_drawn) > 0, drawn, at_inference)
 
     def expected(self) -> Any:
         """The chance that a drawn gate is not zero: `σ(α − β log(−l / r))`."""

@@ -1,0 +1,77 @@
+"""Sums over positions from which least squares are solved."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+from tfprune.overlay.activations import Read
+
+_ROWS = 4096
+"""Positions that are in double precision at a time."""
+
+
+class Moments:
+    """The number, the mean and the products of what a layer reads, in double precision.
+
+    Sums are taken of differences to the mean of the first positions, so that a mean that is large
+    beside the variance takes no digits.
+
+    Args:
+        width: How many numbers there are at a position.
+
+    Attributes:
+        count: Positions so far.
+    """
+
+    def __init__(self, width: int):
+        self.count = 0
+        self._shift = np.zeros(width)
+        self._sum = np.zeros(width)
+        self._products = np.zeros((width, width))
+
+    def add(self, rows: np.ndarray) -> None:
+        """Adds positions.
+
+        Args:
+            rows: Array `(positions, width)`.
+        """
+        if not self.count and len(rows):
+            self._shift = rows.mean(axis=0, dtype="float64")
+        for start in range(0, len(rows), _ROWS):
+            some = rows[start : start + _ROWS].astype("float64") - self._shift
+            self._sum += some.sum(axis=0)
+            self._products += some.T @ some
+        self.count += len(rows)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean, an array `(width,)`."""
+        return self._shift + self._sum / max(self.count, 1)
+
+    def covariance(self) -> np.ndarray:
+        """The mean product of differences to the mean, an array `(width, width)`."""
+        mean = self._sum / max(self.count, 1)
+        return self._products / max(self.count, 1) - np.outer(mean, mean)
+
+    def second(self) -> np.ndarray:
+        """The mean product, an array `(width, width)`."""
+        return self.covariance() + np.outer(self.mean, self.mean)
+
+
+def rows_of(read: Read, width: int) -> np.ndarray:
+    """What a layer reads, position by position, without padding.
+
+    Args:
+        read: What it reads in one call.
+        width: How many numbers there are at a position.
+
+    Returns:
+        Array `(positions, width)`, float32.
+    """
+    rows = ops.convert_to_numpy(ops.cast(read.inputs, "float32")).reshape(-1, width)
+    if read.mask is None:
+        return rows
+    mask = ops.convert_to_numpy(read.mask).astype(bool).reshape(-1)
+    # The mask may have fewer axes than there are positions in.
+    return rows[np.repeat(mask, len(rows) // len(mask))]

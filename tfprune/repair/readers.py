@@ -1,0 +1,88 @@
+"""The layers that read groups of which some go, and whether they can be fitted anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.keras_private.layers import plain_variable
+from tfprune.overlay.transforms import transforms_of
+from tfprune.structures import Slices, Structure
+
+
+@dataclass
+class Reader:
+    """A layer whose kernel reads groups, some of which go.
+
+    Args:
+        layer: The layer.
+        attribute: The attribute that holds the kernel.
+        bias: That of the bias behind it, or `None`.
+        stays: Which inputs of a position stay, a boolean array `(inputs,)`.
+        axes: How many axes of the kernel are those of its inputs.
+        why_not: Why it cannot be fitted, or `""`.
+    """
+
+    layer: keras.Layer
+    attribute: str
+    bias: str | None
+    stays: np.ndarray
+    axes: int
+    why_not: str = ""
+
+    @property
+    def kernel(self) -> keras.Variable:
+        """The kernel."""
+        return plain_variable(self.layer, self.attribute)
+
+    @property
+    def bias_variable(self) -> keras.Variable | None:
+        """The bias, if there is one."""
+        return None if self.bias is None else plain_variable(self.layer, self.bias)
+
+    @property
+    def width(self) -> int:
+        """Inputs at a position."""
+        return len(self.stays)
+
+
+def readers(structures: Iterable[Structure], keep: Mapping[str, np.ndarray]) -> list[Reader]:
+    """The layers that read what goes, each once: several structures may be read by one kernel.
+
+    Args:
+        structures: The structures.
+        keep: Structure name to boolean array `(groups,)`; those that are not named stay whole.
+    """
+    found: dict[int, Reader] = {}
+    for structure in structures:
+        gone = np.flatnonzero(~np.asarray(keep.get(structure.name, [True]), bool))
+        if not len(gone):
+            continue
+        for share in structure.consumers:
+            reader = found.get(id(share.variable))
+            if reader is None:
+                reader = found[id(share.variable)] = _reader(share)
+            if not reader.why_not:
+                shape = share.variable.shape[: reader.axes]
+                stays = reader.stays.reshape(shape)  # A view.
+                at: list[Any] = [slice(None)] * reader.axes
+                at[share.axis] = structure.positions(gone, share)
+                stays[tuple(at)] = False
+    return list(found.values())
+
+
+def _reader(share: Slices) -> Reader:
+    axes = sorted(share.connection_axes)
+    width = int(np.prod([share.variable.shape[a] for a in axes]))
+    reader = Reader(share.layer, share.attribute, share.bias, np.ones(width, bool), len(axes))
+    if not share.reads_input:
+        reader.why_not = "what it reads is made inside the layer"
+    elif axes != list(range(len(axes))):
+        reader.why_not = "its kernel does not begin with the axes of its inputs"
+    elif transforms_of(share.layer):
+        reader.why_not = "gates or masks are on its weights"
+    return reader

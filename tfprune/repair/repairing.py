@@ -1,0 +1,175 @@
+"""Fits the layers that read groups of which some go, in the order in which a model calls them."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.arguments import number, one_of
+from tfprune.overlay.activations import Read, observe, side_by_side
+from tfprune.repair.least_squares import RIDGE, Fit, fit
+from tfprune.repair.moments import Moments, rows_of
+from tfprune.repair.readers import Reader, readers
+from tfprune.structures import Structures
+from tfprune.tables import table
+
+HOW = ("least_squares", "bias")
+
+
+@dataclass
+class Repairs:
+    """What `repair` has done; prints as a table.
+
+    Args:
+        errors: Layer path to the mean squared error of what it emits, as a share of the variance of
+            that: without a fit, with the bias corrected, and as it was fitted.
+        positions: Layer path to the positions it was fitted on.
+        skipped: Layer path to the reason why it was not fitted.
+    """
+
+    errors: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        rows = [
+            [name, f"{self.positions[name]:,}", *(f"{error:.3f}" for error in errors)]
+            for name, errors in self.errors.items()
+        ]
+        columns = ["layer", "positions", "without", "bias", "fitted"]
+        parts = [table(columns, rows, "Error, as a share of the variance")] if rows else []
+        parts += [f"{name}: not fitted, {why}" for name, why in self.skipped.items()]
+        return "\n".join(parts)
+
+
+def repair(
+    model: keras.Model,
+    structures: Structures,
+    keep: Mapping[str, np.ndarray],
+    batches: Sequence[Any],
+    how: str = "least_squares",
+    ridge: float = RIDGE,
+) -> Repairs:
+    """Fits what reads the groups that go to those that stay, and removes their weights.
+
+    Each layer is fitted on what reaches it in the network that is pruned and fitted up to there; a
+    layer that the model calls in several places is fitted before all others, on what reaches it in
+    all of them. The model is changed; if something fails, it is as it was.
+
+    Args:
+        model: A built model.
+        structures: Its structures.
+        keep: Structure name to boolean array `(groups,)`, false for the groups that go.
+        batches: Inputs of the model, batch by batch. All are in memory at once, with what the
+            layers of the model make of them.
+        how: `"least_squares"`, or `"bias"`: only what the groups emit on average is put into the
+            biases.
+        ridge: As in `tfprune.repair.least_squares.fit`.
+
+    Returns:
+        The errors before and after, layer by layer.
+
+    Raises:
+        ValueError: If an argument is out of range, or what reaches a layer is not finite.
+
+    Source: Kwon et al., "A Fast Post-Training Pruning Framework for Transformers", 2022; that
+    layers are fitted one after the other as in Frantar et al., "ZipLM", 2023, section 3.
+    """
+    one_of("how", how, HOW)
+    number("ridge", ridge, least=0)
+    found = readers(structures, keep)
+    done = Repairs(skipped={r.layer.path: r.why_not for r in found if r.why_not})
+    left = {id(r.layer): r for r in found if not r.why_not}
+    with _restored_on_error(structures, found):
+        if left and batches:
+            calls = _calls(model, batches[:1], [r.layer for r in left.values()])
+            for key in [key for key in left if not calls[key]]:
+                done.skipped[left.pop(key).layer.path] = "the model does not call it"
+            several = [r for key, r in left.items() if calls[key] > 1]
+            _fit_together(model, batches, several, how, ridge, done)
+            once = {key: r for key, r in left.items() if calls[key] == 1}
+
+            def meet(layer: keras.Layer, reads: list[Read]) -> None:
+                reader = once[id(layer)]
+                moments = Moments(reader.width)
+                for read in reads:
+                    moments.add(rows_of(read, reader.width))
+                _fit(reader, moments, how, ridge, done)
+
+            if once:
+                side_by_side(model, batches, [r.layer for r in once.values()], meet)
+        for structure in structures:
+            if structure.name in keep:
+                structure.scale(np.asarray(keep[structure.name], "float32"))
+    return done
+
+
+def _calls(model, batches, layers) -> Counter[int]:
+    calls: Counter[int] = Counter()
+    observe(model, batches, layers, lambda layer, read: calls.update([id(layer)]))
+    return calls
+
+
+def _fit_together(model, batches, several: list[Reader], how, ridge, done):
+    """Fits layers that are called in several places, on one pass over the data."""
+    if not several:
+        return
+    moments = {id(r.layer): (r, Moments(r.width)) for r in several}
+
+    def seen(layer, read):
+        reader, own = moments[id(layer)]
+        own.add(rows_of(read, reader.width))
+
+    observe(model, batches, [r.layer for r in several], seen)
+    for reader, own in moments.values():
+        _fit(reader, own, how, ridge, done)
+
+
+def _fit(reader: Reader, moments: Moments, how: str, ridge: float, done: Repairs) -> None:
+    path = reader.layer.path
+    if not np.isfinite(moments.mean).all():
+        raise ValueError(
+            f"`data` leads to numbers that are not finite in front of layer {path!r}. Which "
+            "weights would be right cannot be told."
+        )
+    if moments.count < reader.stays.sum():
+        warnings.warn(
+            f"{path} is fitted to {int(reader.stays.sum())} inputs on {moments.count} positions "
+            "of `data`, padding left out; as many positions as inputs are needed, and several "
+            "times as many are better. What is missing is held near the weights as they were.",
+            stacklevel=2,
+        )
+    kernel, bias = reader.kernel, reader.bias_variable
+    matrix = ops.convert_to_numpy(ops.cast(kernel, "float32")).reshape(reader.width, -1)
+    has_bias = bias is not None and int(np.prod(bias.shape)) == matrix.shape[1]
+    result: Fit = fit(moments, matrix, reader.stays, has_bias, how, ridge)
+    kernel.assign(result.kernel.reshape(kernel.shape).astype("float32"))
+    if bias is not None and has_bias:
+        before = ops.convert_to_numpy(ops.cast(bias, "float32"))
+        bias.assign(before + result.bias_change.reshape(bias.shape).astype("float32"))
+    variance = max(result.variance, 1e-30)
+    without, corrected, fitted = (error / variance for error in result.errors)
+    done.errors[path] = (without, corrected, fitted)
+    done.positions[path] = moments.count
+
+
+@contextmanager
+def _restored_on_error(structures, found) -> Iterator[None]:
+    """Gives all variables that may change their values back if something fails."""
+    variables = {id(s.variable): s.variable for structure in structures for s in structure.slices}
+    variables |= {id(v): v for v in (r.bias_variable for r in found) if v is not None}
+    before = [(v, ops.convert_to_numpy(v).copy()) for v in variables.values()]
+    try:
+        yield
+    except BaseException:
+        for variable, value in before:
+            variable.assign(value)
+        raise
