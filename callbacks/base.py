@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -16,7 +17,8 @@ from tfprune.configurable import Configurable, copy_from_arguments
 from tfprune.fit.owner import FitOwner
 from tfprune.fit.state import State
 from tfprune.keras_private.fits import synchronize
-from tfprune.structures import Structures
+from tfprune.schedules import Moment
+from tfprune.structures import Structure, Structures
 from tfprune.structures.collection import checked_patterns
 
 
@@ -52,7 +54,14 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
     _last_step: int | Any  # `None` until the first epoch begins.
     _has_warned: bool
 
-    def __init__(self, structures=None, start=0, stop=None, check_every=20, verbose=1):
+    def __init__(
+        self,
+        structures: str | Iterable[str] | None = None,
+        start: Moment = 0,
+        stop: Moment | None = None,
+        check_every: int = 20,
+        verbose: int = 1,
+    ):
         super().__init__()
         self.patterns = checked_patterns(structures)
         self._set_phases(start, stop)
@@ -93,11 +102,13 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
         """The variables that this callback keeps on the model."""
         return self.owner.state(self)
 
-    def pruned(self, structure) -> np.ndarray:
+    def pruned(self, structure: Structure) -> np.ndarray:
         """Which groups of a structure have been pruned, a boolean array `(groups,)`."""
         return self.owner.pruned.of(structure)
 
-    def prune(self, structure, groups: np.ndarray, norms: np.ndarray | None = None) -> None:
+    def prune(
+        self, structure: Structure, groups: np.ndarray, norms: np.ndarray | None = None
+    ) -> None:
         """Sets groups to zero; they stay exactly zero until the fit ends.
 
         Args:
@@ -190,7 +201,7 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
 
     # -- Keras ---------------------------------------------------------------------------------
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Joins the other pruning callbacks of the fit; nothing is attached yet."""
         keras_model("model", model)
         super().set_model(model)
@@ -210,7 +221,7 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
                 "`model.compile(optimizer, loss)`."
             )
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begins anew."""
         self._last_step = None
         self._has_warned = False
@@ -219,7 +230,7 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
         if not self.owner.in_callback_list:
             self.owner.begin()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Finds its place in time, also in a fit that was resumed."""
         synchronize(self)
         self.owner.clock.begin_epoch(epoch, self._clock.steps_per_epoch)
@@ -228,7 +239,7 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
             self._last_step = self.owner.clock.steps
             self._check(self._last_step)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the weights every `check_every` steps."""
         clock = self.owner.clock
         clock.end_step(batch)
@@ -243,7 +254,7 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
         if due or self._phase(step) != self._phase(self._last_step):
             self._check(step)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the weights, and logs the penalty and how many groups are left."""
         synchronize(self)
         self.owner.clock.save()
@@ -258,7 +269,7 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
             self._check(step)
         self._log_groups(logs)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Ends pruning where no list of callbacks does."""
         if not self.owner.in_callback_list:
             self.owner.finish()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,13 @@ from tfprune.fit.by_subnetwork import (
     examples_by_subnetwork,
     subnetworks_and_prior,
 )
-from tfprune.gates import DynamicGate, Size
+from tfprune.gates import DynamicGate, Gate, Size
 from tfprune.gates.attaching import PenaltyValues
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.gate_penalties import Diversity, SizeGap
 from tfprune.keras_private.fits import synchronize
 from tfprune.penalties import checked_strength
+from tfprune.schedules import Moment
 
 
 class DynamicSparsity(WithGates, RankedPruning):
@@ -101,10 +102,10 @@ class DynamicSparsity(WithGates, RankedPruning):
     def __init__(
         self,
         sizes: Sequence[float] = (1.0, 0.75, 0.5, 0.25),
-        structures=None,
+        structures: str | Iterable[str] | None = None,
         data: Any = None,
         criterion: str | Callable | None = None,
-        start=0.25,
+        start: Moment = 0.25,
         within: str = "kind",
         per_cost: bool = False,
         round_to: Mapping[str, int] | None = None,
@@ -158,7 +159,7 @@ class DynamicSparsity(WithGates, RankedPruning):
 
     # -- gates -------------------------------------------------------------------------------------
 
-    def make_gates(self):
+    def make_gates(self) -> list[Gate]:
         """One gate for each structure; all of them read one size."""
         self._size = Size()
         scale = self.score_scale(self.score_learning_rate) if self.train_gates else 1.0
@@ -169,7 +170,7 @@ class DynamicSparsity(WithGates, RankedPruning):
             for i, s in enumerate(self.structures)
         ]
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Applies the gates; with `train_gates` puts the penalty on their size into the loss."""
         super().prepare()
         self.criterion.check_structures(self.subject, self.structures)
@@ -215,7 +216,7 @@ class DynamicSparsity(WithGates, RankedPruning):
 
     # -- during the fit ----------------------------------------------------------------------------
 
-    def on_step(self, step, steps):
+    def on_step(self, step: int, steps: int) -> None:
         """Ranks the groups when it is time."""
         if not self.decided_once:
             self.rank()
@@ -223,19 +224,19 @@ class DynamicSparsity(WithGates, RankedPruning):
             diversity = self._diversity.strength(self.diversity) if self.diversity else 0.0
             self.gates.set_penalty_values(PenaltyValues(self.strength, diversity=diversity))
 
-    def on_step_outside(self):
+    def on_step_outside(self) -> None:
         """Before the start the whole model is trained."""
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Sets the size for this step."""
         if self.decided_once:
             self._set_size(self.drawn(self.owner.clock.epoch_start + batch))
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Validates the largest size."""
         self._set_size(self.sizes[0])
 
-    def end_steps(self):
+    def end_steps(self) -> None:
         """Shows the largest size to other callbacks, which may save the model."""
         if self.decided_once:
             self._set_size(self.sizes[0])
@@ -258,7 +259,7 @@ class DynamicSparsity(WithGates, RankedPruning):
         synchronize(self)
         self._size.size.assign(size)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts with the whole model."""
         super().on_train_begin(logs)
         self._begun = False
@@ -266,11 +267,11 @@ class DynamicSparsity(WithGates, RankedPruning):
     # -- after it ----------------------------------------------------------------------------------
 
     @property
-    def keeps_gates(self):
+    def keeps_gates(self) -> bool:
         """Any size is still to come."""
         return True
 
-    def finish(self):
+    def finish(self) -> None:
         """Opens the gates for the largest size, and leaves in the weights what that holds.
 
         A file holds the weights without the gates, and must compute what the model does. What no

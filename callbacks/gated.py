@@ -37,7 +37,7 @@ class WithGates(PruningCallback):
         """Whether one network cannot hold what was found, so that the gates stay on the model."""
         return self.subnetworks is not None
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Applies the gates."""
         super().prepare()
         self.gates = self.owner.attach_gates(
@@ -100,7 +100,7 @@ class GatedPruning(WithGates, TargetedPruning):
             in_any = np.any(stays.reshape(-1, structure.groups), axis=0)
             self.prune(structure, ~in_any)
 
-    def on_step_outside(self):
+    def on_step_outside(self) -> None:
         """Before pruning nothing happens; once it has stopped, the choice is made."""
         # First it is seen what is pruned already: a fit that is resumed without its gates, by
         # loading a model and `initial_epoch`, begins after `stop` and has nothing more to choose.
@@ -108,7 +108,7 @@ class GatedPruning(WithGates, TargetedPruning):
         if self._reached("stop", self._last_step) and not self.decided:
             self.decide()
 
-    def finish(self):
+    def finish(self) -> None:
         """Decides, if the fit ends before pruning was to stop."""
         if self.owner.clock.has_begun and not self.decided:
             self.warn_if_cut_short("the choice of groups is made now")

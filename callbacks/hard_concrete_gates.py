@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from keras import ops
@@ -11,10 +11,11 @@ from tfprune.arguments import integer, number, one_of
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.gated import GatedPruning
 from tfprune.fit.by_subnetwork import subnetworks_and_prior
-from tfprune.gates import HardConcrete
+from tfprune.gates import Gate, HardConcrete
 from tfprune.gates.attaching import PenaltyValues
 from tfprune.gates.gate_penalties import Diversity, SizePenalty
 from tfprune.penalties import checked_strength
+from tfprune.schedules import Moment
 
 
 class HardConcreteGates(GatedPruning):
@@ -83,15 +84,15 @@ class HardConcreteGates(GatedPruning):
 
     def __init__(
         self,
-        structures=None,
+        structures: str | Iterable[str] | None = None,
         target: Target | None = None,
         strength: float | None = None,
         penalty: str = "lagrangian",
         warm_up: float = 0.5,
         score_learning_rate: float = 0.05,
         initial: float = 2.5,
-        start=0.25,
-        stop=0.7,
+        start: Moment = 0.25,
+        stop: Moment | None = 0.7,
         within: str = "model",
         round_to: Mapping[str, int] | None = None,
         subnetworks: Sequence[str] | None = None,
@@ -134,7 +135,7 @@ class HardConcreteGates(GatedPruning):
         self.initial = number("initial", initial)
         self.seed = integer("seed", seed, least=0, optional=True)
 
-    def make_gates(self):
+    def make_gates(self) -> list[Gate]:
         """One gate for each structure."""
         scale = self.score_scale(self.score_learning_rate)
         seeds = [None if self.seed is None else self.seed + i for i in range(len(self.structures))]
@@ -143,7 +144,7 @@ class HardConcreteGates(GatedPruning):
             for s, seed in zip(self.structures, seeds, strict=True)
         ]
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Puts the penalty on the gates' size into the loss."""
         super().prepare()
         cost = self._cost
@@ -159,11 +160,11 @@ class HardConcreteGates(GatedPruning):
         return "size" if self.target is None else self.penalty
 
     @property
-    def needs_span(self):
+    def needs_span(self) -> bool:
         """Whether the limit decreases to the target over a share of the time."""
         return self.target is not None
 
-    def on_step(self, step, steps):
+    def on_step(self, step: int, steps: int) -> None:
         """Moves the target and the multiplier."""
         self.prune_zero_groups()
         self._draw(True)
@@ -191,12 +192,12 @@ class HardConcreteGates(GatedPruning):
         size = float(np.mean(ops.convert_to_numpy(self._penalty.expected_size())))
         return (size - limit) / max(self._full - self._least, 1e-12)
 
-    def on_step_outside(self):
+    def on_step_outside(self) -> None:
         """No penalty."""
         self.gates.set_penalty_values(PenaltyValues())
         super().on_step_outside()
 
-    def select(self):
+    def select(self) -> dict[str, np.ndarray]:
         """The groups most likely to be open."""
         if self.target is None:
             return {g.structure.name: g.open_groups() for g in self.gates}
@@ -209,7 +210,7 @@ class HardConcreteGates(GatedPruning):
         ]
         return {name: np.stack([keep[name] for keep in each]) for name in likely}
 
-    def fix(self, keep):
+    def fix(self, keep: dict[str, np.ndarray]) -> None:
         """Open gates stay as they are at inference, closed ones are zero."""
         for gate in self.gates:
             # A kept group whose gate is closed could not be trained, so the gate opens a little.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tfprune import criteria
 from tfprune.arguments import integer
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
-from tfprune.schedules import cubic
+from tfprune.schedules import Moment, cubic
 
 
 class ImportancePruning(TargetedPruning):
@@ -64,13 +64,13 @@ class ImportancePruning(TargetedPruning):
 
     def __init__(
         self,
-        structures=None,
+        structures: str | Iterable[str] | None = None,
         target: Target | Callable | None = None,
         data: Any = None,
         criterion: str | Callable = "gradient_importance",
         rounds: int = 1,
-        start=0,
-        stop=None,
+        start: Moment = 0,
+        stop: Moment | None = None,
         within: str = "kind",
         per_cost: bool = False,
         round_to: Mapping[str, int] | None = None,
@@ -101,18 +101,18 @@ class ImportancePruning(TargetedPruning):
         self.data = data
         self.batches = integer("batches", batches, optional=True)
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Refuses structures that the criterion cannot score."""
         super().prepare()
         self.criterion.check_structures(self.subject, self.structures)
         self.criterion.try_data(self.model, self.subject, self.data, self.batches)
 
     @property
-    def needs_span(self):
+    def needs_span(self) -> bool:
         """Rounds are spread from start to stop."""
         return self.rounds > 1 or super().needs_span
 
-    def on_step(self, step, steps):
+    def on_step(self, step: int, steps: int) -> None:
         """Removes what is due in the present round."""
         due = self._due(step)
         self.prune_zero_groups()
@@ -120,19 +120,19 @@ class ImportancePruning(TargetedPruning):
             self._done = due
             self.remove(self._scores(), due)
 
-    def on_step_outside(self):
+    def on_step_outside(self) -> None:
         """What is pruned stays at zero; the last round is at `stop`."""
         self.prune_zero_groups()
         if 0 < self._done < self._due(None):
             self._done = self._due(None)
             self.remove(self._scores(), self._done)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts without anything removed."""
         super().on_train_begin(logs)
         self._done = 0.0
 
-    def finish(self):
+    def finish(self) -> None:
         """Makes up for a round that the last steps did not reach."""
         if self.owner.clock.has_begun and self._done < self._due(None):
             self.warn_if_cut_short("what was still to be removed is removed now")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tfprune.arguments import boolean, integer, one_of
 from tfprune.callbacks.base import PruningCallback
+from tfprune.schedules import Moment
 
 
 class RankedPruning(PruningCallback):
@@ -27,9 +28,9 @@ class RankedPruning(PruningCallback):
 
     def __init__(
         self,
-        structures=None,
-        start=0,
-        stop=None,
+        structures: str | Iterable[str] | None = None,
+        start: Moment = 0,
+        stop: Moment | None = None,
         within: str = "model",
         per_cost: bool = False,
         round_to: Mapping[str, int] | None = None,

@@ -78,7 +78,7 @@ class GroupLassoRegularizer(keras.regularizers.Regularizer):
         else:
             self.groups = _checked_block("groups", groups, "'rows', 'columns' or ")
 
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         """The penalty on a matrix `(rows, columns)`, a scalar.
 
         Raises:
@@ -92,7 +92,7 @@ class GroupLassoRegularizer(keras.regularizers.Regularizer):
         sizes = _block_sizes(x.shape, block)
         return self.strength * ops.sum(np.sqrt(sizes).astype("float32") * block_norms(x, block))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The configuration."""
         return {"strength": self.strength, "groups": self.groups}
 
@@ -217,13 +217,15 @@ class StructurePenalty:
         groups: As in `penalty`.
     """
 
-    def __init__(self, structure, strengths, index, groups="joint"):
+    def __init__(
+        self, structure: Structure, strengths: keras.Variable, index: int, groups: str = "joint"
+    ):
         self.structure = structure
         self.strengths = strengths
         self.index = index
         self.groups = groups
 
-    def __call__(self):
+    def __call__(self) -> Any:
         """Strength times penalty, a scalar."""
         return self.strengths[self.index] * penalty(self.structure, self.groups)
 

@@ -115,6 +115,9 @@ class Plateau(Configurable):
 
 When = Step | Fraction | Epoch | Plateau
 
+Moment = int | float | When
+"""A point in time as arguments give it: steps, a fraction of the fit, or one of `When`."""
+
 
 def when(value: Any, name: str) -> When:
     """Reads a point in time.

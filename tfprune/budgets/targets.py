@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,7 +33,7 @@ The costs of `Sparsity`, `Parameters` and `Flops` also take tensors of expected 
 class Target(Configurable):
     """Base of the targets."""
 
-    def cost(self, model: keras.Model, structures: Structures) -> Cost:
+    def cost(self, model: keras.Model | None, structures: Structures) -> Cost:
         """The cost as a function of the groups left, in the unit of `limit`."""
         raise NotImplementedError
 
@@ -84,16 +85,16 @@ class Sparsity(Target):
     def __post_init__(self):
         self.limit  # noqa: B018  # raises
 
-    def cost(self, model, structures):
+    def cost(self, model: keras.Model | None, structures: Structures) -> Cost:
         """The share of weights left."""
         return _share_left(structures, structures.weights_left, structures.weights)
 
     @property
-    def limit(self):
+    def limit(self) -> float:
         """`1 - share`."""
         return 1.0 - _share("Sparsity", self.share)
 
-    def describe(self, cost):
+    def describe(self, cost: float) -> str:
         """The sparsity."""
         return f"sparsity {1 - cost:.1%}"
 
@@ -108,7 +109,7 @@ class _Left(Target):
         self.limit  # noqa: B018  # raises
 
     @property
-    def limit(self):
+    def limit(self) -> float:
         """The share."""
         return _share(type(self).__name__, self.left)
 
@@ -124,13 +125,13 @@ class Parameters(_Left):
         ValueError: If it does not lie in [0, 1].
     """
 
-    def cost(self, model, structures):
+    def cost(self, model: keras.Model | None, structures: Structures) -> Cost:
         """The share of parameters left."""
         from tfprune.measuring.counting import count_parameters
 
         return _share_left(structures, structures.weights_left, count_parameters(model))
 
-    def describe(self, cost):
+    def describe(self, cost: float) -> str:
         """The share of the parameters."""
         return f"{cost:.1%} of the parameters"
 
@@ -154,7 +155,7 @@ class Flops(_Left):
         super().__post_init__()
         integer("sequence_length", self.sequence_length)
 
-    def cost(self, model, structures):
+    def cost(self, model: keras.Model | None, structures: Structures) -> Cost:
         """The share of operations left: each structure is halved once to see what it costs.
 
         So is each pair of structures that cut the same kernel, since what a kernel costs is the
@@ -183,7 +184,7 @@ class Flops(_Left):
             amounts[n,] = saved[n] / (1 - half[n] / full[n]) - shared
         return _share_left(structures, LeftOver(structures, amounts), total)
 
-    def describe(self, cost):
+    def describe(self, cost: float) -> str:
         """The share of the operations."""
         return f"{cost:.1%} of the FLOPs"
 
@@ -217,7 +218,7 @@ class Latency(Target):
         assert self.on is not None  # `__post_init__` has looked.
         return self.on
 
-    def cost(self, model, structures):
+    def cost(self, model: keras.Model | None, structures: Structures) -> Cost:
         """Milliseconds by the table."""
         if model is None:
             return self._table.milliseconds
@@ -225,7 +226,7 @@ class Latency(Target):
         return lambda counts: self._table.milliseconds({names[n]: k for n, k in counts.items()})
 
     def check(
-        self, small: keras.Model, before: keras.Model | None = None, **options
+        self, small: keras.Model, before: keras.Model | None = None, **options: Any
     ) -> LatencyCheck:
         """Measures a rebuilt model, beside what was asked and what the table predicts.
 
@@ -243,11 +244,11 @@ class Latency(Target):
         return self._table.check(small, before, asked=self.limit, **options)
 
     @property
-    def note(self):
+    def note(self) -> str:
         """Where the numbers come from."""
         return " So the latency table predicts; `target.check(tfprune.rebuild(model))` measures it."
 
-    def smooth(self, cost, structures):
+    def smooth(self, cost: Cost, structures: Structures) -> Cost:
         """Straight lines from no group to all."""
         empty = {s.name: 0 for s in structures}
         full = {s.name: s.groups for s in structures}
@@ -259,7 +260,7 @@ class Latency(Target):
         return lambda counts: cost(empty) + sum(each[n] * left for n, left in counts.items())
 
     @property
-    def limit(self):
+    def limit(self) -> float:
         """Milliseconds."""
         value = self.milliseconds
         value = _number(value, "ms") if isinstance(value, str) else value
@@ -270,7 +271,7 @@ class Latency(Target):
             )
         return float(value)
 
-    def describe(self, cost):
+    def describe(self, cost: float) -> str:
         """Milliseconds."""
         return f"{cost:.3g} ms"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -12,9 +12,9 @@ import numpy as np
 from tfprune.arguments import integer, keras_model
 from tfprune.batches import each_batch
 from tfprune.criteria.attention_probe import AttentionProbe
-from tfprune.criteria.criterion import Criterion, register_criterion
+from tfprune.criteria.criterion import Criterion, Scores, register_criterion
 from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check_data, is_arrays
-from tfprune.structures import Structure
+from tfprune.structures import Structure, Structures
 
 
 class Confidence(dict):
@@ -26,7 +26,12 @@ class Confidence(dict):
         skipped: Layer path to the reason why a layer has no scores.
     """
 
-    def __init__(self, scores, kinds, skipped):
+    def __init__(
+        self,
+        scores: Mapping[str, np.ndarray],
+        kinds: dict[str, str],
+        skipped: dict[str, str],
+    ):
         super().__init__(scores)
         self.kinds = kinds
         self.skipped = skipped
@@ -134,11 +139,20 @@ class AttentionConfidence(Criterion):
     needs_data = "what attention is computed on, as a dataset or arrays"
     kinds = ("heads",)
 
-    def try_batch(self, model, subject, x, y, weights):
+    def try_batch(
+        self, model: keras.Model, subject: keras.Model, x: Any, y: Any, weights: Any
+    ) -> None:
         """Runs the model."""
         subject(as_tensors(x), training=False)
 
-    def scores(self, model, subject, structures, data=None, batches=None):
+    def scores(
+        self,
+        model: keras.Model,
+        subject: keras.Model,
+        structures: Structures,
+        data: Any = None,
+        batches: int | None = None,
+    ) -> Scores:
         """The confidence of the heads of `subject`; of a tuple `(x, y)` only x is used."""
         data = as_the_layers_take_it(model, data, batches, 32)
         x = data[0] if isinstance(data, tuple) else data

@@ -116,7 +116,9 @@ class Criterion(Configurable):
                 f" Its first batch cannot be used: {in_one_line(error)}"
             ) from error
 
-    def try_batch(self, model: keras.Model, subject: keras.Model, x: Any, y: Any, weights: Any):
+    def try_batch(
+        self, model: keras.Model, subject: keras.Model, x: Any, y: Any, weights: Any
+    ) -> None:
         """Computes on one batch what `scores` needs; whatever it raises is what is wrong.
 
         Args:
@@ -154,7 +156,14 @@ class ScoreFunction(Criterion):
     def __init__(self, function: Callable[[Structure], np.ndarray]):
         self.function = function
 
-    def scores(self, model, subject, structures, data=None, batches=None):
+    def scores(
+        self,
+        model: keras.Model,
+        subject: keras.Model,
+        structures: Structures,
+        data: Any = None,
+        batches: int | None = None,
+    ) -> Scores:
         """The function itself."""
         return self.function
 

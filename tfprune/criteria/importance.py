@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.arguments import integer, keras_model
-from tfprune.criteria.criterion import Criterion, register_criterion
+from tfprune.criteria.criterion import Criterion, Scores, register_criterion
 from tfprune.criteria.data import as_tensors
 from tfprune.criteria.gradients import GradientProbe, has_own_loss, metrics_kept
 from tfprune.overlay.folding import times
@@ -115,7 +115,9 @@ class GradientImportance(Criterion):
     def __init__(self, per: str = "example"):
         self.per = _checked_per(per)
 
-    def try_batch(self, model, subject, x, y, weights):
+    def try_batch(
+        self, model: keras.Model, subject: keras.Model, x: Any, y: Any, weights: Any
+    ) -> None:
         """Computes the loss."""
         if y is None and not has_own_loss(model):
             raise ValueError("it has no targets y")
@@ -123,7 +125,14 @@ class GradientImportance(Criterion):
         with metrics_kept(model):
             model.compute_loss(x, y, model(x, training=False), weights, training=False)
 
-    def scores(self, model, subject, structures, data=None, batches=None):
+    def scores(
+        self,
+        model: keras.Model,
+        subject: keras.Model,
+        structures: Structures,
+        data: Any = None,
+        batches: int | None = None,
+    ) -> Scores:
         """The importance for the loss of `model`, which may be a distiller around `subject`."""
         return gradient_importance(model, data, structures, self.per, steps=batches)
 
@@ -163,7 +172,7 @@ class _GroupProbe(GradientProbe):
         self.examples.assign(0)
         self.place = {s.name: i for i, s in enumerate(structures)}
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """The model's outputs; counts the examples."""
         outputs = super().call(inputs)
         batch = ops.shape(keras.tree.flatten(outputs)[0])[0]

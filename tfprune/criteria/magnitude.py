@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import keras
 import numpy as np
 
-from tfprune.criteria.criterion import Criterion, register_criterion
+from tfprune.criteria.criterion import Criterion, Scores, register_criterion
 from tfprune.penalties import root_mean_squares
-from tfprune.structures import Structure
+from tfprune.structures import Structure, Structures
 from tfprune.structures.structure import checked_structure
 
 
@@ -41,6 +44,13 @@ class Magnitude(Criterion):
 
     name = "magnitude"
 
-    def scores(self, model, subject, structures, data=None, batches=None):
+    def scores(
+        self,
+        model: keras.Model,
+        subject: keras.Model,
+        structures: Structures,
+        data: Any = None,
+        batches: int | None = None,
+    ) -> Scores:
         """`magnitude` itself: the weights are all that it needs."""
         return magnitude

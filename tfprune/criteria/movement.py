@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
 from tfprune.arguments import keras_model
-from tfprune.criteria.criterion import Criterion, register_criterion
+from tfprune.criteria.criterion import Criterion, Scores, register_criterion
 from tfprune.gates import BlockScores, gates_of
 from tfprune.gates.movement import of_all_kernels
+from tfprune.structures import Structures
 
 
 def movement(model: keras.Model) -> Callable:
@@ -65,11 +67,18 @@ class Movement(Criterion):
 
     name = "movement"
 
-    def scores(self, model, subject, structures, data=None, batches=None):
+    def scores(
+        self,
+        model: keras.Model,
+        subject: keras.Model,
+        structures: Structures,
+        data: Any = None,
+        batches: int | None = None,
+    ) -> Scores:
         """What the gates of `subject` have learned so far."""
         return movement(subject)
 
-    def check_structures(self, subject, structures):
+    def check_structures(self, subject: keras.Model, structures: Structures) -> None:
         """Raises `ValueError` if a structure has no gate that learns scores."""
         learned = movement(subject)
         for structure in structures:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import keras
 import numpy as np
 
 from tfprune.arguments import integer
-from tfprune.criteria.criterion import Criterion, register_criterion
+from tfprune.criteria.criterion import Criterion, Scores, register_criterion
+from tfprune.structures import Structures
 from tfprune.structures.structure import checked_structure
 
 
@@ -53,6 +56,13 @@ class Random(Criterion):
     def __init__(self, seed: int = 0):
         self.seed = integer("seed", seed, least=0)
 
-    def scores(self, model, subject, structures, data=None, batches=None):
+    def scores(
+        self,
+        model: keras.Model,
+        subject: keras.Model,
+        structures: Structures,
+        data: Any = None,
+        batches: int | None = None,
+    ) -> Scores:
         """Scores drawn by the seed and the structures' names."""
         return random(self.seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -37,7 +38,7 @@ class Bucketed(keras.utils.PyDataset):
         shuffle: bool = True,
         seed: int = 0,
         initial_epoch: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.lengths = lengths
@@ -58,13 +59,13 @@ class Bucketed(keras.utils.PyDataset):
     def __len__(self):
         return len(self._batches)
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Makes the batches of the next epoch."""
         self.epoch += 1
         if self.shuffle:
             self.arrange()
 
-    def arrange(self):
+    def arrange(self) -> None:
         """Deals the examples out into batches."""
         order = np.arange(len(self.lengths))
         draw = np.random.default_rng((self.seed, self.epoch))
@@ -117,7 +118,7 @@ class TextBatches(Bucketed):
     def __init__(
         self,
         examples: Sequence[Example] | Mapping[str, Sequence[Example]],
-        tokenizer,
+        tokenizer: Any,
         batch_size: int = 32,
         max_length: int = 128,
         shuffle: bool = True,
@@ -125,7 +126,7 @@ class TextBatches(Bucketed):
         initial_epoch: int = 0,
         length_multiple: int = 8,
         subnetwork_entry: str = "language",
-        **kwargs,
+        **kwargs: Any,
     ):
         self._subnetworks, self._subnetwork_entry = None, subnetwork_entry
         if isinstance(examples, Mapping):

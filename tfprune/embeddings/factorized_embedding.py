@@ -10,7 +10,7 @@ from keras import ops
 
 from tfprune.arguments import integer
 from tfprune.structures.registry import register_layer_kind
-from tfprune.structures.structure import Slices, Structure
+from tfprune.structures.structure import Reader, Remainder, Slices, Structure
 
 
 @keras.saving.register_keras_serializable("tfprune")
@@ -54,7 +54,7 @@ class FactorizedEmbedding(keras.Layer):
         mask_zero: bool = False,
         reverse_dtype: str | None = None,
         logit_soft_cap: float | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         for name, value in (("input_dim", input_dim), ("output_dim", output_dim), ("rank", rank)):
@@ -63,7 +63,7 @@ class FactorizedEmbedding(keras.Layer):
         self.reverse_dtype = reverse_dtype
         self.logit_soft_cap = logit_soft_cap
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         """Creates both matrices."""
         self.embeddings = self.add_weight(
             name="embeddings", shape=(self.input_dim, self.rank), initializer="uniform"
@@ -98,13 +98,13 @@ class FactorizedEmbedding(keras.Layer):
         kernel = ops.cast(ops.convert_to_tensor(self.kernel), self.compute_dtype)
         return ops.matmul(ops.cast(rows, self.compute_dtype), kernel)
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """With `mask_zero`, whether ids differ from 0; `None` for logits."""
         if not self.mask_zero or not keras.backend.is_int_dtype(inputs.dtype):
             return None
         return ops.not_equal(inputs, 0)
 
-    def compute_output_spec(self, inputs, reverse=False):
+    def compute_output_spec(self, inputs: Any, reverse: bool = False) -> Any:
         """The shape and data type of the output of `call`."""
         shape = (
             (*inputs.shape[:-1], self.input_dim) if reverse else (*inputs.shape, self.output_dim)
@@ -112,7 +112,7 @@ class FactorizedEmbedding(keras.Layer):
         dtype = self.reverse_dtype if reverse and self.reverse_dtype else self.compute_dtype
         return keras.KerasTensor(shape, dtype=dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The configuration."""
         return {
             **super().get_config(),
@@ -144,20 +144,20 @@ class EmbeddingRanks(Structure):
         )
         super().__init__(name, layer.rank, slices)
 
-    def emitted(self, consumer, read):
+    def emitted(self, consumer: Slices, read: Reader) -> np.ndarray | None:
         """Zero: a lookup has no bias."""
         return np.zeros(consumer.variable.shape[:1], "float32")
 
-    def resized_config(self, layer, groups):
+    def resized_config(self, layer: keras.Layer, groups: int) -> dict[str, Any]:
         """A smaller rank."""
         return {"rank": groups}
 
-    def remainders(self):
+    def remainders(self) -> list[Remainder]:
         """Not needed: one rank always stays."""
         return []
 
 
 @register_layer_kind(FactorizedEmbedding)
-def describe_factorized_embedding(layer, name):
+def describe_factorized_embedding(layer: keras.Layer, name: str) -> Structure:
     """The ranks of a `tfprune.FactorizedEmbedding`."""
     return EmbeddingRanks(name, layer)

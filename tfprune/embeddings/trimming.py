@@ -14,7 +14,7 @@ from tfprune.keras_private.functional import operation_of
 from tfprune.keras_private.layers import inner_layers
 from tfprune.rebuild.rebuilding import rebuilt_by
 from tfprune.structures import Structure, Structures, find_structures
-from tfprune.structures.structure import Slices
+from tfprune.structures.structure import Remainder, Slices
 
 
 def trim_vocabulary(
@@ -74,11 +74,11 @@ class VocabularyRows(Structure):
 
     kind = "vocabulary"
 
-    def resized_config(self, layer, groups):
+    def resized_config(self, layer: keras.Layer, groups: int) -> dict[str, Any]:
         """Fewer rows, or fewer units."""
         return {"input_dim" if is_embedding(layer) else "units": groups}
 
-    def remainders(self):
+    def remainders(self) -> list[Remainder]:
         """Not needed: special tokens always stay."""
         return []
 

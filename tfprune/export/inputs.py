@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import tree
@@ -102,7 +104,7 @@ def signature(model: keras.Model) -> list:
     ]
 
 
-def example_inputs(model, batch_size: int = 1, length: int = 16) -> list[np.ndarray]:
+def example_inputs(model: keras.Model, batch_size: int = 1, length: int = 16) -> list[np.ndarray]:
     """Inputs that a model accepts: ones for integers, noise for the rest.
 
     Args:
@@ -121,7 +123,7 @@ def example_inputs(model, batch_size: int = 1, length: int = 16) -> list[np.ndar
     return arrays
 
 
-def is_integer(spec) -> bool:
+def is_integer(spec: Any) -> bool:
     """Whether an input takes integers or booleans."""
     return "int" in spec.dtype or spec.dtype == "bool"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -153,7 +153,9 @@ def check_inputs(model: keras.Model) -> None:
             )
 
 
-def run_by_name(model: keras.Model, path: str | os.PathLike):
+def run_by_name(
+    model: keras.Model, path: str | os.PathLike
+) -> Callable[[Sequence[np.ndarray]], Mapping[str, np.ndarray]]:
     """A function from inputs in the order of a Functional model to the outputs of its file."""
     from tfprune.litert import Runner
 

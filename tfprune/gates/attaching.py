@@ -11,6 +11,7 @@ import numpy as np
 
 from tfprune.arguments import boolean, built_model, keras_model
 from tfprune.gates.gate import Gate
+from tfprune.gates.subnetworks import Subnetworks
 from tfprune.keras_private.fits import forget_compiled
 from tfprune.model_parts import add_part, parts_of, remove_part
 
@@ -68,7 +69,7 @@ class Gates(keras.Layer):
         self._penalty_values.assign(np.array(values, "float32"))
 
     @property
-    def subnetworks(self):
+    def subnetworks(self) -> Subnetworks | None:
         """What tells examples apart, or `None`."""
         return self.gates[0].subnetworks if self.gates else None
 
@@ -101,7 +102,7 @@ class Gates(keras.Layer):
         for gate in self.attached:
             gate.fold()
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Passes its input on; it is never called."""
         return inputs
 

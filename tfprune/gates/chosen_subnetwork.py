@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import keras
@@ -17,7 +18,7 @@ def subnetworks_of(model: keras.Model) -> Subnetworks | None:
 
 
 @contextmanager
-def at_subnetwork(model: keras.Model, name: str | None):
+def at_subnetwork(model: keras.Model, name: str | None) -> Iterator[None]:
     """Sends everything through one subnetwork for a while; `None` leaves it as it is.
 
     Args:

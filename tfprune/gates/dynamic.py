@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +31,7 @@ def size_of(model: keras.Model) -> Size | None:
 
 
 @contextmanager
-def at_size(model: keras.Model, size: float | None):
+def at_size(model: keras.Model, size: float | None) -> Iterator[None]:
     """Sets the size of a model inside a `with` block; `None` leaves it as it is.
 
     Args:
@@ -70,7 +71,7 @@ class Size(keras.Layer):
         self.size = add_untrained(self, "size", value=1.0)
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Passes its input on; it is never called."""
         return inputs
 

@@ -312,13 +312,13 @@ class Gate(keras.layers.Layer):
 
     # -- saving ----------------------------------------------------------------------------------
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """Saves how far the draws are too, with which a resumed fit goes on; Keras does not."""
         super().save_own_variables(store)
         if self.draws is not None:
             store[_DRAWS] = ops.convert_to_numpy(self.draws.state)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         """Loads what `save_own_variables` saved; a file may be without the draws."""
         held = {key: store[key] for key in store.keys()}  # noqa: SIM118  # No mapping.
         draws = held.pop(_DRAWS, None)
@@ -326,7 +326,7 @@ class Gate(keras.layers.Layer):
         if draws is not None and self.draws is not None:
             self.draws.state.assign(np.asarray(draws))
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Passes its input on; a gate is never called."""
         return inputs
 

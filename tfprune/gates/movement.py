@@ -160,11 +160,11 @@ class BlockScores(MovementScores):
         self._add_scores(grid, score_scale)
 
     @property
-    def shares(self):
+    def shares(self) -> tuple[Slices, ...]:
         """The kernel."""
         return (self._share,)
 
-    def does_the_same_as(self, other):
+    def does_the_same_as(self, other: Gate) -> bool:
         """Whether another gate has the same blocks of the same kernel."""
         return (
             type(self) is type(other)
@@ -172,11 +172,11 @@ class BlockScores(MovementScores):
             and self._share.variable is other._share.variable
         )
 
-    def over(self, share, training):
+    def over(self, share: Slices, training: bool) -> Any:
         """The mask of each weight, of the kernel's shape."""
         return self._spread_blocks(self.values(training))
 
-    def open_groups(self):
+    def open_groups(self) -> np.ndarray:
         """The groups of which any block of this kernel is open; see `of_all_kernels`."""
         return self._by_group(self.values()).any(axis=1)
 
@@ -185,7 +185,7 @@ class BlockScores(MovementScores):
         is_only_reader = [s is self._share for s in self.structure.consumers] == [True]
         return ~self.open_groups() & is_only_reader
 
-    def group_scores(self):
+    def group_scores(self) -> np.ndarray:
         """How important each group is: the highest S among its blocks of this kernel.
 
         A threshold closes the group in this kernel as soon as it reaches that score.

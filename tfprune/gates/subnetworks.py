@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -73,7 +73,7 @@ class Subnetworks:
         return len(self.names)
 
     @contextmanager
-    def choose(self, name: str):
+    def choose(self, name: str) -> Iterator[None]:
         """Sends everything through one subnetwork for a while.
 
         Raises:

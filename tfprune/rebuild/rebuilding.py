@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -133,7 +134,7 @@ def _cut_itself(model, plan, checked):
 def rebuilt_by(
     model: keras.Model,
     structures: Structures,
-    keep,
+    keep: Mapping[str, Any] | None,
     replacements: Mapping | None = None,
     others_stay: bool = False,
 ) -> keras.Model:
@@ -153,7 +154,7 @@ def rebuilt_by(
     return _copied(model, structures, keep, plan, replacements)
 
 
-def check_in_place(model: keras.Model, structures: Structures, keep) -> None:
+def check_in_place(model: keras.Model, structures: Structures, keep: Mapping[str, Any]) -> None:
     """Raises `ValueError` where `in_place=True` could not cut a model; it is left as it is.
 
     Args:

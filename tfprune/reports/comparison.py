@@ -6,7 +6,7 @@ import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -20,6 +20,9 @@ from tfprune.structures import find_structures
 from tfprune.structures.matching import match
 from tfprune.structures.places import places
 from tfprune.tables import table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -58,7 +61,7 @@ class Comparison:
             "unmatched": self.unmatched,
         }
 
-    def plot(self, path: str | os.PathLike | None = None):
+    def plot(self, path: str | os.PathLike | None = None) -> Figure:
         """Draws the survivors of each layer; see `tfprune.reports.plots.survivors`.
 
         Args:
@@ -98,7 +101,7 @@ def _number(value: float) -> str:
 def compare(
     before: keras.Model,
     after: keras.Model,
-    inputs=None,
+    inputs: Any = None,
     batch_size: int = 1,
     sequence_length: int = 128,
     threads: int = 1,

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -18,6 +18,9 @@ from tfprune.measuring.counting import count_parameters
 from tfprune.measuring.timing import compare_latency
 from tfprune.rebuild import rebuild
 from tfprune.tables import table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -38,7 +41,7 @@ class Frontier:
         """All values, as types that JSON knows."""
         return {"rows": self.rows, "conditions": self.conditions}
 
-    def plot(self, path: str | os.PathLike | None = None, quality: str | None = None):
+    def plot(self, path: str | os.PathLike | None = None, quality: str | None = None) -> Figure:
         """Draws quality against speed, or against parameters where no time was measured.
 
         Args:

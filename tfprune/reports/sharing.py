@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -13,6 +13,9 @@ from tfprune.arguments import built_model
 from tfprune.gates import gates_of, subnetworks_of
 from tfprune.gates.dynamic import at_size
 from tfprune.tables import table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -41,7 +44,7 @@ class Sharing:
             "left": {kind: share.tolist() for kind, share in self.left.items()},
         }
 
-    def plot(self, path: str | os.PathLike | None = None):
+    def plot(self, path: str | os.PathLike | None = None) -> Figure:
         """Draws a heat map of the distances for each kind.
 
         Args:

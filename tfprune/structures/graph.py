@@ -67,23 +67,23 @@ class Graph:
     def _masked(self) -> set[int]:
         return masks_behind_symbols(self.nodes)
 
-    def is_masked(self, tensor) -> bool:
+    def is_masked(self, tensor: Any) -> bool:
         """Whether a tensor carries a Keras mask, in symbolic calls or when the graph runs."""
         return is_masked(tensor) or id(tensor) in self._masked
 
-    def leaves(self, tensor) -> bool:
+    def leaves(self, tensor: Any) -> bool:
         """Whether a tensor is one of the outputs."""
         return id(tensor) in self._output_ids
 
-    def producer(self, tensor):
+    def producer(self, tensor: Any) -> Any:
         """The node that made a tensor; `None` for an input."""
         return self._made_by.get(id(tensor))
 
-    def consumers(self, tensor) -> list[Any]:
+    def consumers(self, tensor: Any) -> list[Any]:
         """The nodes that read a tensor."""
         return self._used_by.get(id(tensor), [])
 
-    def calls(self, operation) -> list[Any]:
+    def calls(self, operation: Any) -> list[Any]:
         """The nodes that call a layer or operation."""
         return [node for node in self.nodes if node.operation is operation]
 
@@ -93,7 +93,7 @@ class Untraceable(Exception):
 
 
 def graph_of(
-    layer: keras.Layer, call=None, masked: bool = False, outer: Graph | None = None
+    layer: keras.Layer, call: Any = None, masked: bool = False, outer: Graph | None = None
 ) -> Graph:
     """The graph inside a layer or model.
 

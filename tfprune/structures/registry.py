@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
 
@@ -51,7 +52,7 @@ def register_layer_kind(
     >>> from keras import ops
     >>> from tfprune.structures import Remainder, Slices, Structure, register_layer_kind
     >>> class Mixture(keras.layers.Layer):
-    ...     def __init__(self, experts, **kwargs):
+    ...     def __init__(self, experts, **kwargs: Any):
     ...         super().__init__(**kwargs)
     ...         self.experts = experts
     ...     def build(self, shape):
@@ -183,6 +184,6 @@ def graph_kinds() -> tuple[Find, ...]:
     return tuple(find for find, _ in _GRAPH_KINDS.values())
 
 
-def is_in_graph_kind(operation) -> bool:
+def is_in_graph_kind(operation: Any) -> bool:
     """Whether a layer or operation is of a class whose groups a graph kind finds."""
     return any(isinstance(operation, classes) for _, classes in _GRAPH_KINDS.values())

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tfprune.datasets.parallel import Pair
+from tfprune.translation.translates import Translates
 
 
 def distill(
-    teacher, pairs: Sequence[Pair], beam: int = 1, batch_size: int = 64, progress: bool = True
+    teacher: Translates,
+    pairs: Sequence[Pair],
+    beam: int = 1,
+    batch_size: int = 64,
+    progress: bool = True,
 ) -> list[Pair]:
     """Replaces the target side of pairs by a teacher's translation.
 

@@ -9,6 +9,7 @@ import keras
 
 from tfprune.datasets.parallel import Pair
 from tfprune.extras import require
+from tfprune.translation.translates import Translates
 from tfprune.translation.translator import Translator
 from tfprune.translation.vocabulary import Vocabulary
 
@@ -38,7 +39,7 @@ def score(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any
     }
 
 
-def evaluate(translator, pairs: Sequence[Pair], **options) -> dict[str, Any]:
+def evaluate(translator: Translates, pairs: Sequence[Pair], **options: Any) -> dict[str, Any]:
     """Translates the source side of pairs and scores it against the target side.
 
     Args:
@@ -131,7 +132,7 @@ class SacreBleu(keras.callbacks.Callback):
         self._translator: Translator | None = None
         self._last: dict[str, float] = {}
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Translates the development set."""
         if (epoch + 1) % self.every == 0 or not self._last:
             if self._translator is None or keras.backend.backend() != "tensorflow":

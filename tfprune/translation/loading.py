@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tfprune.arguments import integer, path_given
 from tfprune.extras import require
 from tfprune.files import load_keras
 from tfprune.litert import Runner
 from tfprune.translation.encoding import as_list, encode_sources, padded
+from tfprune.translation.translates import Translates
 from tfprune.translation.vocabulary import Vocabulary, vocabulary_path
 
 # What a file is given that does not say for how many tokens it was made.
@@ -51,11 +56,11 @@ class LiteRTTranslator:
         length = shapes[0][-1]
         self.max_length = max_length or (length if length > 0 else _MAX_LENGTH)
 
-    def words(self, ids):
+    def words(self, ids: Sequence[int]) -> np.ndarray:
         """The translation of one sentence as ids, `(1, tokens)`."""
         return self._runner.run([padded([ids])])[0]
 
-    def translate(self, sentences, **_) -> list[str]:
+    def translate(self, sentences: Sequence[str] | str, **_: Any) -> list[str]:
         """One translation for each sentence, one at a time."""
         encoded = encode_sources(as_list(sentences), self.vocabulary, self.max_length)
         return [self.vocabulary.decode(self.words(ids)[0]) if ids else "" for ids in encoded]
@@ -79,7 +84,7 @@ class SavedTranslator:
         length = getattr(self._model, "max_length", None)
         self.max_length = None if length is None else int(length)
 
-    def translate(self, sentences, **_) -> list[str]:
+    def translate(self, sentences: Sequence[str] | str, **_: Any) -> list[str]:
         """One translation for each sentence."""
         import tensorflow as tf
 
@@ -112,7 +117,7 @@ def _saved_length(path) -> int:
         return _MAX_LENGTH
 
 
-def load_translator(path: str | os.PathLike, max_length: int | None = None):
+def load_translator(path: str | os.PathLike, max_length: int | None = None) -> Translates:
     """Loads a translator that was saved or exported.
 
     Args:

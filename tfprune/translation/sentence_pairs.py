@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class IdBatches(Bucketed):
         examples: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]],
         tokens_per_batch: int = 3000,
         length_multiple: int = 8,
-        **options,
+        **options: Any,
     ):
         self._examples = examples
         self.length_multiple = length_multiple
@@ -59,7 +60,7 @@ class IdBatches(Bucketed):
             row[: len(sequence)] = sequence
         return array
 
-    def shape(self, numbers):
+    def shape(self, numbers: Sequence[int]) -> tuple[int, int, int]:
         """Sentences, tokens of the source, tokens of the target."""
         examples = [self._examples[i] for i in numbers]
         return (
@@ -104,7 +105,7 @@ class Batches(IdBatches):
         seed: int = 0,
         initial_epoch: int = 0,
         length_multiple: int = 8,
-        **kwargs,
+        **kwargs: Any,
     ):
         integer("tokens_per_batch", tokens_per_batch)
         integer("max_length", max_length, least=2)
@@ -138,6 +139,6 @@ class Batches(IdBatches):
         )
 
 
-def batches(pairs, vocabulary, **options) -> Batches:
+def batches(pairs: Sequence[Pair], vocabulary: Vocabulary, **options: Any) -> Batches:
     """Batches of sentence pairs of similar length; see `Batches`."""
     return Batches(pairs, vocabulary, **options)

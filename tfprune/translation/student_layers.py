@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,11 +26,11 @@ class SSRU(keras.Layer):
     Translation", WNGT 2019; used by Behnke & Heafield, WMT 2021, section 4.
     """
 
-    def __init__(self, max_length: int = 256, **kwargs):
+    def __init__(self, max_length: int = 256, **kwargs: Any):
         super().__init__(**kwargs)
         self.max_length = max_length
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         """Makes the two projections."""
         width = input_shape[-1]
         self.kernel = self.add_weight(
@@ -40,12 +41,12 @@ class SSRU(keras.Layer):
         )
         self.forget_bias = self.add_weight(name="forget_bias", shape=(width,), initializer="zeros")
 
-    def gates(self, x):
+    def gates(self, x: Any) -> tuple[Any, Any]:
         """The forget gate and the candidate, each of the shape of `x`."""
         forget = ops.sigmoid(ops.matmul(x, self.forget_kernel) + self.forget_bias)
         return forget, (1 - forget) * ops.matmul(x, self.kernel)
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         """`(batch, length, width)` to the same shape."""
         forget, cell = self.gates(x)
         length = ops.shape(x)[1]
@@ -55,17 +56,17 @@ class SSRU(keras.Layer):
             forget = forget * _later(forget, distance, length)
         return ops.relu(cell)
 
-    def step(self, x, cell):
+    def step(self, x: Any, cell: Any) -> tuple[Any, Any]:
         """One position: `x` `(batch, 1, width)` and the cell before it; output and new cell."""
         forget, update = self.gates(x)
         cell = forget * cell + update
         return ops.relu(cell), cell
 
-    def compute_output_spec(self, x):
+    def compute_output_spec(self, x: Any) -> Any:
         """The shape of the input."""
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The configuration."""
         return {**super().get_config(), "max_length": self.max_length}
 
@@ -82,7 +83,7 @@ class SinusoidalPositions(keras.Layer):
     Source: Vaswani et al., "Attention Is All You Need", 2017, section 3.5.
     """
 
-    def call(self, x, offset=0):
+    def call(self, x: Any, offset: Any = 0) -> Any:
         """`(batch, length, width)` to the same shape; positions count from `offset`."""
         width = x.shape[-1]
         position = ops.arange(ops.shape(x)[1], dtype="float32") + ops.cast(offset, "float32")
@@ -91,6 +92,6 @@ class SinusoidalPositions(keras.Layer):
         table = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)[:, :width]
         return x * math.sqrt(width) + ops.cast(table, x.dtype)[None]
 
-    def compute_output_spec(self, x, offset=0):
+    def compute_output_spec(self, x: Any, offset: Any = 0) -> Any:
         """The shape of the input."""
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -14,12 +16,12 @@ class WordCrossEntropy(keras.losses.Loss):
         label_smoothing: Share of the probability that goes to all words alike.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, name: str = "cross_entropy", **kwargs):
+    def __init__(self, label_smoothing: float = 0.0, name: str = "cross_entropy", **kwargs: Any):
         kwargs.setdefault("reduction", "mean_with_sample_weight")
         super().__init__(name=name, **kwargs)
         self.label_smoothing = label_smoothing
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         """`(B, T)` ids and `(B, T, V)` logits to `(B, T)` losses."""
         loss = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
         if self.label_smoothing:
@@ -27,7 +29,7 @@ class WordCrossEntropy(keras.losses.Loss):
             loss = (1 - self.label_smoothing) * loss + self.label_smoothing * uniform
         return loss
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The configuration."""
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
@@ -43,13 +45,13 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
         self.peak = peak
         self.warmup_steps = warmup_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         """The learning rate at a step."""
         step = ops.cast(step, "float32") + 1.0
         warmup = float(self.warmup_steps)
         return self.peak * ops.minimum(step / warmup, ops.sqrt(warmup / step))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The configuration."""
         return {"peak": self.peak, "warmup_steps": self.warmup_steps}
 

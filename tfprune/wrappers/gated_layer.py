@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
+import numpy as np
 
 from tfprune.gates import Gate
 from tfprune.keras_private.layers import give_signatures
@@ -41,7 +44,7 @@ class GatedLayer(Transparent, keras.layers.Wrapper):
             if its groups cannot be told apart.
     """
 
-    def __init__(self, layer: keras.Layer, **kwargs):
+    def __init__(self, layer: keras.Layer, **kwargs: Any):
         inside = plain_layer(layer)
         if not is_dense(inside) and not (
             isinstance(inside, keras.Layer) and describe_of(inside) is not None
@@ -81,13 +84,13 @@ class GatedLayer(Transparent, keras.layers.Wrapper):
         """The number of groups."""
         return self.gate.structure.groups
 
-    def open_groups(self):
+    def open_groups(self) -> np.ndarray:
         """The groups whose gate is not closed, a boolean array `(groups,)`."""
         return self.gate.open_groups()
 
     # -- what Keras asks -------------------------------------------------------------------------
 
-    def build(self, *args, **kwargs):
+    def build(self, *args: Any, **kwargs: Any) -> None:
         """Builds the layer, then the gates."""
         if not self.layer.built:
             self.layer.build(*args, **kwargs)
@@ -101,27 +104,27 @@ class GatedLayer(Transparent, keras.layers.Wrapper):
             gate.permanent = True
             gate.apply()
 
-    def call(self, *args, **kwargs):
+    def call(self, *args: Any, **kwargs: Any) -> Any:
         """What the layer computes with its gates."""
         return self.layer(*args, **kwargs)
 
-    def compute_output_shape(self, *args, **kwargs):
+    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
         """That of the layer."""
         return self.layer.compute_output_shape(*args, **kwargs)
 
-    def compute_output_spec(self, *args, **kwargs):
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """That of the layer."""
         return self.layer.compute_output_spec(*args, **kwargs)
 
-    def compute_mask(self, *args, **kwargs):
+    def compute_mask(self, *args: Any, **kwargs: Any) -> Any:
         """That of the layer."""
         return self.layer.compute_mask(*args, **kwargs)
 
-    def get_build_config(self):
+    def get_build_config(self) -> dict[str, Any] | None:
         """That of the layer."""
         return self.layer.get_build_config()
 
-    def build_from_config(self, config):
+    def build_from_config(self, config: dict[str, Any]) -> None:
         """Builds the layer as it was built when it was saved, then the gates."""
         if not self.layer.built:
             self.layer.build_from_config(config)

@@ -8,7 +8,8 @@ import keras
 from keras import ops
 
 from tfprune.arguments import integer, number
-from tfprune.gates import HardConcrete
+from tfprune.gates import Gate, HardConcrete
+from tfprune.structures import Structure
 from tfprune.wrappers.penalised_layer import PenalisedLayer
 
 
@@ -107,14 +108,14 @@ class HardConcreteGroups(PenalisedLayer):
         initial: float = 2.5,
         seed: int | None = None,
         score_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(layer, strength, **kwargs)
         self.initial = number("initial", initial)
         self.seed = integer("seed", seed, least=0, optional=True)
         self._score_scale = number("score_scale", score_scale, above=0)
 
-    def make_gates(self, structure, over):
+    def make_gates(self, structure: Structure, over: str | None) -> list[Gate]:
         """A hard concrete gate."""
         return [
             HardConcrete(
@@ -126,11 +127,11 @@ class HardConcreteGroups(PenalisedLayer):
         """The expected share of groups that are open, a differentiable scalar tensor."""
         return ops.mean(self.gate.expected())
 
-    def penalty(self):
+    def penalty(self) -> Any:
         """The expected share of groups that are open."""
         return self.expected_share()
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The configuration."""
         return {
             **super().get_config(),

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfprune.gates import Mask
+from tfprune.gates import Gate, Mask
+from tfprune.structures import Structure
 from tfprune.wrappers.gated_layer import GatedLayer
 
 
@@ -50,7 +51,7 @@ class MaskedGroups(GatedLayer):
     2
     """
 
-    def make_gates(self, structure, over):
+    def make_gates(self, structure: Structure, over: str | None) -> list[Gate]:
         """A mask."""
         return [Mask(structure, over or "consumers")]
 

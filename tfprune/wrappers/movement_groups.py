@@ -9,9 +9,10 @@ import numpy as np
 from keras import ops
 
 from tfprune.arguments import number
-from tfprune.gates import BlockScores, MovementScores
+from tfprune.gates import BlockScores, Gate, MovementScores
 from tfprune.gates.gate import kernels_of
 from tfprune.gates.movement import checked_block
+from tfprune.structures import Structure
 from tfprune.wrappers.penalised_layer import PenalisedLayer
 
 
@@ -64,13 +65,13 @@ class MovementGroups(PenalisedLayer):
         block: tuple[int, int] | None = None,
         strength: float = 0.0,
         score_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(layer, strength, **kwargs)
         self.block = None if block is None else checked_block(block)
         self._score_scale = number("score_scale", score_scale, above=0)
 
-    def make_gates(self, structure, over):
+    def make_gates(self, structure: Structure, over: str | None) -> list[Gate]:
         """A score for each group, or for each block of each kernel."""
         if self.block is None:
             return [MovementScores(structure, self._score_scale, over=over or "all")]
@@ -79,7 +80,7 @@ class MovementGroups(PenalisedLayer):
             for i, share in enumerate(kernels_of(structure))
         ]
 
-    def penalty(self):
+    def penalty(self) -> Any:
         """`Σ σ(S)`."""
         return sum(ops.sum(gate.expected()) for gate in self.gates)
 
@@ -119,7 +120,7 @@ class MovementGroups(PenalisedLayer):
         below = scores[scores < lowest]
         self.threshold = float(below[-1]) if len(below) else -1e9
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The configuration."""
         return {
             **super().get_config(),
