@@ -1,6 +1,9 @@
 import keras
+import numpy as np
 import pytest
 
+import tfprune
+from tfprune.callbacks import HeadLottery
 from tfprune.datasets import number_words
 from tfprune.structures import find_structures
 from tfprune.translation.recipe import Recipe
@@ -64,6 +67,47 @@ def test_a_killed_recipe_goes_on_where_it_was(tmp_path):
     scores = work.scores("pruned", model, work.held_out("test", 4))
     assert scores["groups"] == {s.name: s.groups for s in find_structures(model)}
     assert scores["parameters"] == model.count_params() and len(scores["hypotheses"]) == 4
+
+
+class Rates(keras.callbacks.Callback):
+    """Notes the steps of the optimizer and its learning rate before each batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        optimizer = self.model.optimizer
+        self.seen.append((int(optimizer.iterations), float(optimizer.learning_rate)))
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow_only
+def test_rounds_of_a_lottery_go_on_at_the_learning_rate_of_the_checkpoint(tmp_path):
+    work = recipe(tmp_path, [], pretrain_epochs=5)
+    before = 5 * len(work.batches())
+    of_round = round(0.6 * before)
+    assert not work.pretrained().compiled
+    # The optimizer goes on with the gradients that it has seen.
+    checkpoint = work.checkpoint()
+    assert any(np.any(m) for m in map(keras.ops.convert_to_numpy, checkpoint.optimizer._momentums))
+    lottery = HeadLottery(
+        tfprune.Sparsity(0.5),
+        heads_per_round=1,
+        data=work.some_batches(20),
+        within="layer",
+        start=0,
+        verbose=0,
+    )
+    rates = Rates()
+    work.stage("search", work.checkpoint, 9, 5, [lottery, rates])
+    rounds = len(lottery.rounds)
+    assert rounds == 2  # One head of two in each of the two layers.
+    # 400 steps of warm-up, counted from the first step of pretraining.
+    steps = (before + np.arange(rounds * of_round) % of_round).tolist()
+    assert [step for step, _ in rates.seen] == steps
+    expected = [2e-3 * (step + 1) / 400 for step in steps]
+    np.testing.assert_allclose([rate for _, rate in rates.seen], expected, rtol=1e-5)
 
 
 def test_a_folder_belongs_to_one_experiment(tmp_path):

@@ -187,8 +187,21 @@ class Recipe:
             return student(len(self.vocabulary()), max_length=self.max_length, **self.shape)
 
         return self.stage(
-            "pretrained", untrained, self.pretrain_epochs, 0, learning_rate=self.learning_rate
+            "pretrained",
+            untrained,
+            self.pretrain_epochs,
+            0,
+            learning_rate=self.learning_rate,
+            keep_optimizer=True,
         )
+
+    def checkpoint(self) -> keras.Model:
+        """The pretrained model, compiled, with the optimizer as it was at the end of pretraining.
+
+        What goes on from it has neither a second warm-up nor an optimizer that knows no gradients.
+        """
+        self.pretrained()
+        return keras.saving.load_model(self.folder / "pretrained.keras")
 
     def converged(self, name: str, make: Callable[[], keras.Model]) -> keras.Model:
         """What `make` gives, trained to the end; `name` is that of its file."""
@@ -204,21 +217,31 @@ class Recipe:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         learning_rate: float | None = None,
         last: bool = False,
+        keep_optimizer: bool = False,
     ) -> keras.Model:
         """Trains for some epochs, unless that was done before; goes on where it was killed.
 
         Args:
             name: Name of the file.
-            make: Gives the model to train.
+            make: Gives the model to train. One that is compiled, as `checkpoint` gives it, goes on
+                with its optimizer and the learning rate of that, whatever `learning_rate` and
+                `last` are.
             epochs: How many epochs.
             done: How many came before, so that batches come in another order.
             callbacks: Callbacks of this stage alone.
             learning_rate: The highest; `later_learning_rate` by default.
             last: Whether it falls to 0.
+            keep_optimizer: Whether the file holds the optimizer too, which is as large as two more
+                copies of the weights.
+
+        Returns:
+            The model, not compiled.
         """
         path = self.folder / f"{name}.keras"
         if not path.exists():
             model = self._trained(name, make(), epochs, done, callbacks, learning_rate, last)
+            if not keep_optimizer:
+                model.optimizer = None
             with atomic_write(path) as temporary:
                 model.save(temporary)
         # Read even if it was just written: in a model that went on after a kill, Keras remembers
@@ -231,13 +254,14 @@ class Recipe:
         begun = json.loads(state.read_text())["epoch"] if state.exists() else 0
         data = self.batches(done + begun)
         steps = epochs * len(data)
-        compile_student(
-            model,
-            learning_rate or self.later_learning_rate,
-            warmup_steps=400 if learning_rate else min(50, steps // 2),
-            jit_compile=False,
-            total_steps=steps if last else None,
-        )
+        if not model.compiled:
+            compile_student(
+                model,
+                learning_rate or self.later_learning_rate,
+                warmup_steps=400 if learning_rate else min(50, steps // 2),
+                jit_compile=False,
+                total_steps=steps if last else None,
+            )
         model.fit(
             data,
             epochs=epochs,
@@ -248,7 +272,6 @@ class Recipe:
                 keras.callbacks.BackupAndRestore(str(backup), delete_checkpoint=True),
             ],
         )
-        model.optimizer = None  # The file is for use, not for going on.
         return model
 
     # -- results -------------------------------------------------------------------------------
