@@ -115,7 +115,7 @@ class Experiment:
     def longer(self, name, begun, callbacks=()):
         """A finished run, trained for as long again as it took to converge."""
         recipe = self.recipe
-        epochs, done = recipe.converge_epochs, recipe.pretrain_epochs + recipe.converge_epochs
+        epochs, done = recipe.converge_epochs, recipe.pretrained_epochs + recipe.converge_epochs
         return recipe.stage(name, lambda: self.run(begun), epochs, done, callbacks, last=True)
 
     def search(self, method="ticket"):
@@ -136,7 +136,7 @@ class Experiment:
             structures = tfprune.find_structures(self.recipe.pretrained())
             heads = sum(s.groups for s in structures.select([PRUNED[self.decoder]]))
             rounds = math.ceil(heads * max(SHARES) / 100 / HEADS_PER_ROUND)
-            done = self.recipe.pretrain_epochs
+            done = self.recipe.pretrained_epochs
             epochs = math.ceil(rounds * ROUND * done) + 1
             self.recipe.stage(name, self.recipe.checkpoint, epochs, done, [lottery])
             history = {
@@ -207,8 +207,8 @@ def report(work, made, pairs):
     }
     results = measured(__file__, recipe, made, files, pairs)
     results["sizes"]["epochs"] = {
-        "checkpoint": recipe.pretrain_epochs,
-        "round": ROUND * recipe.pretrain_epochs,
+        "checkpoint": recipe.pretrained_epochs,
+        "round": ROUND * recipe.pretrained_epochs,
         "convergence": recipe.converge_epochs,
     }
     results["rounds"] = {name: found["rounds"] for name, found in work.searches().items()}

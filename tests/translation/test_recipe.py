@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -114,6 +116,44 @@ def test_a_folder_belongs_to_one_experiment(tmp_path):
     recipe(tmp_path, [])
     with pytest.raises(ValueError, match=r"another prune_epochs, shape; .*\(there: 2\)"):
         recipe(tmp_path, [], prune_epochs=3, shape={**SHAPE, "model_dim": 8})
+
+
+def test_a_folder_may_be_older_than_an_argument(tmp_path):
+    recipe(tmp_path, [])
+    path = tmp_path / "recipe.json"
+    sizes = json.loads(path.read_text())
+    del sizes["patience"], sizes["min_gain"]
+    path.write_text(json.dumps(sizes))
+    recipe(tmp_path, [])
+    with pytest.raises(ValueError, match=r"another patience; .*patience=1 \(there: None\)"):
+        recipe(tmp_path, [], patience=1)
+
+
+def test_bad_numbers_of_pretraining(tmp_path):
+    for name, value in (("patience", 0), ("min_gain", -1.0)):
+        with pytest.raises(ValueError, match=f"`{name}`"):
+            recipe(tmp_path, [], **{name: value})
+
+
+@pytest.mark.tensorflow_only
+def test_pretraining_ends_when_bleu_stalls(tmp_path, monkeypatch):
+    class Scripted(keras.callbacks.Callback):
+        def __init__(self, pairs, vocabulary, max_length):
+            super().__init__()
+            assert set(pairs) <= set(work.text.dev)
+
+        def on_epoch_end(self, epoch, logs=None):
+            logs["val_bleu"] = [3.0, 5.0, 5.5, 5.4, 20.0][epoch]
+
+    monkeypatch.setattr("tfprune.translation.recipe.SacreBleu", Scripted)
+    seen = []
+    work = recipe(tmp_path, seen, pretrain_epochs=5, patience=2)
+    # Half a point in two epochs; the best is kept, and what follows counts from there.
+    assert work.pretrained_epochs == 3
+    assert seen == [("pretrained", epoch) for epoch in range(4)]
+    assert int(work.checkpoint().optimizer.iterations) == 3 * len(work.batches())
+    assert recipe(tmp_path, seen, pretrain_epochs=5, patience=2).pretrained_epochs == 3
+    assert len(seen) == 4
 
 
 def test_structures_are_scored_on_the_same_batches_each_time(tmp_path):
