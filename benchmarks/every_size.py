@@ -45,7 +45,8 @@ def make(name, work):
     epochs = work.prune_epochs + work.converge_epochs
 
     def train(*callbacks):
-        return work.stage(name, work.pretrained, epochs, work.pretrain_epochs, callbacks, last=True)
+        done = work.pretrained_epochs
+        return work.stage(name, work.pretrained, epochs, done, callbacks, last=True)
 
     if name == "dense":
         return {name: work.dense()}
@@ -70,7 +71,7 @@ def report(made, work, pairs):
         for label, model in made.items()
     }
     results = measured(__file__, work, made, files, pairs, timed=100)
-    results["sizes"]["epochs"] = [work.pretrain_epochs, work.prune_epochs + work.converge_epochs]
+    results["sizes"]["epochs"] = [work.pretrained_epochs, work.prune_epochs + work.converge_epochs]
     weights = {
         label: sum(s.weights for s in tfprune.find_structures(model))
         for label, model in made.items()

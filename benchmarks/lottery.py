@@ -33,6 +33,7 @@ HERE = Path(__file__).parent
 SHARES = (50, 65, 75, 85)  # Per cent of the heads that are gone.
 COMPARED = 75  # Where the baselines are.
 HEADS_PER_ROUND = 3  # As in the paper, for six layers.
+ROUND = 0.6  # Of the training up to the checkpoint: 15 of 25 thousand batches in the paper.
 LONGER = "-longer"  # Trained for as long as those that are pruned after convergence.
 # Run to the name of its search, and the criterion.
 SEARCHES = {
@@ -114,17 +115,15 @@ class Experiment:
     def longer(self, name, begun, callbacks=()):
         """A finished run, trained for as long again as it took to converge."""
         recipe = self.recipe
-        epochs, done = recipe.converge_epochs, recipe.pretrain_epochs + recipe.converge_epochs
+        epochs, done = recipe.converge_epochs, recipe.pretrained_epochs + recipe.converge_epochs
         return recipe.stage(name, lambda: self.run(begun), epochs, done, callbacks, last=True)
 
     def search(self, method="ticket"):
-        """The rounds of the lottery, half an epoch each; kept beside the models."""
+        """The rounds of the lottery, which go on from the checkpoint; kept beside the models."""
         name, criterion = SEARCHES[method]
         path = self.folder / f"{name}.json"
         if not path.exists():
             (self.folder / f"{name}.keras").unlink(missing_ok=True)
-            steps = len(self.recipe.batches())
-            round_length = math.ceil(steps / 2)
             lottery = HeadLottery(
                 tfprune.Sparsity(max(SHARES) / 100),
                 HEADS_PER_ROUND,
@@ -132,14 +131,14 @@ class Experiment:
                 structures=[PRUNED[self.decoder]],
                 criterion=criterion,
                 start=0,
-                round_length=round_length,
+                round_length=ROUND,
             )
             structures = tfprune.find_structures(self.recipe.pretrained())
             heads = sum(s.groups for s in structures.select([PRUNED[self.decoder]]))
             rounds = math.ceil(heads * max(SHARES) / 100 / HEADS_PER_ROUND)
-            epochs = math.ceil(rounds * round_length / steps) + 1
-            done = self.recipe.pretrain_epochs
-            self.recipe.stage(name, self.recipe.pretrained, epochs, done, [lottery])
+            done = self.recipe.pretrained_epochs
+            epochs = math.ceil(rounds * ROUND * done) + 1
+            self.recipe.stage(name, self.recipe.checkpoint, epochs, done, [lottery])
             history = {
                 "rounds": lottery.rounds,
                 "table": lottery.table(),
@@ -208,8 +207,8 @@ def report(work, made, pairs):
     }
     results = measured(__file__, recipe, made, files, pairs)
     results["sizes"]["epochs"] = {
-        "checkpoint": recipe.pretrain_epochs,
-        "round": 0.5,
+        "checkpoint": recipe.pretrained_epochs,
+        "round": ROUND * recipe.pretrained_epochs,
         "convergence": recipe.converge_epochs,
     }
     results["rounds"] = {name: found["rounds"] for name, found in work.searches().items()}
@@ -258,8 +257,9 @@ def table(results):
         "",
         *circumstances(
             results,
-            f"{sizes['epochs']['checkpoint']} epochs to the checkpoint, half of one for each "
-            f"round, {sizes['epochs']['convergence']} of convergence; ",
+            f"{sizes['epochs']['checkpoint']} epochs to the checkpoint, "
+            f"{sizes['epochs']['round']:g} for each round, "
+            f"{sizes['epochs']['convergence']} of convergence; ",
         ),
         f"| model | heads gone | {' | '.join(kinds)} | BLEU | p | chrF | parameters | MB | words/s "
         "| time |",

@@ -130,9 +130,10 @@ def test_what_treats_each_position_alone_is_taken(name):
 
 @pytest.mark.parametrize("decoder", ["ssru", "self_attention"])
 @pytest.mark.parametrize("form", ["whole", "tied", "pruned", "emptied", "factorized"])
-def test_students_and_their_rebuilt_forms_are_taken(decoder, form):
-    tied = form == "tied"
-    model = student(30, 1, 2, 8, 12, 2, decoder=decoder, tied_decoder_layers=tied, max_length=16)
+@pytest.mark.parametrize("normalization", ["pre", "post"])
+def test_students_and_their_rebuilt_forms_are_taken(decoder, form, normalization):
+    options = {"tied_decoder_layers": form == "tied", "normalization": normalization}
+    model = student(30, 1, 2, 8, 12, 2, decoder=decoder, max_length=16, **options)
     randomize(model)
     draw = np.random.default_rng(0)
     if form in ("pruned", "emptied"):

@@ -1,6 +1,11 @@
+import json
+
 import keras
+import numpy as np
 import pytest
 
+import tfprune
+from tfprune.callbacks import HeadLottery
 from tfprune.datasets import number_words
 from tfprune.structures import find_structures
 from tfprune.translation.recipe import Recipe
@@ -66,10 +71,89 @@ def test_a_killed_recipe_goes_on_where_it_was(tmp_path):
     assert scores["parameters"] == model.count_params() and len(scores["hypotheses"]) == 4
 
 
+class Rates(keras.callbacks.Callback):
+    """Notes the steps of the optimizer and its learning rate before each batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        optimizer = self.model.optimizer
+        self.seen.append((int(optimizer.iterations), float(optimizer.learning_rate)))
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow_only
+def test_rounds_of_a_lottery_go_on_at_the_learning_rate_of_the_checkpoint(tmp_path):
+    work = recipe(tmp_path, [], pretrain_epochs=5)
+    before = 5 * len(work.batches())
+    of_round = round(0.6 * before)
+    assert not work.pretrained().compiled
+    # The optimizer goes on with the gradients that it has seen.
+    checkpoint = work.checkpoint()
+    assert any(np.any(m) for m in map(keras.ops.convert_to_numpy, checkpoint.optimizer._momentums))
+    lottery = HeadLottery(
+        tfprune.Sparsity(0.5),
+        heads_per_round=1,
+        data=work.some_batches(20),
+        within="layer",
+        start=0,
+        verbose=0,
+    )
+    rates = Rates()
+    work.stage("search", work.checkpoint, 9, 5, [lottery, rates])
+    rounds = len(lottery.rounds)
+    assert rounds == 2  # One head of two in each of the two layers.
+    # 400 steps of warm-up, counted from the first step of pretraining.
+    steps = (before + np.arange(rounds * of_round) % of_round).tolist()
+    assert [step for step, _ in rates.seen] == steps
+    expected = [2e-3 * (step + 1) / 400 for step in steps]
+    np.testing.assert_allclose([rate for _, rate in rates.seen], expected, rtol=1e-5)
+
+
 def test_a_folder_belongs_to_one_experiment(tmp_path):
     recipe(tmp_path, [])
     with pytest.raises(ValueError, match=r"another prune_epochs, shape; .*\(there: 2\)"):
         recipe(tmp_path, [], prune_epochs=3, shape={**SHAPE, "model_dim": 8})
+
+
+def test_a_folder_may_be_older_than_an_argument(tmp_path):
+    recipe(tmp_path, [])
+    path = tmp_path / "recipe.json"
+    sizes = json.loads(path.read_text())
+    del sizes["patience"], sizes["min_gain"]
+    path.write_text(json.dumps(sizes))
+    recipe(tmp_path, [])
+    with pytest.raises(ValueError, match=r"another patience; .*patience=1 \(there: None\)"):
+        recipe(tmp_path, [], patience=1)
+
+
+def test_bad_numbers_of_pretraining(tmp_path):
+    for name, value in (("patience", 0), ("min_gain", -1.0)):
+        with pytest.raises(ValueError, match=f"`{name}`"):
+            recipe(tmp_path, [], **{name: value})
+
+
+@pytest.mark.tensorflow_only
+def test_pretraining_ends_when_bleu_stalls(tmp_path, monkeypatch):
+    class Scripted(keras.callbacks.Callback):
+        def __init__(self, pairs, vocabulary, max_length):
+            super().__init__()
+            assert set(pairs) <= set(work.text.dev)
+
+        def on_epoch_end(self, epoch, logs=None):
+            logs["val_bleu"] = [3.0, 5.0, 5.5, 5.4, 20.0][epoch]
+
+    monkeypatch.setattr("tfprune.translation.recipe.SacreBleu", Scripted)
+    seen = []
+    work = recipe(tmp_path, seen, pretrain_epochs=5, patience=2)
+    # Half a point in two epochs; the best is kept, and what follows counts from there.
+    assert work.pretrained_epochs == 3
+    assert seen == [("pretrained", epoch) for epoch in range(4)]
+    assert int(work.checkpoint().optimizer.iterations) == 3 * len(work.batches())
+    assert recipe(tmp_path, seen, pretrain_epochs=5, patience=2).pretrained_epochs == 3
+    assert len(seen) == 4
 
 
 def test_structures_are_scored_on_the_same_batches_each_time(tmp_path):

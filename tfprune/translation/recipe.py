@@ -14,12 +14,15 @@ from typing import Any
 
 import keras
 
+from tfprune.arguments import integer, number
 from tfprune.callbacks import GroupLasso
 from tfprune.datasets import ParallelText
 from tfprune.files import atomic_write
 from tfprune.rebuild import rebuild
+from tfprune.schedules import Plateau
 from tfprune.structures import find_structures
-from tfprune.translation.evaluation import evaluate
+from tfprune.translation.best_checkpoint import BestCheckpoint
+from tfprune.translation.evaluation import SacreBleu, evaluate
 from tfprune.translation.sentence_pairs import batches
 from tfprune.translation.student import student
 from tfprune.translation.training import compile_student
@@ -39,16 +42,21 @@ class Recipe:
         max_words: Longer sentences are left out of training, in words.
         max_length: Longest sentence, in tokens.
         tokens_per_batch: Tokens in a batch.
-        pretrain_epochs: Epochs before pruning starts.
+        pretrain_epochs: Epochs before pruning starts; the most of them, if there is a `patience`.
         prune_epochs: Epochs with the penalty.
         converge_epochs: Epochs after the rebuild, in which the learning rate falls to 0.
         learning_rate: Of pretraining.
         later_learning_rate: Of what follows.
         seed: Seed of weights and order.
+        patience: Pretraining ends when the best BLEU of so many epochs is less than `min_gain` over
+            the best before them, on 200 development pairs that are translated greedily after each
+            epoch; the best epoch is kept. `None` trains for all `pretrain_epochs`.
+        min_gain: In BLEU points; one point in the paper.
         callbacks: More callbacks for each `fit`, made anew each time, such as a progress display.
 
     Raises:
-        ValueError: If `folder` holds an experiment of other sizes or on other text.
+        ValueError: If `folder` holds an experiment of other sizes or on other text, or `patience`
+            or `min_gain` is out of range.
     """
 
     text: ParallelText
@@ -64,11 +72,15 @@ class Recipe:
     learning_rate: float = 2e-3
     later_learning_rate: float = 1e-3
     seed: int = 0
+    patience: int | None = None
+    min_gain: float = 1.0
     callbacks: Callable[[str, int], Sequence[keras.callbacks.Callback]] = field(
         default=lambda stage, epochs: ()
     )
 
     def __post_init__(self):
+        integer("patience", self.patience, optional=True)
+        number("min_gain", self.min_gain, least=0)
         self.folder = Path(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._check_folder()
@@ -82,9 +94,11 @@ class Recipe:
         if not path.exists():
             with atomic_write(path) as temporary:
                 temporary.write_text(json.dumps(sizes, indent=1) + "\n")
-        before = json.loads(path.read_text())
-        if before != sizes:
-            names = sorted(k for k in {*before, *sizes} if before.get(k) != sizes.get(k))
+        # A folder may be older than an argument, which had the effect of its default then.
+        defaults = {f.name: f.default for f in fields(self) if f.name in sizes}
+        before = {**defaults, **json.loads(path.read_text())}
+        names = sorted(k for k in {*before, *sizes} if before.get(k) != sizes.get(k))
+        if names:
             raise ValueError(
                 f"`folder` holds an experiment with another {', '.join(names)}; delete it or give "
                 f"another folder. Received: folder={str(self.folder)!r}, "
@@ -141,7 +155,7 @@ class Recipe:
         """The unpruned model after as many steps as the pruned ones."""
 
         def begun():
-            return self.stage("dense_1", self.pretrained, self.prune_epochs, self.pretrain_epochs)
+            return self.stage("dense_1", self.pretrained, self.prune_epochs, self.pretrained_epochs)
 
         return self.converged("dense", begun)
 
@@ -160,7 +174,7 @@ class Recipe:
             given = {"stop": None, "removal": "during", **options}
             lasso = GroupLasso(structures, strength, verbose=0, **given)
             pruned = self.stage(
-                f"{name}_1", self.pretrained, self.prune_epochs, self.pretrain_epochs, [lasso]
+                f"{name}_1", self.pretrained, self.prune_epochs, self.pretrained_epochs, [lasso]
             )
             return rebuild(pruned)
 
@@ -174,7 +188,7 @@ class Recipe:
             return type(like).from_config(like.get_config())
 
         def begun():
-            epochs = self.pretrain_epochs + self.prune_epochs
+            epochs = self.pretrained_epochs + self.prune_epochs
             return self.stage(f"{name}_1", untrained, epochs, 0, learning_rate=self.learning_rate)
 
         return self.converged(name, begun)
@@ -187,12 +201,49 @@ class Recipe:
             return student(len(self.vocabulary()), max_length=self.max_length, **self.shape)
 
         return self.stage(
-            "pretrained", untrained, self.pretrain_epochs, 0, learning_rate=self.learning_rate
+            "pretrained",
+            untrained,
+            self.pretrain_epochs,
+            0,
+            self._until_it_stalls(),
+            learning_rate=self.learning_rate,
+            keep_optimizer=True,
         )
+
+    def _until_it_stalls(self):
+        if self.patience is None:
+            return ()
+        pairs = self.held_out("dev", 200)
+        plateau = Plateau("val_bleu", self.min_gain)
+        return (
+            SacreBleu(pairs, self.vocabulary(), self.max_length),
+            BestCheckpoint(self._pretraining, plateau, self.patience),
+        )
+
+    @property
+    def _pretraining(self):
+        return self.folder / "pretraining.json"
+
+    @property
+    def pretrained_epochs(self) -> int:
+        """How many epochs the pretrained model has seen; it is trained if it was not yet."""
+        if self.patience is None:
+            return self.pretrain_epochs
+        if not (self.folder / "pretrained.keras").exists():
+            self.pretrained()
+        return BestCheckpoint.best_epoch(self._pretraining)
+
+    def checkpoint(self) -> keras.Model:
+        """The pretrained model, compiled, with the optimizer as it was at the end of pretraining.
+
+        What goes on from it has neither a second warm-up nor an optimizer that knows no gradients.
+        """
+        self.pretrained()
+        return keras.saving.load_model(self.folder / "pretrained.keras")
 
     def converged(self, name: str, make: Callable[[], keras.Model]) -> keras.Model:
         """What `make` gives, trained to the end; `name` is that of its file."""
-        done = self.pretrain_epochs + self.prune_epochs
+        done = self.pretrained_epochs + self.prune_epochs
         return self.stage(name, make, self.converge_epochs, done, last=True)
 
     def stage(
@@ -204,21 +255,31 @@ class Recipe:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         learning_rate: float | None = None,
         last: bool = False,
+        keep_optimizer: bool = False,
     ) -> keras.Model:
         """Trains for some epochs, unless that was done before; goes on where it was killed.
 
         Args:
             name: Name of the file.
-            make: Gives the model to train.
+            make: Gives the model to train. One that is compiled, as `checkpoint` gives it, goes on
+                with its optimizer and the learning rate of that, whatever `learning_rate` and
+                `last` are.
             epochs: How many epochs.
             done: How many came before, so that batches come in another order.
             callbacks: Callbacks of this stage alone.
             learning_rate: The highest; `later_learning_rate` by default.
             last: Whether it falls to 0.
+            keep_optimizer: Whether the file holds the optimizer too, which is as large as two more
+                copies of the weights.
+
+        Returns:
+            The model, not compiled.
         """
         path = self.folder / f"{name}.keras"
         if not path.exists():
             model = self._trained(name, make(), epochs, done, callbacks, learning_rate, last)
+            if not keep_optimizer:
+                model.optimizer = None
             with atomic_write(path) as temporary:
                 model.save(temporary)
         # Read even if it was just written: in a model that went on after a kill, Keras remembers
@@ -231,13 +292,14 @@ class Recipe:
         begun = json.loads(state.read_text())["epoch"] if state.exists() else 0
         data = self.batches(done + begun)
         steps = epochs * len(data)
-        compile_student(
-            model,
-            learning_rate or self.later_learning_rate,
-            warmup_steps=400 if learning_rate else min(50, steps // 2),
-            jit_compile=False,
-            total_steps=steps if last else None,
-        )
+        if not model.compiled:
+            compile_student(
+                model,
+                learning_rate or self.later_learning_rate,
+                warmup_steps=400 if learning_rate else min(50, steps // 2),
+                jit_compile=False,
+                total_steps=steps if last else None,
+            )
         model.fit(
             data,
             epochs=epochs,
@@ -248,7 +310,6 @@ class Recipe:
                 keras.callbacks.BackupAndRestore(str(backup), delete_checkpoint=True),
             ],
         )
-        model.optimizer = None  # The file is for use, not for going on.
         return model
 
     # -- results -------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
+from tfprune.arguments import one_of
 from tfprune.translation.student_layers import SSRU, SinusoidalPositions
 
 
@@ -19,13 +20,14 @@ def student(
     decoder: str = "ssru",
     tied_decoder_layers: bool = False,
     dropout: float = 0.0,
+    normalization: str = "pre",
     max_length: int = 256,
     name: str = "student",
 ) -> keras.Model:
     """Builds a translation student.
 
-    The defaults are the "tiny" student of the papers. Embeddings are shared by source, target and
-    output. Layers normalise first, and once more at the end of each stack.
+    The defaults are the sizes of the "tiny" student of the papers. Embeddings are shared by source,
+    target and output.
 
     Args:
         vocabulary_size: Units of the shared vocabulary.
@@ -39,6 +41,10 @@ def student(
             `"self_attention"`.
         tied_decoder_layers: Use one decoder layer `decoder_layers` times.
         dropout: Dropout rate; the students use none.
+        normalization: `"pre"`: each sublayer reads what is normalized, `x + f(norm(x))`, and each
+            stack ends with a normalization more. `"post"`: `norm(x + f(x))`, as in the original
+            transformer and by default in Marian, with which the papers train; it needs a longer
+            warm-up the deeper it is.
         max_length: The longest sequence in training, in tokens.
         name: Name of the model.
 
@@ -48,10 +54,12 @@ def student(
 
     Raises:
         ValueError: If a number is not positive, `model_dim` is not divisible by `num_heads` while
-            `head_dim` is unset, or `decoder` is unknown.
+            `head_dim` is unset, or `decoder` or `normalization` is unknown.
 
     Source: Behnke & Heafield, WMT 2021, section 4: `6-2tied`, `6-6`, `12-1` and `6-2` are
-    `encoder_layers`-`decoder_layers`.
+    `encoder_layers`-`decoder_layers`. Post-norm: Vaswani et al., "Attention Is All You Need", 2017,
+    section 3.1; pre-norm and warm-up: Xiong et al., "On Layer Normalization in the Transformer
+    Architecture", ICML 2020.
 
     Example:
 
@@ -77,12 +85,15 @@ def student(
             "`model_dim` must be divisible by `num_heads`, or `head_dim` given. Received: "
             f"model_dim={model_dim}, num_heads={num_heads}"
         )
-    if decoder not in ("ssru", "self_attention"):
-        raise ValueError(
-            f"`decoder` must be 'ssru' or 'self_attention'. Received: decoder={decoder!r}"
-        )
+    one_of("decoder", decoder, ("ssru", "self_attention"))
+    one_of("normalization", normalization, ("pre", "post"))
     build = _Builder(
-        model_dim, feed_forward_dim, num_heads, head_dim or model_dim // num_heads, dropout
+        model_dim,
+        feed_forward_dim,
+        num_heads,
+        head_dim or model_dim // num_heads,
+        dropout,
+        normalization,
     )
     source = keras.Input((None,), dtype="int32", name="source")
     target = keras.Input((None,), dtype="int32", name="target")
@@ -99,7 +110,7 @@ def student(
     for i in range(encoder_layers):
         x = build.attention(f"encoder_{i}_attention")(x, mask=source_mask)
         x = build.feed_forward(f"encoder_{i}_ffn")(x)
-    memory = layers.LayerNormalization(epsilon=1e-6, name="encoder_norm")(x)
+    memory = build.end_of_stack("encoder_norm")(x)
 
     y = SinusoidalPositions(name="decoder_positions")(embedding(target))
     blocks = []
@@ -115,30 +126,35 @@ def student(
         y = mixing(y)
         y = cross(y, memory=memory, mask=source_mask)
         y = feed_forward(y)
-    y = layers.LayerNormalization(epsilon=1e-6, name="decoder_norm")(y)
-    logits = embedding(y, reverse=True)
+    logits = embedding(build.end_of_stack("decoder_norm")(y), reverse=True)
     return keras.Model({"source": source, "target": target}, logits, name=name)
 
 
 class _Builder:
-    """Makes sublayers: each normalises, computes, and adds the result to what it was given."""
+    """Makes sublayers: each computes, adds its input, and normalizes before or after."""
 
-    def __init__(self, model_dim, feed_forward_dim, num_heads, head_dim, dropout):
+    def __init__(self, model_dim, feed_forward_dim, num_heads, head_dim, dropout, normalization):
         self.model_dim = model_dim
         self.feed_forward_dim = feed_forward_dim
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.dropout = dropout
+        self.is_post_norm = normalization == "post"
 
     def _residual(self, name, compute):
-        norm = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")
+        norm = _norm(f"{name}_norm")
         drop = layers.Dropout(self.dropout, name=f"{name}_dropout") if self.dropout else None
 
         def apply(x, **kwargs):
-            result = compute(norm(x), **kwargs)
-            return layers.Add()([x, drop(result) if drop else result])
+            result = compute(x if self.is_post_norm else norm(x), **kwargs)
+            total = layers.Add()([x, drop(result) if drop else result])
+            return norm(total) if self.is_post_norm else total
 
         return apply
+
+    def end_of_stack(self, name):
+        """What follows the last sublayer, whose sum post-norm has normalized already."""
+        return (lambda x: x) if self.is_post_norm else _norm(name)
 
     def attention(self, name, causal=False):
         layer = layers.MultiHeadAttention(self.num_heads, self.head_dim, name=name)
@@ -157,3 +173,7 @@ class _Builder:
 
     def ssru(self, name, max_length):
         return self._residual(name, SSRU(max_length, name=name))
+
+
+def _norm(name):
+    return layers.LayerNormalization(epsilon=1e-6, name=name)
