@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tests.models import noise
+from tfprune.overlay.moments import Moments
 from tfprune.repair.least_squares import fit
-from tfprune.repair.moments import Moments
 
 
 def moments(x):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfprune.repair.moments import Moments
+from tfprune.overlay.moments import Moments
 
 RIDGE = 1e-3
 

@@ -14,8 +14,8 @@ from keras import ops
 
 from tfprune.arguments import number, one_of
 from tfprune.overlay.activations import Read, observe, side_by_side
+from tfprune.overlay.moments import Moments, rows_of
 from tfprune.repair.least_squares import RIDGE, Fit, fit
-from tfprune.repair.moments import Moments, rows_of
 from tfprune.repair.readers import Reader, readers
 from tfprune.repair.restoring import weights_restored
 from tfprune.structures import Structures

@@ -1,4 +1,4 @@
-"""Sums over positions from which least squares are solved."""
+"""Sums over positions of what layers read: means, variances and products."""
 
 from __future__ import annotations
 
