@@ -52,7 +52,8 @@ class Recipe:
         seed: Seed of weights and order.
         patience: Pretraining ends when the best BLEU of so many epochs is less than `min_gain` over
             the best before them, on 200 development pairs that are translated greedily after each
-            epoch; the best epoch is kept. `None` trains for all `pretrain_epochs`.
+            epoch; the best epoch is kept. Not before BLEU has reached `min_gain`, as small models
+            may need epochs to their first right words. `None` trains for all `pretrain_epochs`.
         min_gain: In BLEU points; one point in the paper.
         teacher: Anything with `translate(sentences, beam=, batch_size=)`, such as a `Translator`,
             whose translations of the training sources are learned in place of the targets of
@@ -246,7 +247,7 @@ class Recipe:
         plateau = Plateau("val_bleu", self.min_gain)
         return (
             SacreBleu(pairs, self.vocabulary(), self.max_length),
-            BestCheckpoint(self._pretraining, plateau, self.patience),
+            BestCheckpoint(self._pretraining, plateau, self.patience, untrained=0.0),
         )
 
     @property
