@@ -42,7 +42,7 @@ class SaveSizes(keras.callbacks.Callback):
 
 def make(name, work):
     """Makes a run, or loads what is finished: label to model."""
-    epochs = work.prune_epochs + work.converge_epochs
+    epochs = work.pruning_epochs + work.converge_epochs
 
     def train(*callbacks):
         done = work.pretrained_epochs
@@ -71,7 +71,10 @@ def report(made, work, pairs):
         for label, model in made.items()
     }
     results = measured(__file__, work, made, files, pairs, timed=100)
-    results["sizes"]["epochs"] = [work.pretrained_epochs, work.prune_epochs + work.converge_epochs]
+    results["sizes"]["epochs"] = [
+        work.pretrained_epochs,
+        work.pruning_epochs + work.converge_epochs,
+    ]
     weights = {
         label: sum(s.weights for s in tfprune.find_structures(model))
         for label, model in made.items()

@@ -90,7 +90,7 @@ def export(name, model, work):
 def report(made, files, work, pairs, name):
     """Scores, sizes and speeds of everything that is finished."""
     results = measured(__file__, work, made, files, pairs)
-    results["sizes"]["epochs"] = [work.pretrained_epochs, work.prune_epochs, work.converge_epochs]
+    results["sizes"]["epochs"] = [work.pretrained_epochs, work.pruning_epochs, work.converge_epochs]
     write(name, results, table(results))
     points = {n: (1 / m["speed"]["time_ratio"], m["bleu"]) for n, m in results["models"].items()}
     pareto(points, result(f"{name}.png"), x="speed against dense (LiteRT, one thread)")

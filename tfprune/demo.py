@@ -61,7 +61,7 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
     results: dict[str, Any] = {
         "data": repr(recipe.text),
         "test_sentences": len(pairs),
-        "epochs": [recipe.pretrained_epochs, recipe.prune_epochs, recipe.converge_epochs],
+        "epochs": [recipe.pretrained_epochs, recipe.pruning_epochs, recipe.converge_epochs],
         "signatures": [scores["dense"]["bleu_signature"], scores["dense"]["chrf_signature"]],
         "models": {
             label: {

@@ -23,7 +23,7 @@ class Scripted(keras.callbacks.Callback):
 X = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
 
 
-def fit(folder, values, patience, min_delta=1.0, kill=None):
+def fit(folder, values, patience, min_delta=1.0, kill=None, untrained=None):
     """The model, and what was scripted."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
@@ -31,7 +31,9 @@ def fit(folder, values, patience, min_delta=1.0, kill=None):
     scripted = Scripted(values)
     callbacks = [
         scripted,
-        BestCheckpoint(folder / "history.json", Plateau("val_bleu", min_delta), patience),
+        BestCheckpoint(
+            folder / "history.json", Plateau("val_bleu", min_delta), patience, untrained
+        ),
         keras.callbacks.BackupAndRestore(str(folder / "backup")),
     ]
     if kill is not None:
@@ -63,6 +65,13 @@ def test_a_fit_ends_when_the_metric_stalls(tmp_path, values, patience, epochs, b
         np.testing.assert_array_equal(kept, now)
     assert int(model.optimizer.iterations) == 2 * best
     assert [path.name for path in tmp_path.glob("history*")] == ["history.json"]
+
+
+@pytest.mark.parametrize(("untrained", "epochs"), [(None, 2), (0.0, 6)])
+def test_a_metric_that_has_not_begun_to_rise_has_not_stalled(tmp_path, untrained, epochs):
+    values = [0.0, 0.1, 0.2, 1.5, 4.0, 4.2, 9.0]
+    _, scripted = fit(tmp_path, values, 1, untrained=untrained)
+    assert len(scripted.steps) == epochs
 
 
 def test_a_killed_fit_goes_on_counting(tmp_path):

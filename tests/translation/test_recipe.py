@@ -122,7 +122,7 @@ def test_a_folder_may_be_older_than_an_argument(tmp_path):
     recipe(tmp_path, [])
     path = tmp_path / "recipe.json"
     sizes = json.loads(path.read_text())
-    del sizes["patience"], sizes["min_gain"]
+    del sizes["patience"], sizes["min_gain"], sizes["teacher"]
     path.write_text(json.dumps(sizes))
     recipe(tmp_path, [])
     with pytest.raises(ValueError, match=r"another patience; .*patience=1 \(there: None\)"):
@@ -133,6 +133,56 @@ def test_bad_numbers_of_pretraining(tmp_path):
     for name, value in (("patience", 0), ("min_gain", -1.0)):
         with pytest.raises(ValueError, match=f"`{name}`"):
             recipe(tmp_path, [], **{name: value})
+
+
+class Penalties(keras.callbacks.Callback):
+    """Notes the penalty of each epoch."""
+
+    def __init__(self, seen, stage):
+        super().__init__()
+        self.seen, self.stage = seen, stage
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append((self.stage, logs.get("penalty/group_lasso", 0.0) > 0))
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow_only
+@pytest.mark.filterwarnings("ignore:GroupLasso. the target is met by removing")  # Twenty steps.
+def test_half_of_the_training_has_a_penalty_that_follows_a_target(tmp_path):
+    seen = []
+    work = recipe(tmp_path, [], pretrain_epochs=1, prune_epochs=None)
+    work.callbacks = lambda stage, epochs: [Penalties(seen, stage)]
+    model = work.pruned("half", ["ffn"], target=tfprune.Sparsity(0.5), check_every=5)
+    assert seen == [("pretrained", False), ("half_1", True), ("half_1", True), ("half", False)]
+    groups = {s.name: s.groups for s in find_structures(model)}
+    assert groups["encoder_0_ffn_in"] == groups["decoder_0_ffn_in"] == 16  # Of 32.
+
+
+class Upper:
+    """A teacher that notes what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def translate(self, sentences, beam, batch_size):
+        self.asked += sentences
+        return ["" if s.startswith("one") else s.upper() for s in sentences]
+
+
+def test_a_recipe_can_learn_from_a_teacher(tmp_path):
+    teacher = Upper()
+    work = recipe(tmp_path, [], teacher=teacher, max_words=2)
+    sources = [s for s, _ in work.text.train if len(s.split()) <= 2]
+    expected = [(s, s.upper()) for s in sources if not s.startswith("one")]
+    assert work.train_pairs == expected and teacher.asked == sources
+    decoded = {work.vocabulary().decode(ids) for _, labels, _ in work.batches() for ids in labels}
+    assert decoded == {target for _, target in expected}
+    assert set(work.held_out("test", 5)) <= set(work.text.test)
+    again = recipe(tmp_path, [], teacher=Upper(), max_words=2)
+    assert again.train_pairs == expected and not again.teacher.asked
+    with pytest.raises(ValueError, match=r"another teacher; .*\(there: 'Upper'\)"):
+        recipe(tmp_path, [], max_words=2)
 
 
 @pytest.mark.tensorflow_only

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from tfprune.arguments import integer
+from tfprune.arguments import integer, number
 from tfprune.files import atomic_write
 from tfprune.schedules import Plateau
 
@@ -25,6 +25,9 @@ class BestCheckpoint(keras.callbacks.Callback):
         plateau: The metric, and the gain that is still worth going on for.
         patience: The fit ends when the best of so many epochs gains less than that over the best
             epoch before them.
+        untrained: What the metric is before training, such as a BLEU of 0. Until the metric has
+            gained `min_delta` over it, it has not begun to rise and does not stall. `None` looks
+            from the first epoch on.
 
     Source: Behnke & Heafield, WMT 2021, section 4: pretraining ends when BLEU gains less than one
     point from one checkpoint to the next.
@@ -44,11 +47,18 @@ class BestCheckpoint(keras.callbacks.Callback):
     1
     """
 
-    def __init__(self, path: str | os.PathLike, plateau: Plateau, patience: int = 1):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        plateau: Plateau,
+        patience: int = 1,
+        untrained: float | None = None,
+    ):
         super().__init__()
         self.path = Path(path)
         self.plateau = plateau
         self.patience = integer("patience", patience)
+        self.untrained = number("untrained", untrained, optional=True)
 
     @staticmethod
     def best_epoch(path: str | os.PathLike) -> int:
@@ -76,11 +86,18 @@ class BestCheckpoint(keras.callbacks.Callback):
         with atomic_write(self.path) as temporary:
             kept = {"monitor": self.plateau.monitor, "history": history, "best_epoch": best + 1}
             temporary.write_text(json.dumps(kept) + "\n")
+        if self._has_stalled(history):
+            self.model.stop_training = True
+
+    def _has_stalled(self, history):
         earlier, late = history[: -self.patience], history[-self.patience :]
-        if earlier:
-            gain = self.plateau.gain(earlier[self._best(earlier)], late[self._best(late)])
-            if gain < self.plateau.min_delta:
-                self.model.stop_training = True
+        if not earlier:
+            return False
+        before, now = earlier[self._best(earlier)], late[self._best(late)]
+        enough = self.plateau.min_delta
+        if self.untrained is not None and self.plateau.gain(self.untrained, before) < enough:
+            return False
+        return self.plateau.gain(before, now) < enough
 
     def _best(self, history):
         """The first of the epochs that are as good as any."""

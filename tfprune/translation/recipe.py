@@ -22,6 +22,7 @@ from tfprune.rebuild import rebuild
 from tfprune.schedules import Plateau
 from tfprune.structures import find_structures
 from tfprune.translation.best_checkpoint import BestCheckpoint
+from tfprune.translation.distillation import distill
 from tfprune.translation.evaluation import SacreBleu, evaluate
 from tfprune.translation.sentence_pairs import batches
 from tfprune.translation.student import student
@@ -43,20 +44,29 @@ class Recipe:
         max_length: Longest sentence, in tokens.
         tokens_per_batch: Tokens in a batch.
         pretrain_epochs: Epochs before pruning starts; the most of them, if there is a `patience`.
-        prune_epochs: Epochs with the penalty.
+        prune_epochs: Epochs with the penalty; by default as many as those before and after it
+            together, so that there is a penalty for half of all training, as in the paper.
         converge_epochs: Epochs after the rebuild, in which the learning rate falls to 0.
         learning_rate: Of pretraining.
         later_learning_rate: Of what follows.
         seed: Seed of weights and order.
         patience: Pretraining ends when the best BLEU of so many epochs is less than `min_gain` over
             the best before them, on 200 development pairs that are translated greedily after each
-            epoch; the best epoch is kept. `None` trains for all `pretrain_epochs`.
+            epoch; the best epoch is kept. Not before BLEU has reached `min_gain`, as small models
+            may need epochs to their first right words. `None` trains for all `pretrain_epochs`.
         min_gain: In BLEU points; one point in the paper.
+        teacher: Anything with `translate(sentences, beam=, batch_size=)`, such as a `Translator`,
+            whose translations of the training sources are learned in place of the targets of
+            `text`. They are made once and kept in `folder`; another teacher needs another folder.
+            Development and test pairs stay as they are.
         callbacks: More callbacks for each `fit`, made anew each time, such as a progress display.
 
     Raises:
         ValueError: If `folder` holds an experiment of other sizes or on other text, or `patience`
             or `min_gain` is out of range.
+
+    Source: Behnke & Heafield, WMT 2021, section 4: pretraining until BLEU stalls, the penalty for
+    half of the training, rebuilding, convergence; students of a teacher's translations.
     """
 
     text: ParallelText
@@ -67,13 +77,14 @@ class Recipe:
     max_length: int = 48
     tokens_per_batch: int = 3000
     pretrain_epochs: int = 12
-    prune_epochs: int = 8
+    prune_epochs: int | None = None
     converge_epochs: int = 6
     learning_rate: float = 2e-3
     later_learning_rate: float = 1e-3
     seed: int = 0
     patience: int | None = None
     min_gain: float = 1.0
+    teacher: Any = None
     callbacks: Callable[[str, int], Sequence[keras.callbacks.Callback]] = field(
         default=lambda stage, epochs: ()
     )
@@ -89,6 +100,8 @@ class Recipe:
         """Going on with checkpoints of another experiment would mix the two without a word."""
         sizes = {f.name: getattr(self, f.name) for f in fields(self)}
         sizes = {k: v for k, v in sizes.items() if k not in ("text", "folder", "callbacks")}
+        if self.teacher is not None:
+            sizes["teacher"] = type(self.teacher).__name__
         sizes = json.loads(json.dumps({"text": repr(self.text), **sizes}))
         path = self.folder / "recipe.json"
         if not path.exists():
@@ -109,8 +122,16 @@ class Recipe:
 
     @property
     def train_pairs(self):
-        """Training pairs that are short enough."""
-        return [p for p in self.text.train if 1 <= len(p[0].split()) <= self.max_words]
+        """Training pairs whose source is short enough, with the targets of the teacher, if any."""
+        pairs = [p for p in self.text.train if 1 <= len(p[0].split()) <= self.max_words]
+        if self.teacher is None:
+            return pairs
+        path = self.folder / "distilled.json"
+        if not path.exists():
+            pairs = distill(self.teacher, pairs, progress=False)
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps(pairs, ensure_ascii=False))
+        return [tuple(pair) for pair in json.loads(path.read_text())]
 
     def held_out(self, split: str, count: int):
         """The first `count` pairs of a split that are of a sentence's length."""
@@ -155,26 +176,35 @@ class Recipe:
         """The unpruned model after as many steps as the pruned ones."""
 
         def begun():
-            return self.stage("dense_1", self.pretrained, self.prune_epochs, self.pretrained_epochs)
+            return self.stage(
+                "dense_1", self.pretrained, self.pruning_epochs, self.pretrained_epochs
+            )
 
         return self.converged("dense", begun)
 
-    def pruned(self, name: str, structures, strength: float, **options) -> keras.Model:
+    @property
+    def pruning_epochs(self) -> int:
+        """How many epochs the stage with the penalty has."""
+        if self.prune_epochs is None:
+            return self.pretrained_epochs + self.converge_epochs
+        return self.prune_epochs
+
+    def pruned(self, name: str, structures, strength: float = 1e-5, **options) -> keras.Model:
         """A model pruned by group lasso, rebuilt and converged.
 
         Args:
             name: Name of the files.
             structures: As in `GroupLasso`.
             strength: As in `GroupLasso`.
-            **options: More arguments of `GroupLasso`; by default groups are removed during the
-                whole of this stage.
+            **options: More arguments of `GroupLasso`, such as `target`. By default the penalty
+                lasts for all `pruning_epochs`, during which groups are removed.
         """
 
         def pruned():
             given = {"stop": None, "removal": "during", **options}
             lasso = GroupLasso(structures, strength, verbose=0, **given)
             pruned = self.stage(
-                f"{name}_1", self.pretrained, self.prune_epochs, self.pretrained_epochs, [lasso]
+                f"{name}_1", self.pretrained, self.pruning_epochs, self.pretrained_epochs, [lasso]
             )
             return rebuild(pruned)
 
@@ -188,7 +218,7 @@ class Recipe:
             return type(like).from_config(like.get_config())
 
         def begun():
-            epochs = self.pretrained_epochs + self.prune_epochs
+            epochs = self.pretrained_epochs + self.pruning_epochs
             return self.stage(f"{name}_1", untrained, epochs, 0, learning_rate=self.learning_rate)
 
         return self.converged(name, begun)
@@ -217,7 +247,7 @@ class Recipe:
         plateau = Plateau("val_bleu", self.min_gain)
         return (
             SacreBleu(pairs, self.vocabulary(), self.max_length),
-            BestCheckpoint(self._pretraining, plateau, self.patience),
+            BestCheckpoint(self._pretraining, plateau, self.patience, untrained=0.0),
         )
 
     @property
@@ -243,7 +273,7 @@ class Recipe:
 
     def converged(self, name: str, make: Callable[[], keras.Model]) -> keras.Model:
         """What `make` gives, trained to the end; `name` is that of its file."""
-        done = self.pretrained_epochs + self.prune_epochs
+        done = self.pretrained_epochs + self.pruning_epochs
         return self.stage(name, make, self.converge_epochs, done, last=True)
 
     def stage(
