@@ -118,7 +118,7 @@ def prune(
                 structure.scale(keep[structure.name].astype("float32"))
         else:
             say("prune: fitting what is left …")
-            done = repaired(model, found, keep, batches.inputs(), repair)
+            done = repaired(model, found, keep, batches.inputs(), repair, undo_on_error=False)
             say(_summary(done))
         small = rebuild(model, keep, in_place=in_place)
     if verbose:

@@ -1,4 +1,4 @@
-"""Sums over positions of what layers read: means, variances and products."""
+"""Sums over positions from which least squares are solved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from keras import ops
 
 from tfprune.overlay.activations import Read
 
-_ROWS = 4096
+_ROWS = 1024
 """Positions that are in double precision at a time."""
 
 
@@ -52,11 +52,19 @@ class Moments:
     def covariance(self) -> np.ndarray:
         """The mean product of differences to the mean, an array `(width, width)`."""
         mean = self._sum / max(self.count, 1)
-        return self._products / max(self.count, 1) - np.outer(mean, mean)
+        # One array of this size, not three: it is the largest that there is.
+        products = self._products / max(self.count, 1)
+        for row, value in zip(products, mean, strict=True):
+            row -= value * mean
+        return products
 
     def second(self) -> np.ndarray:
         """The mean product, an array `(width, width)`."""
-        return self.covariance() + np.outer(self.mean, self.mean)
+        products = self.covariance()
+        mean = self.mean
+        for row, value in zip(products, mean, strict=True):
+            row += value * mean
+        return products
 
 
 def rows_of(read: Read, width: int) -> np.ndarray:

@@ -57,7 +57,10 @@ def fit(
     """
     kernel = np.asarray(kernel, "float64")
     gone = ~stays
-    products = moments.covariance() if has_bias else moments.second()
+    products = moments.covariance()
+    variance = float(np.sum(kernel * (products @ kernel)))
+    if not has_bias:
+        products = moments.second()
     lost = kernel[gone]
     kk, kr = products[np.ix_(stays, stays)], products[np.ix_(stays, gone)]
     # Of an error E = X_R W_R − X_K Δ: tr(W_Rᵀ S_RR W_R) − 2 tr(Δᵀ S_KR W_R) + tr(Δᵀ S_KK Δ).
@@ -67,7 +70,9 @@ def fit(
     error = alone
     if how == "least_squares" and stays.any() and gone.any():
         scale = max(float(np.trace(kk)) / len(kk), 1e-30)
-        solved = np.linalg.solve(kk + ridge * scale * np.eye(len(kk)), target)
+        held = kk.copy()
+        held.flat[:: len(kk) + 1] += ridge * scale
+        solved = np.linalg.solve(held, target)
         after = alone - 2 * float(np.sum(solved * target)) + float(np.sum(solved * (kk @ solved)))
         if np.isfinite(after) and after <= alone:
             change, error = solved, max(after, 0.0)
@@ -80,5 +85,4 @@ def fit(
         shifts = mean[gone] @ lost
         bias_change = shifts - mean[stays] @ change
         without = alone + float(np.sum(shifts**2))
-    variance = float(np.sum(kernel * (moments.covariance() @ kernel)))
     return Fit(fitted, bias_change, (without, alone, error), variance)

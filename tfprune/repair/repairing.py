@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +58,7 @@ def repair(
     batches: Sequence[Any],
     how: str = "least_squares",
     ridge: float = RIDGE,
+    undo_on_error: bool = True,
 ) -> Repairs:
     """Fits what reads the groups that go to those that stay, and removes their weights.
 
@@ -73,6 +75,8 @@ def repair(
         how: `"least_squares"`, or `"bias"`: only what the groups emit on average is put into the
             biases.
         ridge: As in `tfprune.repair.least_squares.fit`.
+        undo_on_error: Whether the weights are kept until all is done; a caller that keeps them
+            itself need not have them twice.
 
     Returns:
         The errors before and after, layer by layer.
@@ -88,7 +92,7 @@ def repair(
     found = readers(structures, keep)
     done = Repairs(skipped={r.layer.path: r.why_not for r in found if r.why_not})
     left = {id(r.layer): r for r in found if not r.why_not}
-    with weights_restored(structures):
+    with weights_restored(structures) if undo_on_error else nullcontext():
         if left and batches:
             calls = _calls(model, batches[:1], [r.layer for r in left.values()])
             for key in [key for key in left if not calls[key]]:
