@@ -20,7 +20,7 @@ from tfprune.rebuild import rebuild
 from tfprune.repair import Repairs
 from tfprune.repair import repair as repaired
 from tfprune.repair.repairing import HOW
-from tfprune.repair.restoring import weights_restored
+from tfprune.repair.restoring import readers_restored
 from tfprune.reports.comparison import compare
 from tfprune.structures import Structures, find_structures
 
@@ -112,11 +112,8 @@ def prune(
     scores = scored_by.scores(model, model, found, batches, None)
     cost = target.cost(model, found)
     keep = choose(target, model, found, scores, within, per_cost, round_to, cost)
-    with weights_restored(found, always=not in_place):
-        if repair is None:
-            for structure in found:
-                structure.scale(keep[structure.name].astype("float32"))
-        else:
+    with readers_restored(found, always=not in_place):
+        if repair is not None:
             say("prune: fitting what is left …")
             done = repaired(model, found, keep, batches.inputs(), repair, undo_on_error=False)
             say(_summary(done))

@@ -18,7 +18,7 @@ from tfprune.overlay.activations import Read, observe, side_by_side
 from tfprune.overlay.moments import Moments, rows_of
 from tfprune.repair.least_squares import RIDGE, Fit, fit
 from tfprune.repair.readers import Reader, readers
-from tfprune.repair.restoring import weights_restored
+from tfprune.repair.restoring import readers_restored
 from tfprune.structures import Structures
 from tfprune.tables import table
 
@@ -60,11 +60,12 @@ def repair(
     ridge: float = RIDGE,
     undo_on_error: bool = True,
 ) -> Repairs:
-    """Fits what reads the groups that go to those that stay, and removes their weights.
+    """Fits what reads the groups that go to those that stay; the groups are then read no more.
 
     Each layer is fitted on what reaches it in the network that is pruned and fitted up to there; a
     layer that the model calls in several places is fitted before all others, on what reaches it in
-    all of them. The model is changed; if something fails, it is as it was.
+    all of them. Kernels that read groups that go, and the biases behind them, are changed; what
+    makes the groups is left for `rebuild` or a callback. If something fails, all is as it was.
 
     Args:
         model: A built model.
@@ -92,7 +93,7 @@ def repair(
     found = readers(structures, keep)
     done = Repairs(skipped={r.layer.path: r.why_not for r in found if r.why_not})
     left = {id(r.layer): r for r in found if not r.why_not}
-    with weights_restored(structures) if undo_on_error else nullcontext():
+    with readers_restored(structures) if undo_on_error else nullcontext():
         if left and batches:
             calls = _calls(model, batches[:1], [r.layer for r in left.values()])
             for key in [key for key in left if not calls[key]]:
@@ -110,9 +111,6 @@ def repair(
 
             if once:
                 side_by_side(model, batches, [r.layer for r in once.values()], meet)
-        for structure in structures:
-            if structure.name in keep:
-                structure.scale(np.asarray(keep[structure.name], "float32"))
     return done
 
 

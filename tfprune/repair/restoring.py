@@ -12,8 +12,8 @@ from tfprune.structures import Structures
 
 
 @contextmanager
-def weights_restored(structures: Structures, always: bool = False) -> Iterator[None]:
-    """Gives the weights of structures, and the biases behind them, their values back.
+def readers_restored(structures: Structures, always: bool = False) -> Iterator[None]:
+    """Gives what reads the groups of structures its values back: kernels, and biases behind them.
 
     Args:
         structures: The structures.
@@ -22,7 +22,7 @@ def weights_restored(structures: Structures, always: bool = False) -> Iterator[N
     """
     variables: dict[int, keras.Variable] = {}
     for structure in structures:
-        for share in structure.slices:
+        for share in structure.consumers:
             both = (share.variable, share.bias_variable)
             variables |= {id(v): v for v in both if v is not None}
     before = [(v, ops.convert_to_numpy(v).copy()) for v in variables.values()]
