@@ -8,6 +8,7 @@ import tfprune
 from tfprune.callbacks import HeadLottery
 from tfprune.datasets import number_words
 from tfprune.structures import find_structures
+from tfprune.translation import compile_student, student
 from tfprune.translation.recipe import Recipe
 
 pytestmark = pytest.mark.one_backend
@@ -110,6 +111,16 @@ def test_rounds_of_a_lottery_go_on_at_the_learning_rate_of_the_checkpoint(tmp_pa
     assert [step for step, _ in rates.seen] == steps
     expected = [2e-3 * (step + 1) / 400 for step in steps]
     np.testing.assert_allclose([rate for _, rate in rates.seen], expected, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping variable loading")  # Keras says so too.
+def test_a_checkpoint_without_its_optimizer_is_refused(tmp_path):
+    work = recipe(tmp_path, [])
+    model = compile_student(student(len(work.vocabulary()), **SHAPE))
+    model.optimizer = None
+    model.save(tmp_path / "pretrained.keras")
+    with pytest.raises(ValueError, match="pretrained.keras' must hold the optimizer"):
+        work.checkpoint()
 
 
 def test_a_folder_belongs_to_one_experiment(tmp_path):

@@ -267,9 +267,20 @@ class Recipe:
         """The pretrained model, compiled, with the optimizer as it was at the end of pretraining.
 
         What goes on from it has neither a second warm-up nor an optimizer that knows no gradients.
+
+        Raises:
+            ValueError: If the file of the pretrained model holds no optimizer.
         """
         self.pretrained()
-        return keras.saving.load_model(self.folder / "pretrained.keras")
+        path = self.folder / "pretrained.keras"
+        model = keras.saving.load_model(path)
+        # Keras makes a new optimizer where the file has none.
+        if model.optimizer is None or not int(model.optimizer.iterations):
+            raise ValueError(
+                f"{str(path)!r} must hold the optimizer of pretraining. Received: a file without "
+                "one. Give another folder, or delete this file, which trains the model again."
+            )
+        return model
 
     def converged(self, name: str, make: Callable[[], keras.Model]) -> keras.Model:
         """What `make` gives, trained to the end; `name` is that of its file."""
