@@ -9,7 +9,11 @@ from tfprune import criteria
 from tfprune.arguments import integer
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
+from tfprune.criteria.examples import FirstExamples
+from tfprune.repair import repair
 from tfprune.schedules import Moment, cubic
+
+REPAIR_EXAMPLES = 512
 
 
 class ImportancePruning(TargetedPruning):
@@ -37,6 +41,9 @@ class ImportancePruning(TargetedPruning):
         per_cost: Divides scores by the weights of a group.
         round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
         batches: Batches of `data` to look at in a round; all by default.
+        repair: What `fit` takes, labels not needed: in each round the layers that read what is
+            removed are fitted to what is left, on its first 512 examples, before training goes on;
+            see `tfprune.prune`. `None` fits nothing.
         check_every: Steps from one look to the next.
         verbose: 1 prints a table at the end.
 
@@ -62,6 +69,8 @@ class ImportancePruning(TargetedPruning):
 
     _done: float
 
+    _data_arguments = ("data", "repair")
+
     def __init__(
         self,
         structures: str | Iterable[str] | None = None,
@@ -75,6 +84,7 @@ class ImportancePruning(TargetedPruning):
         per_cost: bool = False,
         round_to: Mapping[str, int] | None = None,
         batches: int | None = None,
+        repair: Any = None,
         check_every: int = 20,
         verbose: int = 1,
     ):
@@ -100,12 +110,16 @@ class ImportancePruning(TargetedPruning):
             )
         self.data = data
         self.batches = integer("batches", batches, optional=True)
+        self.repair = repair
 
     def prepare(self) -> None:
         """Refuses structures that the criterion cannot score."""
         super().prepare()
         self.criterion.check_structures(self.subject, self.structures)
         self.criterion.try_data(self.model, self.subject, self.data, self.batches)
+        self._examples = None
+        if self.repair is not None:
+            self._examples = FirstExamples(self.subject, self.repair, REPAIR_EXAMPLES)
 
     @property
     def needs_span(self) -> bool:
@@ -131,6 +145,11 @@ class ImportancePruning(TargetedPruning):
         """Starts without anything removed."""
         super().on_train_begin(logs)
         self._done = 0.0
+
+    def before_removal(self, keep):
+        """Fits what has read the groups that go."""
+        if self._examples is not None:
+            repair(self.subject, self.structures, keep, self._examples.inputs())
 
     def finish(self) -> None:
         """Makes up for a round that the last steps did not reach."""

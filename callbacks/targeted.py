@@ -109,8 +109,17 @@ class TargetedPruning(RankedPruning):
 
     def remove(self, scores, progress: float = 1.0) -> None:
         """Prunes what scores lowest."""
-        for name, keep in self.survivors(scores, progress).items():
-            self.prune(self.structures[name], ~keep)
+        keep = self.survivors(scores, progress)
+        self.before_removal(keep)
+        for name, stays in keep.items():
+            self.prune(self.structures[name], ~stays)
+
+    def before_removal(self, keep: dict[str, np.ndarray]) -> None:
+        """What is to be done while the groups that go are still there.
+
+        Args:
+            keep: Structure name to boolean array `(groups,)`, false for the groups that go.
+        """
 
     @property
     def needs_span(self) -> bool:

@@ -145,3 +145,19 @@ def test_a_model_with_nothing_to_prune():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
     with pytest.raises(ValueError, match="nothing that could be pruned"):
         tfprune.prune(model, tfprune.Sparsity(0.5), noise(4, 4), criterion="magnitude")
+
+
+def test_rebuild_fits_what_reads_the_groups_that_keep_removes():
+    model = trained()
+    before = model.get_weights()
+    keep = {"in": np.arange(16) % 2 == 0, "attention": np.arange(4) > 1}
+    plain, fitted = (tfprune.rebuild(model, keep, repair=x) for x in (None, X))
+    assert error(fitted) < 0.8 * error(plain)
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    itself = trained()
+    tfprune.rebuild(itself, keep, in_place=True, repair=(X, Y))
+    np.testing.assert_allclose(outputs(itself, X)[0], outputs(fitted, X)[0], atol=1e-5)
+    for wrong, match in (({}, "`repair` is for"), ({"on": [True]}, "`keep`")):
+        with pytest.raises(ValueError, match=match):
+            tfprune.rebuild(model, wrong, repair=X)

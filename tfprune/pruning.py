@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
-from keras import tree
 
 from tfprune import criteria
 from tfprune.arguments import boolean, built_model, integer, one_of
-from tfprune.batches import each_batch
 from tfprune.budgets.choosing import choose
 from tfprune.budgets.targets import Target
-from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check_data, is_arrays
+from tfprune.criteria.examples import FirstExamples
 from tfprune.rebuild import rebuild
 from tfprune.repair import Repairs
 from tfprune.repair import repair as repaired
@@ -23,8 +20,6 @@ from tfprune.repair.repairing import HOW
 from tfprune.repair.restoring import readers_restored
 from tfprune.reports.comparison import compare
 from tfprune.structures import Structures, find_structures
-
-_BATCH = 32
 
 
 def prune(
@@ -103,8 +98,7 @@ def prune(
     scored_by = criteria.get(criterion, data)
     found = _structures(model, structures)
     scored_by.check_structures(model, found)
-    check_data(data, 1)
-    batches = _Batches(model, data, examples)
+    batches = FirstExamples(model, data, examples)
     scored_by.try_data(model, model, batches, None)
 
     say = print if verbose else _silent
@@ -150,48 +144,3 @@ def _summary(done: Repairs) -> str:
     )
     skipped = [f"{name} ({why})" for name, why in list(done.skipped.items())[:3]]
     return text + (f" Not fitted: {', '.join(skipped)}." if skipped else "")
-
-
-class _Batches(keras.utils.PyDataset):
-    """The first examples of some data, as the layers of a model take them.
-
-    Attributes:
-        examples: How many there are.
-    """
-
-    def __init__(self, model, data, examples):
-        super().__init__()
-        number = math.ceil(examples / _BATCH)
-        data = as_the_layers_take_it(model, data, number, _BATCH)
-        self.examples = 0
-        self._batches = []
-        for batch in _arrays_in_batches(data) if is_arrays(data) else each_batch(data):
-            if self.examples >= examples:
-                break
-            parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
-            size = len(tree.flatten(parts[0])[0])
-            left = min(examples - self.examples, size)
-            self._batches.append(
-                tree.map_structure(lambda part: None if part is None else part[:left], parts)  # noqa: B023
-            )
-            self.examples += left
-        if not self._batches:
-            raise ValueError("`data` must hold at least one batch. Received: none")
-
-    def __len__(self):
-        return len(self._batches)
-
-    def __getitem__(self, index):
-        return self._batches[index]
-
-    def inputs(self) -> list[Any]:
-        """x of each batch, as tensors."""
-        return [as_tensors(parts[0]) for parts in self._batches]
-
-
-def _arrays_in_batches(data) -> Iterator[tuple]:
-    parts = data if isinstance(data, tuple) else (data,)
-    number = len(tree.flatten(parts[0])[0])
-    for start in range(0, number, _BATCH):
-        rows = slice(start, start + _BATCH)
-        yield tree.map_structure(lambda part: None if part is None else part[rows], parts)  # noqa: B023

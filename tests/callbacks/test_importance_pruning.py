@@ -122,3 +122,32 @@ def test_an_unreachable_target_is_refused_before_training():
         fit(model, ImportancePruning(target=tfprune.Parameters(0.01), criterion="magnitude"))
     assert_same(before, outputs(model, X), 0)
     fit(model, ImportancePruning(target=tfprune.Parameters(0.7), criterion="magnitude", verbose=0))
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_each_round_is_repaired(rounds):
+    def pruned(repair):
+        model = compiled()
+        keras.utils.set_random_seed(0)
+        model.optimizer.learning_rate = 0.0
+        pruning = ImportancePruning(
+            target=tfprune.Sparsity(0.5),
+            data=(X, Y),
+            rounds=rounds,
+            stop=0.9,
+            repair=repair,
+            check_every=1,
+            verbose=0,
+        )
+        fit(model, pruning)
+        wanted = outputs(compiled(), X)[0]
+        assert pruning.reached == pytest.approx(0.5, abs=0.06)  # A head is 20 %.
+        assert_same(outputs(model, X), outputs(tfprune.rebuild(model), X))
+        return np.mean((outputs(model, X)[0] - wanted) ** 2)
+
+    assert pruned(X) < 0.8 * pruned(None)
+
+
+def test_what_cannot_repair_is_refused():
+    with pytest.raises(ValueError, match="`data` must"):
+        fit(compiled(), ImportancePruning(target=tfprune.Sparsity(0.5), data=(X, Y), repair="x"))

@@ -34,6 +34,27 @@ def flops(shape, layer, **options):
 
 
 # In each step the input and the state go through a kernel with a column for each unit and gate.
+def test_what_a_callback_keeps_on_the_model_is_no_parameter():
+    """A lottery's checkpoint would double them."""
+    x = keras.Input((4, 8))
+    model = keras.Model(x, layers.MultiHeadAttention(4, 2)(x, x))
+    model.compile("adam", "mse")
+    counts = []
+
+    class Count(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            counts.append(tfprune.count_parameters(self.model))
+
+    lottery = tfprune.callbacks.HeadLottery(
+        tfprune.Parameters(0.5), 1, criterion="magnitude", check_every=1, verbose=0
+    )
+    data = np.random.default_rng(0).normal(size=(16, 4, 8))
+    before = tfprune.count_parameters(model)
+    model.fit(data, data, batch_size=8, epochs=6, verbose=0, callbacks=[Count(), lottery])
+    assert set(counts) == {before}
+    assert tfprune.count_parameters(tfprune.rebuild(model)) == pytest.approx(0.5 * before, rel=0.1)
+
+
 @pytest.mark.parametrize("layer, gates", [(layers.LSTM, 4), (layers.GRU, 3), (layers.SimpleRNN, 1)])
 def test_a_step_of_a_recurrent_layer_counts_as_often_as_it_runs(layer, gates):
     step = 2 * (4 + 8) * gates * 8

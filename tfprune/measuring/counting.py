@@ -8,10 +8,13 @@ import numpy as np
 from tfprune.arguments import built_model, integer
 from tfprune.keras_private.functional import inputs_struct
 from tfprune.measuring.input_checks import check_numeric
+from tfprune.model_parts import parts_of
 
 
 def count_parameters(model: keras.Model) -> int:
     """The number of weights of a model, trainable or not, without states of random generators.
+
+    What a callback keeps on the model while it is trained does not count.
 
     Args:
         model: A built model.
@@ -26,7 +29,12 @@ def count_parameters(model: keras.Model) -> int:
     10
     """
     built_model("model", model)
-    return sum(int(np.prod(w.shape)) for w in model.weights if "seed_generator" not in w.path)
+    added = {id(w) for _, part in parts_of(model) for w in part.weights}
+    return sum(
+        int(np.prod(w.shape))
+        for w in model.weights
+        if id(w) not in added and "seed_generator" not in w.path
+    )
 
 
 def count_flops(model: keras.Model, batch_size: int = 1, sequence_length: int = 128) -> int:

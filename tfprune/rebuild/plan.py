@@ -81,7 +81,7 @@ class Plan:
         self._values: dict[int, np.ndarray] = {}
         self._silenced: dict[int, list[tuple]] = {}  # what indexes the zeros
         self._cuts: dict[int, dict[int, np.ndarray]] = {}
-        keep = _checked({} if keep is None else keep, structures)
+        keep = checked_keep({} if keep is None else keep, structures)
         self._fold_gates(layers)
         self._decide_all(keep)
         for structure in structures:
@@ -330,7 +330,16 @@ class Plan:
         return np.zeros(self.value(end.kernel).shape[-len(end.shape) :], "float32")
 
 
-def _checked(keep: Mapping[str, Any], structures: Structures) -> dict[str, np.ndarray]:
+def checked_keep(keep: Mapping[str, Any], structures: Structures) -> dict[str, np.ndarray]:
+    """Which groups stay, as boolean arrays.
+
+    Args:
+        keep: What was given.
+        structures: The structures of the model.
+
+    Raises:
+        ValueError: If it does not fit the structures.
+    """
     if not isinstance(keep, Mapping):
         raise ValueError(
             "`keep` must map names of structures to boolean arrays. "

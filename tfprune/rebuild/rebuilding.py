@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfprune.arguments import one_of
+from tfprune.criteria.examples import FirstExamples
 from tfprune.gates.chosen_subnetwork import at_subnetwork, subnetworks_of
 from tfprune.gates.dynamic import at_size
 from tfprune.gates.subnetworks import input_names
@@ -27,10 +29,14 @@ from tfprune.keras_private.variables import view
 from tfprune.rebuild.graph_rebuilder import GraphRebuilder, is_plain, model_between, nodes_of_plain
 from tfprune.rebuild.grown_again import warn_if_grown
 from tfprune.rebuild.in_place import InPlace
-from tfprune.rebuild.plan import Plan
+from tfprune.rebuild.plan import Plan, checked_keep
 from tfprune.rebuild.pruned import pruned_copy
 from tfprune.rebuild.self_check import SelfCheck
+from tfprune.repair import repair as repaired
+from tfprune.repair.restoring import readers_restored
 from tfprune.structures import Structures, find_structures
+
+_REPAIR_EXAMPLES = 512
 
 
 def rebuild(
@@ -40,6 +46,7 @@ def rebuild(
     subnetwork: str | None = None,
     in_place: bool = False,
     check: bool = True,
+    repair: Any = None,
 ) -> keras.Model:
     """Makes the smaller model that a pruned model contains.
 
@@ -66,6 +73,9 @@ def rebuild(
             something fails, the model is as it was. It must be compiled again.
         check: Compares the result with the model on a small batch of made-up inputs, where they
             can be made up, before it is returned.
+        repair: What `fit` takes, labels not needed: the layers that read what `keep` removes are
+            fitted to what is left, on its first 512 examples, see `tfprune.prune`. Groups whose
+            weights are zero already are no longer known, so nothing can be fitted for them.
 
     Returns:
         A new model with the same name, inputs, outputs, dtypes and trainable flags; with
@@ -103,7 +113,11 @@ def rebuild(
     structures = find_structures(model)
     _refuse_nan(structures)
     warn_if_grown(model, structures, keep)
-    with at_size(model, size), at_subnetwork(model, subnetwork):
+    with (
+        at_size(model, size),
+        at_subnetwork(model, subnetwork),
+        _fitted(model, structures, keep, repair, in_place),
+    ):
         # Made before, since a wrong `keep` is not to be silenced.
         plan = _plan(model, structures, keep, in_place=in_place)
         checked = SelfCheck(model, structures, keep) if check else None
@@ -114,6 +128,24 @@ def rebuild(
             checked.check(small)
     known = None if subnetwork is None else subnetworks_of(model)
     return small if known is None else _without(small, known.entry)
+
+
+@contextmanager
+def _fitted(model, structures, keep, data, in_place) -> Iterator[None]:
+    """What reads the groups that go is fitted to those that stay, inside a `with` block."""
+    if data is None:
+        yield
+        return
+    if not keep:
+        raise ValueError(
+            "`repair` is for groups that `keep` removes. Received: repair with "
+            f"keep={keep!r}; `tfprune.prune` chooses groups by itself"
+        )
+    keep = checked_keep(keep, structures)
+    examples = FirstExamples(model, data, _REPAIR_EXAMPLES)
+    with readers_restored(structures, always=not in_place):
+        repaired(model, structures, keep, examples.inputs(), undo_on_error=False)
+        yield
 
 
 def _cut_itself(model, plan, checked):

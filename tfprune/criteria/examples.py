@@ -1,0 +1,69 @@
+"""The first examples of what a user gives as data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import tree
+
+from tfprune.batches import each_batch
+from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check_data, is_arrays
+
+_BATCH = 32
+
+
+class FirstExamples(keras.utils.PyDataset):
+    """The first examples of some data in batches, as the layers of a model take them.
+
+    Args:
+        model: The model.
+        data: What its `fit` takes: a dataset or arrays, with labels or without.
+        examples: How many examples of it, at most.
+
+    Attributes:
+        examples: How many there are.
+
+    Raises:
+        ValueError: If `data` is nothing that `fit` takes, or holds no example.
+    """
+
+    def __init__(self, model: keras.Model, data: Any, examples: int):
+        super().__init__()
+        check_data(data, 1)
+        number = math.ceil(examples / _BATCH)
+        data = as_the_layers_take_it(model, data, number, _BATCH)
+        self.examples = 0
+        self._batches = []
+        for batch in _arrays_in_batches(data) if is_arrays(data) else each_batch(data):
+            if self.examples >= examples:
+                break
+            parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+            size = len(tree.flatten(parts[0])[0])
+            left = min(examples - self.examples, size)
+            self._batches.append(
+                tree.map_structure(lambda part: None if part is None else part[:left], parts)  # noqa: B023
+            )
+            self.examples += left
+        if not self._batches:
+            raise ValueError("`data` must hold at least one batch. Received: none")
+
+    def __len__(self):
+        return len(self._batches)
+
+    def __getitem__(self, index):
+        return self._batches[index]
+
+    def inputs(self) -> list[Any]:
+        """x of each batch, as tensors."""
+        return [as_tensors(parts[0]) for parts in self._batches]
+
+
+def _arrays_in_batches(data) -> Iterator[tuple]:
+    parts = data if isinstance(data, tuple) else (data,)
+    number = len(tree.flatten(parts[0])[0])
+    for start in range(0, number, _BATCH):
+        rows = slice(start, start + _BATCH)
+        yield tree.map_structure(lambda part: None if part is None else part[rows], parts)  # noqa: B023
