@@ -54,7 +54,7 @@ def test_by_name_each_is_its_function(model):
     expected = criteria.attention_confidence(model, X)["attention"]
     for data in (X, (X, Y)):  # Targets are not needed, and not in the way.
         np.testing.assert_allclose(by_name("attention_confidence", heads, data), expected)
-    for name in ("activation", "wanda"):
+    for name in ("activation", "wanda", "reconstruction"):
         expected = of(getattr(criteria, name)(model, X))
         for data in (X, (X, Y)):
             np.testing.assert_allclose(by_name(name, structures, data), expected)
@@ -86,12 +86,19 @@ def test_a_criterion_says_what_it_needs(model):
         "magnitude": False,
         "movement": False,
         "random": False,
+        "reconstruction": True,
         "wanda": True,
     }
     known = {name: _CRITERIA[name] for name in expected}  # Examples register others.
     assert {name: c.needs_data is not None for name, c in known.items()} == expected
     assert [name for name, c in known.items() if c.needs_labels] == ["gradient_importance"]
-    for name in ("gradient_importance", "attention_confidence", "activation", "wanda"):
+    for name in (
+        "gradient_importance",
+        "attention_confidence",
+        "activation",
+        "wanda",
+        "reconstruction",
+    ):
         with pytest.raises(ValueError, match=f"`data` must be given for criterion='{name}'"):
             criteria.get(name)
     with pytest.raises(ValueError, match="`structures` must be heads .* Received: ffn_in"):
@@ -128,6 +135,7 @@ def test_serialized_and_made_again():
         criteria.GradientImportance("batch"),
         criteria.Movement(),
         criteria.Random(seed=7),
+        criteria.Reconstruction(ridge=0.1, at_once=0.5),
         criteria.Wanda(),
     ):
         written = json.loads(json.dumps(keras.saving.serialize_keras_object(criterion)))

@@ -11,6 +11,7 @@ from tfprune.criteria.importance import GradientImportance, gradient_importance
 from tfprune.criteria.magnitude import Magnitude, magnitude
 from tfprune.criteria.movement import Movement, movement
 from tfprune.criteria.random import Random, random
+from tfprune.criteria.reconstruction import Reconstruction, reconstruction
 from tfprune.criteria.wanda import Wanda, wanda
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Magnitude",
     "Movement",
     "Random",
+    "Reconstruction",
     "Wanda",
     "activation",
     "attention_confidence",
@@ -29,6 +31,7 @@ __all__ = [
     "magnitude",
     "movement",
     "random",
+    "reconstruction",
     "register_criterion",
     "wanda",
 ]
