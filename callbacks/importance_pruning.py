@@ -28,9 +28,11 @@ class ImportancePruning(TargetedPruning):
             of the step since `start` that gives a sparsity, such as a schedule of
             tensorflow_model_optimization.
         data: For `"gradient_importance"`, what its loss is taken on: a dataset or `(x, y)`; for
-            `"attention_confidence"`, what heads look at.
-        criterion: `"gradient_importance"`, `"magnitude"`, `"attention_confidence"` (of heads), or a
-            `callable(structure)` that returns one score for each group.
+            `"activation"`, `"wanda"`, `"reconstruction"` and `"attention_confidence"`, what layers
+            read: x is enough.
+        criterion: `"gradient_importance"`, `"activation"`, `"wanda"`, `"reconstruction"`,
+            `"magnitude"`, `"attention_confidence"` (of heads), or a `callable(structure)` that
+            returns one score for each group.
         rounds: 1 removes all at `start`. More remove part by part between `start` and `stop`, most
             in the first rounds, and score what is left anew each time.
         start: When the first round is: steps (int), a fraction of this fit (float), or an `Epoch`

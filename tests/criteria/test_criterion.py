@@ -54,6 +54,10 @@ def test_by_name_each_is_its_function(model):
     expected = criteria.attention_confidence(model, X)["attention"]
     for data in (X, (X, Y)):  # Targets are not needed, and not in the way.
         np.testing.assert_allclose(by_name("attention_confidence", heads, data), expected)
+    for name in ("activation", "wanda", "reconstruction"):
+        expected = of(getattr(criteria, name)(model, X))
+        for data in (X, (X, Y)):
+            np.testing.assert_allclose(by_name(name, structures, data), expected)
     gates = attach(model, [MovementScores(units[0])])
     gates[0].scores.assign(np.arange(12.0))
     np.testing.assert_array_equal(by_name("movement", units), np.arange(12.0))
@@ -76,16 +80,25 @@ def test_the_options_of_a_criterion_are_used(model):
 def test_a_criterion_says_what_it_needs(model):
     structures = tfprune.find_structures(model)
     expected = {
+        "activation": True,
         "attention_confidence": True,
         "gradient_importance": True,
         "magnitude": False,
         "movement": False,
         "random": False,
+        "reconstruction": True,
+        "wanda": True,
     }
     known = {name: _CRITERIA[name] for name in expected}  # Examples register others.
     assert {name: c.needs_data is not None for name, c in known.items()} == expected
     assert [name for name, c in known.items() if c.needs_labels] == ["gradient_importance"]
-    for name in ("gradient_importance", "attention_confidence"):
+    for name in (
+        "gradient_importance",
+        "attention_confidence",
+        "activation",
+        "wanda",
+        "reconstruction",
+    ):
         with pytest.raises(ValueError, match=f"`data` must be given for criterion='{name}'"):
             criteria.get(name)
     with pytest.raises(ValueError, match="`structures` must be heads .* Received: ffn_in"):
@@ -116,11 +129,14 @@ def test_a_function_is_a_criterion(model):
 
 def test_serialized_and_made_again():
     for criterion in (
+        criteria.Activation(),
         criteria.Magnitude(),
         criteria.AttentionConfidence(),
         criteria.GradientImportance("batch"),
         criteria.Movement(),
         criteria.Random(seed=7),
+        criteria.Reconstruction(ridge=0.1, at_once=0.5),
+        criteria.Wanda(),
     ):
         written = json.loads(json.dumps(keras.saving.serialize_keras_object(criterion)))
         again = keras.saving.deserialize_keras_object(written)

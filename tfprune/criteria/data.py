@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -170,6 +170,24 @@ def first_batch(data: Any, size: int, only_x: bool = False) -> tuple[Any, Any, A
     if not 1 <= len(parts) <= 3:
         raise ValueError(f"it must be x, (x, y) or (x, y, sample_weight), not {len(parts)} parts")
     return (*parts, *[None] * (3 - len(parts)))
+
+
+def batches_of(data: Any, size: int) -> Iterator[tuple]:
+    """The batches of data, each a tuple of x, perhaps y and perhaps sample weights.
+
+    Args:
+        data: Arrays, of which only a tuple has y, or a dataset of batches.
+        size: Examples in a batch, where `data` are arrays.
+    """
+    if not is_arrays(data):
+        for batch in each_batch(data):
+            yield tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+        return
+    parts = data if isinstance(data, tuple) else (data,)
+    arrays = tree.flatten(parts[:1])
+    for start in range(0, len(arrays[0]) if arrays else 0, size):
+        rows = slice(start, start + size)
+        yield tree.map_structure(lambda part: None if part is None else part[rows], parts)  # noqa: B023
 
 
 def as_tensors(x: Any) -> Any:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras import tree
 
-from tfprune.batches import each_batch
-from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check_data, is_arrays
+from tfprune.criteria.data import as_tensors, as_the_layers_take_it, batches_of, check_data
 
 _BATCH = 32
 
@@ -37,10 +35,9 @@ class FirstExamples(keras.utils.PyDataset):
         data = as_the_layers_take_it(model, data, number, _BATCH)
         self.examples = 0
         self._batches = []
-        for batch in _arrays_in_batches(data) if is_arrays(data) else each_batch(data):
+        for parts in batches_of(data, _BATCH):
             if self.examples >= examples:
                 break
-            parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
             size = len(tree.flatten(parts[0])[0])
             left = min(examples - self.examples, size)
             self._batches.append(
@@ -59,11 +56,3 @@ class FirstExamples(keras.utils.PyDataset):
     def inputs(self) -> list[Any]:
         """x of each batch, as tensors."""
         return [as_tensors(parts[0]) for parts in self._batches]
-
-
-def _arrays_in_batches(data) -> Iterator[tuple]:
-    parts = data if isinstance(data, tuple) else (data,)
-    number = len(tree.flatten(parts[0])[0])
-    for start in range(0, number, _BATCH):
-        rows = slice(start, start + _BATCH)
-        yield tree.map_structure(lambda part: None if part is None else part[rows], parts)  # noqa: B023

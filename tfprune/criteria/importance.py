@@ -6,28 +6,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from tfprune.arguments import integer, keras_model
 from tfprune.criteria.criterion import Criterion, Scores, register_criterion
 from tfprune.criteria.data import as_tensors
 from tfprune.criteria.gradients import GradientProbe, has_own_loss, metrics_kept
+from tfprune.criteria.structure_scores import StructureScores, own_structures
 from tfprune.overlay.folding import times
 from tfprune.overlay.transforms import hook_input, remove, transform_weight
-from tfprune.structures import Structure, Structures, find_structures
-
-
-class StructureScores(dict):
-    """Structure name to an array `(groups,)`; also a `callable(structure)`."""
-
-    def __call__(self, structure: Structure) -> np.ndarray:
-        """The scores of one structure."""
-        if structure.name not in self:
-            raise ValueError(
-                f"There are no scores of {structure.name!r}. There are: {', '.join(self)}"
-            )
-        return self[structure.name]
+from tfprune.structures import Structures
 
 
 def gradient_importance(
@@ -83,9 +71,7 @@ def gradient_importance(
         raise ValueError(
             "`model` must be built and compiled: importance is the gradient of its loss."
         )
-    if structures is None:
-        structures = find_structures(model)
-    _check_structures(model, structures)
+    structures = own_structures(model, structures)
     probe = _GroupProbe(model, structures, per)
     with probe.attached():
         batches = probe.run(data, batch_size, steps)
@@ -135,19 +121,6 @@ class GradientImportance(Criterion):
     ) -> Scores:
         """The importance for the loss of `model`, which may be a distiller around `subject`."""
         return gradient_importance(model, data, structures, self.per, steps=batches)
-
-
-def _check_structures(model, structures):
-    own = {id(variable) for variable in model.variables}
-    try:
-        is_own = all(id(share.variable) in own for s in structures for share in s.slices)
-    except (AttributeError, TypeError):
-        is_own = False
-    if not is_own:
-        raise ValueError(
-            "`structures` must be structures of `model`, as `tfprune.find_structures(model)` gives "
-            f"them. Received: {structures!r}"
-        )
 
 
 def _checked_per(per):

@@ -83,3 +83,47 @@ def rows_of(read: Read, width: int) -> np.ndarray:
     mask = ops.convert_to_numpy(read.mask).astype(bool).reshape(-1)
     # The mask may have fewer axes than there are positions in.
     return rows[np.repeat(mask, len(rows) // len(mask))]
+
+
+class Variances:
+    """The number, the means and the variances of what a layer reads, in double precision.
+
+    As `Moments`, for criteria that need no products: sums for each number alone.
+
+    Args:
+        width: How many numbers there are at a position.
+
+    Attributes:
+        count: Positions so far.
+    """
+
+    def __init__(self, width: int):
+        self.count = 0
+        self._shift = np.zeros(width)
+        self._sum = np.zeros(width)
+        self._squares = np.zeros(width)
+
+    def add(self, rows: np.ndarray) -> None:
+        """Adds positions.
+
+        Args:
+            rows: Array `(positions, width)`.
+        """
+        if not self.count and len(rows):
+            self._shift = rows.mean(axis=0, dtype="float64")
+        for start in range(0, len(rows), _ROWS):
+            some = rows[start : start + _ROWS].astype("float64") - self._shift
+            self._sum += some.sum(axis=0)
+            self._squares += np.einsum("pw,pw->w", some, some)
+        self.count += len(rows)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean, an array `(width,)`."""
+        return self._shift + self._sum / max(self.count, 1)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """The mean squared difference to the mean, an array `(width,)`."""
+        count = max(self.count, 1)
+        return np.maximum(self._squares / count - (self._sum / count) ** 2, 0.0)

@@ -1,0 +1,121 @@
+"""Scores by what is lost without a group when the weights that stay are fitted anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from tfprune.arguments import number
+from tfprune.criteria.brain_surgeon import AT_ONCE, RIDGE, removal_losses
+from tfprune.criteria.consumers import (
+    BATCH,
+    ConsumerCriterion,
+    consumers,
+    inputs_of,
+    scored_structures,
+)
+from tfprune.criteria.criterion import Scores, register_criterion
+from tfprune.criteria.structure_scores import StructureScores
+from tfprune.overlay.moments import Moments
+from tfprune.structures import Structures
+
+
+def reconstruction(
+    model: keras.Model,
+    data: Any,
+    structures: Structures | None = None,
+    ridge: float = RIDGE,
+    at_once: float = AT_ONCE,
+    batch_size: int = BATCH,
+    steps: int | None = None,
+) -> StructureScores:
+    """The loss of the best repair without a group and all that left before it.
+
+    The groups of a structure leave one after the other, the cheapest first; each time the layers
+    that read them are fitted to those that stay (optimal brain surgeon on whole groups). So one of
+    two groups that emit the same leaves early, and the other one late. The scores give this order:
+    they are no scores of a group by itself, but the mean squared error of what the layers emit, as
+    a share of its variance, when the group leaves. It is close to 1 for the last group of a layer
+    that can do without none. As shares, errors of layers of different scales can be compared with
+    `within="model"` and `"kind"`.
+
+    One matrix, inputs × inputs of a layer in double precision, is kept for each layer, and two
+    more for the one that is looked at. As many positions as a layer has inputs are needed, and
+    several times as many are better. Positions that are padding do not count. The model is run in
+    inference mode, without dropout, and is not changed: `tfprune.prune` fits the weights.
+
+    Args:
+        model: A built model.
+        data: As in `activation`.
+        structures: The structures to score; all by default.
+        ridge: What is added to the diagonal of the products of the inputs, as a share of its mean.
+        at_once: The share of the groups left that leave in a round, at least one group. 0 removes
+            one at a time, for which 3,072 units take minutes.
+        batch_size: Examples in a batch, where `data` are arrays.
+        steps: How many batches to use; all by default.
+
+    Returns:
+        The scores, structure name to array `(groups,)`; also a `callable(structure)`.
+
+    Raises:
+        ValueError: As `activation`; if `ridge` is not positive, or `at_once` not from 0 to 1.
+
+    Source: Frantar et al., "ZipLM: Inference-Aware Structured Pruning of Language Models", 2023,
+    section 3.1.
+
+    Example:
+
+    >>> import keras, numpy as np, tfprune
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dense(3, "relu"), keras.layers.Dense(1)])
+    >>> scores = reconstruction(model, np.random.default_rng(0).normal(size=(16, 4)))
+    >>> scores(tfprune.find_structures(model)[0]).shape
+    (3,)
+    """
+    ridge, at_once = _checked(ridge, at_once)
+    structures = scored_structures(model, structures)
+    batches = inputs_of(model, data, batch_size, steps)
+    return _scores(model, structures, batches, ridge, at_once)
+
+
+@register_criterion
+class Reconstruction(ConsumerCriterion):
+    """The criterion `"reconstruction"`: see `reconstruction`.
+
+    Args:
+        ridge: As in `reconstruction`.
+        at_once: As in `reconstruction`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    name = "reconstruction"
+
+    def __init__(self, ridge: float = RIDGE, at_once: float = AT_ONCE):
+        self.ridge, self.at_once = _checked(ridge, at_once)
+
+    def scores(
+        self,
+        model: keras.Model,
+        subject: keras.Model,
+        structures: Structures,
+        data: Any = None,
+        batches: int | None = None,
+    ) -> Scores:
+        """The scores of structures of `subject`; of `data` only x is used."""
+        structures = scored_structures(subject, structures)
+        read = inputs_of(model, data, steps=batches)
+        return _scores(subject, structures, read, self.ridge, self.at_once)
+
+
+def _checked(ridge, at_once) -> tuple[float, float]:
+    return number("ridge", ridge, above=0), number("at_once", at_once, least=0, most=1)
+
+
+def _scores(model, structures, batches, ridge, at_once) -> StructureScores:
+    found = consumers(model, structures, batches, Moments)
+    return StructureScores(
+        {s.name: removal_losses(found[s.name], s.groups, ridge, at_once) for s in structures}
+    )
