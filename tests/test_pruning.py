@@ -87,6 +87,41 @@ def test_data_of_every_kind():
         assert small.count_params() < trained().count_params()
 
 
+@pytest.mark.parametrize(
+    "compiled, data, expected",
+    [
+        ("mse", (X, Y), "gradient_importance"),
+        ("mse", X, "activation"),
+        ("mse", (X, None), "activation"),
+        (None, (X, Y), "activation"),
+        (False, (X, Y), "activation"),
+    ],
+)
+def test_the_default_criterion_is_the_one_that_data_and_model_allow(
+    compiled, data, expected, capsys
+):
+    model, half = trained(compiled=False), tfprune.Sparsity(0.5)
+    if compiled is not False:
+        model.compile("sgd", compiled)
+    small = tfprune.prune(model, half, data)
+    assert f"scoring groups by {expected} …" in capsys.readouterr().out
+    known = trained()
+    named = tfprune.prune(known, half, (X, Y), criterion=expected, verbose=0)
+    np.testing.assert_allclose(outputs(small, X)[0], outputs(named, X)[0], atol=1e-5)
+
+
+def test_a_loss_of_the_models_own_needs_no_labels(capsys):
+    class Own(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return keras.ops.mean(y_pred**2)
+
+    plain = trained(compiled=False)
+    model = Own(plain.inputs, plain.outputs)
+    model.compile("sgd")
+    tfprune.prune(model, tfprune.Sparsity(0.5), X)
+    assert "scoring groups by gradient_importance …" in capsys.readouterr().out
+
+
 def test_only_so_many_examples_are_used():
     class Endless(keras.utils.PyDataset):
         asked = 0
@@ -106,7 +141,8 @@ def test_only_so_many_examples_are_used():
 def test_what_is_said(capsys):
     tfprune.prune(trained(), tfprune.Sparsity(0.5), (X, Y), examples=64)
     text = capsys.readouterr().out
-    assert "64 examples, 2 structures" in text and "2 layers fitted" in text
+    assert "64 examples, 2 structures; scoring groups by gradient_importance" in text
+    assert "2 layers fitted" in text
     assert "sparsity 50.0%; the target is sparsity 50.0%" in text
     assert "Before and after" in text and "Groups left" in text
     tfprune.prune(trained(), tfprune.Sparsity(0.5), (X, Y), verbose=0)
@@ -119,7 +155,7 @@ def test_what_is_said(capsys):
         ({"target": 0.5}, "`target`"),
         ({"target": tfprune.Parameters(0.01)}, "cannot be reached"),
         ({"data": None}, "`data`"),
-        ({"data": X}, "no targets y"),
+        ({"data": X, "criterion": "gradient_importance"}, "no targets y"),
         ({"data": (X[:, :3, :5], Y)}, "`data`"),
         ({"data": (X[:0], Y[:0])}, "`data`"),
         ({"structures": "ranks"}, "`structures`"),

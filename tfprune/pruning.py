@@ -7,12 +7,15 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import tree
 
 from tfprune import criteria
 from tfprune.arguments import boolean, built_model, integer, one_of
 from tfprune.budgets.choosing import choose
 from tfprune.budgets.targets import Target
 from tfprune.criteria.examples import FirstExamples
+from tfprune.criteria.gradients import has_own_loss
+from tfprune.keras_private.compiling import compile_arguments
 from tfprune.rebuild import rebuild
 from tfprune.repair import Repairs
 from tfprune.repair import repair as repaired
@@ -27,7 +30,7 @@ def prune(
     target: Target,
     data: Any,
     structures: Any = None,
-    criterion: str | criteria.Criterion | Callable = "gradient_importance",
+    criterion: str | criteria.Criterion | Callable | None = None,
     repair: str | None = "least_squares",
     within: str = "kind",
     per_cost: bool = False,
@@ -46,10 +49,10 @@ def prune(
         model: A built model. It is left as it was, unless `in_place`.
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops` or `Latency`.
         data: What `fit` takes: a dataset, arrays or `(x, y)`. Labels are needed where the criterion
-            needs them.
+            needs them; without labels x is enough.
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
-        criterion: As in `tfprune.callbacks.ImportancePruning`. `"gradient_importance"`, the
-            default, needs labels and a compiled model.
+        criterion: As in `tfprune.callbacks.ImportancePruning`. `None`: `"gradient_importance"`
+            where the model is compiled with a loss and `data` have labels, else `"activation"`.
         repair: `"least_squares"`: the kernels and biases that read the groups are fitted so that
             their layers give what they gave, as nearly as the groups that stay allow; `"bias"`:
             only what the groups emit on average is put into the biases; `None`: nothing.
@@ -95,14 +98,18 @@ def prune(
     boolean("in_place", in_place)
     one_of("verbose", verbose, (0, 1, False, True))
     integer("examples", examples)
-    scored_by = criteria.get(criterion, data)
+    scored_by = None if criterion is None else criteria.get(criterion, data)
     found = _structures(model, structures)
-    scored_by.check_structures(model, found)
     batches = FirstExamples(model, data, examples)
+    scored_by = scored_by or criteria.get(_default_criterion(model, batches[0]), data)
+    scored_by.check_structures(model, found)
     scored_by.try_data(model, model, batches, None)
 
     say = print if verbose else _silent
-    say(f"prune: {batches.examples} examples, {len(found)} structures; scoring groups …")
+    say(
+        f"prune: {batches.examples} examples, {len(found)} structures; scoring groups by "
+        f"{scored_by.name or 'a function'} …"
+    )
     scores = scored_by.scores(model, model, found, batches, None)
     cost = target.cost(model, found)
     keep = choose(target, model, found, scores, within, per_cost, round_to, cost)
@@ -119,6 +126,16 @@ def prune(
         if not in_place:
             print(compare(model, small, latency=False))
     return small
+
+
+def _default_criterion(model: keras.Model, batch: tuple) -> str:
+    """Of the criteria that look at data, the one for which there is all that it needs."""
+    if not model.compiled:
+        return "activation"
+    has_labels = any(y is not None for y in tree.flatten(batch[1:2]))
+    has_loss = compile_arguments(model).get("loss") is not None
+    can_be_computed = has_own_loss(model) or (has_loss and has_labels)
+    return "gradient_importance" if can_be_computed else "activation"
 
 
 def _structures(model: keras.Model, patterns: Any) -> Structures:

@@ -26,9 +26,8 @@ def consumer(groups=9, size=1, width=5, has_bias=True, seed=0, interleaved=False
 
 
 def refitted(one, x, gone, ridge):
-    """The least loss without some groups, by ridge regression, as a share of the variance."""
+    """The least loss without some groups, by ridge regression."""
     centred = x - x.mean(axis=0)
-    variance = np.sum((centred @ one.kernel).var(axis=0))
     x = centred if one.has_bias else x
     products = x.T @ x / len(x)
     strength = ridge * np.trace(products) / len(products)
@@ -39,7 +38,7 @@ def refitted(one, x, gone, ridge):
     target = -whole[np.ix_(stays, ~stays)] @ change[~stays]
     if stays.any():
         change[stays] = np.linalg.solve(whole[np.ix_(stays, stays)], target)
-    return np.sum(change * (whole @ change)) / variance
+    return np.sum(change * (whole @ change))
 
 
 @pytest.mark.parametrize("ridge", [1e-6, 1e-2])
@@ -115,7 +114,7 @@ def test_the_loss_is_what_repair_leaves():
     scores = criteria.reconstruction(model, x, ridge=1e-6)
     assert_same(before, outputs(model, x), 0)
     for name, groups in (("in", 12), ("attention", 3)):
-        assert scores[name].shape == (groups,) and scores[name].max() == pytest.approx(1, rel=1e-3)
+        assert scores[name].shape == (groups,)
         half = np.argsort(scores[name])[: groups // 2]
         keep = {name: ~np.isin(np.arange(groups), half)}
         fresh = attention()
@@ -123,7 +122,9 @@ def test_the_loss_is_what_repair_leaves():
             fresh, tfprune.find_structures(fresh), keep, [ops.convert_to_tensor(x)], ridge=1e-6
         )
         (error,) = done.errors.values()
-        assert error[2] == pytest.approx(scores[name][half].max(), rel=1e-2)
+        # Without the last group all of the variance is lost.
+        share = scores[name][half].max() / scores[name].max()
+        assert error[2] == pytest.approx(share, rel=1e-2)
 
 
 def test_prune_with_it_is_nearer_than_with_the_best_single_scores():

@@ -33,8 +33,7 @@ def removal_losses(
 
     Returns:
         Array `(groups,)`: the least mean squared error, with the ridge, of the consumers' outputs
-        without this group and all that left before it, as a share of the outputs' variance; summed
-        over consumers.
+        without this group and all that left before it, summed over outputs and consumers.
 
     Source: Frantar et al., "ZipLM: Inference-Aware Structured Pruning of Language Models", 2023,
     section 3.1; Hassibi & Stork, "Second Order Derivatives for Network Pruning: Optimal Brain
@@ -64,15 +63,11 @@ class _Side:
     """
 
     def __init__(self, consumer: Consumer, groups: int, ridge: float):
-        moments, kernel = consumer.sums, consumer.kernel
+        moments = consumer.sums
+        self.kernel = consumer.kernel.copy()
         # The inputs of each group, (groups, inputs of a group).
         self.inputs = np.argsort(consumer.owners, kind="stable").reshape(groups, -1)
         products = moments.covariance() if consumer.has_bias else moments.second()
-        variance = float(np.sum(kernel * (products @ kernel)))
-        if not consumer.has_bias:
-            variance -= float(np.sum((moments.mean @ kernel) ** 2))
-        # Errors of several consumers are added as shares of what each emits.
-        self.kernel = kernel / np.sqrt(max(variance, 1e-30))
         scale = max(float(np.trace(products)) / len(products), 1e-30)
         products[np.diag_indices_from(products)] += ridge * scale
         self.inverse = np.linalg.inv(products)

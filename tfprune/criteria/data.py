@@ -196,7 +196,7 @@ def as_tensors(x: Any) -> Any:
 
 
 def _as_tensor(x):
-    if isinstance(x, np.ndarray) and x.dtype.kind in "OSU":
+    if x is None or (isinstance(x, np.ndarray) and x.dtype.kind in "OSU"):
         return x
     x = keras.ops.convert_to_tensor(x)
     is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))

@@ -35,10 +35,11 @@ def reconstruction(
     The groups of a structure leave one after the other, the cheapest first; each time the layers
     that read them are fitted to those that stay (optimal brain surgeon on whole groups). So one of
     two groups that emit the same leaves early, and the other one late. The scores give this order:
-    they are no scores of a group by itself, but the mean squared error of what the layers emit, as
-    a share of its variance, when the group leaves. It is close to 1 for the last group of a layer
-    that can do without none. As shares, errors of layers of different scales can be compared with
-    `within="model"` and `"kind"`.
+    they are no scores of a group by itself, but the mean squared error of what the layers emit,
+    summed over their outputs and over layers, when the group leaves. It is not divided by the
+    variance of the outputs, as the paper does to compare layers: layers that add to one residual
+    stream are then compared by what is wrong in the stream, as `activation` compares them.
+    Of a model of which the layers have scales of their own, compare with `within="layer"`.
 
     One matrix, inputs × inputs of a layer in double precision, is kept for each layer, and two
     more for the one that is looked at. As many positions as a layer has inputs are needed, and
