@@ -52,7 +52,8 @@ def reconstruction(
         structures: The structures to score; all by default.
         ridge: What is added to the diagonal of the products of the inputs, as a share of its mean.
         at_once: The share of the groups left that leave in a round, at least one group. 0 removes
-            one at a time, for which 3,072 units take minutes.
+            one at a time, which takes several times as long: 3,072 units read by 768 outputs took
+            58 s in place of 9, and lost 0.2 % less at a quarter of the units.
         batch_size: Examples in a batch, where `data` are arrays.
         steps: How many batches to use; all by default.
 
