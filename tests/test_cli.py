@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from tests.models import kill, randomize, transformer
+from tests.models import kill, noise, randomize, transformer
 from tfprune import cli
 
-COMMANDS = ("inspect", "rebuild", "export", "measure", "demo", "translate")
+COMMANDS = ("inspect", "prune", "rebuild", "export", "measure", "demo", "translate")
 
 # Runs the command line and says on the last line which heavy modules that has imported.
 MAIN = """
@@ -99,6 +99,34 @@ def test_inspect_and_rebuild(tmp_path, capsys):
     assert (tmp_path / "small.keras").stat().st_size < (tmp_path / "m.keras").stat().st_size
     assert cli.main(["inspect", str(tmp_path / "none.keras")]) == 1
     assert "There is no file" in capsys.readouterr().err
+
+
+def test_prune(tmp_path, capsys):
+    import keras
+
+    model = randomize(transformer(units=24))
+    model.compile("adam", "mse")
+    model.save(tmp_path / "m.keras")
+    x, y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
+    np.savez(tmp_path / "x.npz", x=x)
+    np.savez(tmp_path / "xy.npz", x=x, y=y)
+    words = ["prune", str(tmp_path / "m.keras"), str(tmp_path / "small.keras")]
+    for data, criterion in (("xy", "gradient_importance"), ("x", "activation")):
+        more = ["--target", "parameters 60%", "--data", str(tmp_path / f"{data}.npz")]
+        assert cli.main([*words, *more]) == 0
+        text = capsys.readouterr().out
+        assert criterion in text and "the target is 60.0% of the parameters" in text
+        small = keras.saving.load_model(tmp_path / "small.keras")
+        assert small.count_params() == pytest.approx(0.6 * model.count_params(), rel=0.1)
+        (tmp_path / "small.keras").unlink()
+    for target, data, match in (
+        ("half", "x.npz", "`target` must be"),
+        ("flops 50%", "none.npz", "There is no file"),
+        ("flops 50%", "m.keras", "must be an .npz file"),
+    ):
+        assert cli.main([*words, "--target", target, "--data", str(tmp_path / data)]) == 1
+        assert match in capsys.readouterr().err
+    assert not (tmp_path / "small.keras").exists()
 
 
 @pytest.mark.tensorflow_only

@@ -78,8 +78,9 @@ def test_data_of_every_kind():
 
     half = tfprune.Sparsity(0.5)
     expected = outputs(tfprune.prune(trained(), half, (X, Y), verbose=0), X)[0]
-    found = outputs(tfprune.prune(trained(), half, Batches(), verbose=0), X)[0]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    for data in (Batches(), (X, Y, None)):
+        found = outputs(tfprune.prune(trained(), half, data, verbose=0), X)[0]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
     found = tfprune.prune(trained(), half, generator(), examples=96, verbose=0)
     assert found.count_params() < trained().count_params()
     for x in (X, {"x": X}, [X]):  # Without labels.

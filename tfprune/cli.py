@@ -1,4 +1,4 @@
-"""The command line: `tfprune inspect | rebuild | export | measure | demo | translate`.
+"""The command line: `tfprune inspect | prune | rebuild | export | measure | demo | translate`.
 
 Keras and TensorFlow take seconds to import, so each command imports what it needs when it runs.
 """
@@ -89,6 +89,34 @@ def _parser():
     inspect = command("inspect", _inspect, "List what can be removed from a model, and what not.")
     inspect.add_argument("model", help="a .keras file")
 
+    prune = command("prune", _prune, "Make a model smaller without training it.")
+    prune.add_argument("model", help="a .keras file")
+    prune.add_argument("output", help="the smaller .keras file")
+    prune.add_argument(
+        "--target",
+        required=True,
+        help="how far: 'sparsity 50%%' of the weights of units and heads go; 'parameters 40%%' or "
+        "'flops 60%%' of the whole model stay",
+    )
+    prune.add_argument(
+        "--data",
+        required=True,
+        help="an .npz file of inputs: one array x, or one for each input under its name; labels y "
+        "and sample_weight may be there too",
+    )
+    prune.add_argument(
+        "--criterion",
+        help="such as gradient_importance, which needs y, activation or reconstruction; by default "
+        "the first where it can be had, else the second",
+    )
+    prune.add_argument(
+        "--repair",
+        choices=["least_squares", "bias", "nothing"],
+        default="least_squares",
+        help="what is fitted to the groups that stay (%(default)s)",
+    )
+    prune.add_argument("--examples", type=int, default=512, help="how many to use (%(default)s)")
+
     rebuild = command("rebuild", _rebuild, "Cut what has been pruned out of a model.")
     rebuild.add_argument("model", help="a .keras file whose pruned weights are zero")
     rebuild.add_argument("output", help="the smaller .keras file")
@@ -131,6 +159,41 @@ def _inspect(options):
     import tfprune
 
     print(tfprune.find_structures(_load(options.model)))
+
+
+def _prune(options):
+    import tfprune
+    from tfprune.budgets.reading import target_in_words
+    from tfprune.files import atomic_write, load_arrays
+
+    target = target_in_words(options.target)
+    data = _as_fit_takes_it(load_arrays(options.data))
+    small = tfprune.prune(
+        _load_compiled(options.model),
+        target,
+        data,
+        criterion=options.criterion,
+        repair=None if options.repair == "nothing" else options.repair,
+        examples=options.examples,
+    )
+    with atomic_write(options.output) as temporary:
+        small.save(temporary)
+
+
+def _load_compiled(path):
+    """A model, compiled if that can be done: a loss of one's own may be unknown here."""
+    from tfprune.files import load_keras
+
+    try:
+        return load_keras(path, compiled=True)
+    except ValueError:
+        return load_keras(path)
+
+
+def _as_fit_takes_it(arrays):
+    x = {name: array for name, array in arrays.items() if name not in ("y", "sample_weight")}
+    parts = (x["x"] if set(x) == {"x"} else x, arrays.get("y"), arrays.get("sample_weight"))
+    return parts if "y" in arrays else parts[0]
 
 
 def _rebuild(options):

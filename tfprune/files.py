@@ -77,8 +77,12 @@ def _check_folder(path: Path, may_replace: Callable[[Path], bool]) -> None:
         )
 
 
-def load_keras(path: str | os.PathLike) -> Any:
-    """The model in a `.keras` file, not compiled.
+def load_keras(path: str | os.PathLike, compiled: bool = False) -> Any:
+    """The model in a `.keras` file.
+
+    Args:
+        path: The file.
+        compiled: Whether it is to be compiled as it was when it was saved, if it was.
 
     Raises:
         ValueError: If there is no such file, it is damaged, or it holds no model.
@@ -97,8 +101,31 @@ def load_keras(path: str | os.PathLike) -> Any:
     import keras
 
     try:
-        return keras.saving.load_model(path, compile=False)
+        return keras.saving.load_model(path, compile=compiled)
     except Exception as error:  # Keras raises what its layers raise.
         raise ValueError(
             f"{os.fspath(path)!r} holds no model that can be loaded: {error}"
+        ) from error
+
+
+def load_arrays(path: str | os.PathLike) -> dict[str, Any]:
+    """The arrays in an `.npz` file, by name.
+
+    Raises:
+        ValueError: If there is no such file, or it holds something else.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(f"There is no file {os.fspath(path)!r}.")
+    import numpy as np
+
+    try:
+        with np.load(path) as held:
+            arrays = {name: held[name] for name in held.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("it is an archive of other files")
+        return arrays
+    except Exception as error:  # Damaged archives raise many kinds; no archive is an array.
+        raise ValueError(
+            f"{os.fspath(path)!r} must be an .npz file of arrays, as `numpy.savez` writes it, and "
+            f"is not: {error}"
         ) from error

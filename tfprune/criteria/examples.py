@@ -38,6 +38,8 @@ class FirstExamples(keras.utils.PyDataset):
         for parts in batches_of(data, _BATCH):
             if self.examples >= examples:
                 break
+            while parts[-1] is None:  # Keras takes no such parts of a batch.
+                parts = parts[:-1]
             size = len(tree.flatten(parts[0])[0])
             left = min(examples - self.examples, size)
             self._batches.append(
