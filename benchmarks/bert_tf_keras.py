@@ -60,8 +60,9 @@ class Attention(tf_keras.layers.Layer):
 def in_tf_keras(classifier):
     """The same model in tf_keras, with the same weights.
 
-    Each projection of the attention is a `Dense` layer: tfmot wraps these, and refuses
-    `MultiHeadAttention`.
+    Each projection of the attention is a `Dense` layer, so that all kernels to prune are matrices
+    of `Dense` layers. Pruning by magnitude removes the same entries from them as from the kernels
+    of a `MultiHeadAttention`.
 
     Args:
         classifier: A `BertTextClassifier` of KerasHub.

@@ -293,7 +293,8 @@ def results_of(figures, timed, settings):
             }
         rows[name] = {
             key: {seed: f[key] for seed, f in each.items()}
-            for key in ("minutes", "left", "not_zero")
+            for key in ("minutes", "left", "not_zero", "apart")
+            if key in next(iter(each.values()))
         }
         rows[name]["files"] = files
     packages = ("keras-hub", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert")
