@@ -1,0 +1,406 @@
+"""Low-magnitude pruning of TensorFlow Model Optimization and structured pruning, side by side.
+
+    python benchmarks/low_magnitude.py                      # all; an hour or two on two cores
+    python benchmarks/low_magnitude.py --runs dense importance-0.8 --seeds 0
+
+MiniLM in the small setting of small_minilm.py: by `ImportancePruning` in Keras 3, and by tfmot's
+`prune_low_magnitude` in tf_keras, which starts from the same weights and sees the same batches in
+the same order. All runs have the same number of steps. What is judged is the LiteRT files, for one
+sentence of a fixed length. Runs that are finished are not made again; results are written to
+benchmarks/results/low_magnitude.{json,md} after each.
+"""
+
+import gc
+import json
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+from bert_tf_keras import INPUTS, as_ids, furthest_apart, in_tf_keras
+from classifier import RATE, plain
+from paired import difference, in_points
+from progress import Log
+from reports import about, arguments, in_words, smoke_folder, write
+from small_minilm import LENGTH, Small, left
+
+import tfprune
+from tfprune.batches import each_batch
+from tfprune.callbacks import ImportancePruning
+from tfprune.files import atomic_write
+from tfprune.litert import Runner
+
+HERE = Path(__file__).parent
+# A run to the share that it removes; those with tf_keras have names of their own.
+OURS = {"dense": 0.0, "importance-0.5": 0.5, "importance-0.8": 0.8}
+THEIRS = {"tf_keras-dense": 0.0, "tfmot-0.5": 0.5, "tfmot-0.8": 0.8}
+RUNS = [
+    "tfmot-0.5",
+    "importance-0.5",
+    "tfmot-0.8",
+    "importance-0.8",
+    "dense",
+    "tf_keras-dense",
+]
+# Differences that are reported: a run against these.
+AGAINST = {
+    "tf_keras-dense": ["dense"],
+    "importance-0.5": ["dense", "tfmot-0.5"],
+    "importance-0.8": ["dense", "tfmot-0.8"],
+    "tfmot-0.5": ["tf_keras-dense"],
+    "tfmot-0.8": ["tf_keras-dense"],
+}
+UPDATES = 15
+OPTIMIZATIONS = {
+    "float": [],
+    "int8": [tf.lite.Optimize.DEFAULT],
+    "sparse": [tf.lite.Optimize.EXPERIMENTAL_SPARSITY],
+    "sparse int8": [tf.lite.Optimize.DEFAULT, tf.lite.Optimize.EXPERIMENTAL_SPARSITY],
+}
+
+
+def train_ours(work, name):
+    """A model of Keras 3, pruned and cut, and the figures of its training."""
+    model = plain(work.fresh(work.layers))
+    data, share = work.batches(work.train, shuffle=True), OURS[name]
+    callbacks = [Log(name)]
+    if share:
+        some = work.batches(work.train)
+        callbacks.append(
+            ImportancePruning(
+                target=tfprune.Sparsity(share),
+                data=some,
+                batches=min(40, len(some)),
+                rounds=4,
+                start=0.25,
+                stop=0.5,
+                verbose=0,
+            )
+        )
+    work.compile(model, work.epochs * len(data))
+    started = time.perf_counter()
+    # The data have an order of their own for each epoch; Keras would deal batches out once more.
+    model.fit(data, epochs=work.epochs, shuffle=False, verbose=0, callbacks=callbacks)
+    minutes = (time.perf_counter() - started) / 60
+    small = tfprune.rebuild(model) if share else model
+    before, after = left(model), left(small)
+    return small, {
+        "minutes": minutes,
+        "left": after["weights"] / before["weights"],
+        "not_zero": after["not_zero"] / before["weights"],
+    }
+
+
+def train_theirs(work, name):
+    """Likewise a model of tf_keras, pruned and stripped."""
+    classifier = work.fresh(work.layers)
+    model, encoder = in_tf_keras(classifier)
+    data, share = work.batches(work.train, shuffle=True), THEIRS[name]
+    apart = furthest_apart(classifier, model, [data[0], data[len(data) - 1]])
+    if apart > 1e-4:
+        raise ValueError(f"The two models must be the same; their logits are {apart} apart.")
+    steps = work.epochs * len(data)
+    callbacks = [tf_keras.callbacks.LambdaCallback(on_epoch_end=Log(name).on_epoch_end)]
+    if share:
+        # It prunes at every so many steps from the first, and leaves out the last if it is between.
+        begin, pruned = steps // 4, 0.7 * steps - steps // 4
+        each = max(1, round(pruned / UPDATES))
+        end = begin + round(pruned / each) * each
+        schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, share, begin, end, frequency=each)
+
+        def pruned_in_encoder(layer):
+            if layer.name not in encoder:
+                return layer
+            return tfmot.sparsity.keras.prune_low_magnitude(layer, schedule)
+
+        model = tf_keras.models.clone_model(model, clone_function=pruned_in_encoder)
+        callbacks.append(tfmot.sparsity.keras.UpdatePruningStep())
+    tf_keras.utils.set_random_seed(work.seed)
+    compile_theirs(model, steps)
+    started = time.perf_counter()
+    model.fit(
+        all_batches(data, work.epochs),
+        steps_per_epoch=len(data),
+        epochs=work.epochs,
+        verbose=0,
+        callbacks=callbacks,
+    )
+    minutes = (time.perf_counter() - started) / 60
+    if share:
+        model = tfmot.sparsity.keras.strip_pruning(model)
+    kernels = [model.get_layer(name).get_weights()[0] for name in encoder]
+    not_zero = sum(map(np.count_nonzero, kernels)) / sum(k.size for k in kernels)
+    return model, {"minutes": minutes, "left": 1.0, "not_zero": not_zero, "apart": apart}
+
+
+def compile_theirs(model, steps):
+    """`Classification.compile`, for a model of tf_keras."""
+    rate = tf_keras.optimizers.schedules.CosineDecay(
+        0.0, int(0.9 * steps), warmup_target=RATE, warmup_steps=int(0.1 * steps)
+    )
+    model.compile(
+        tf_keras.optimizers.AdamW(rate, weight_decay=0.01),
+        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
+def all_batches(data, epochs):
+    """The batches of all epochs, in the order in which Keras 3 takes them."""
+    for _ in range(epochs):
+        for x, y in each_batch(data):
+            yield tuple(as_ids(x)), y
+        data.on_epoch_end()
+
+
+def write_ours(model, path, kind, length):
+    """Writes the file of a model of Keras 3."""
+    quantize = "dynamic_int8" if kind == "int8" else None
+    tfprune.export(model, path, quantize, batch_size=1, sequence_length=length)
+
+
+def write_theirs(model, path, kind, length):
+    """Writes the file of a model of tf_keras."""
+    specs = [tf.TensorSpec((1, length), tf.int32, name) for name in INPUTS]
+    serve = tf.function(lambda *ids: {"logits": model(list(ids), training=False)}, specs)
+    module = tf.Module()
+    module.model = model
+    with tempfile.TemporaryDirectory() as folder:
+        signatures = {"serving_default": serve.get_concrete_function()}
+        tf.saved_model.save(module, folder, signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.optimizations = OPTIMIZATIONS[kind]
+        path.write_bytes(converter.convert())
+
+
+def run(work, name):
+    """Makes one run, its files and its figures, if they are not there."""
+    path = work.folder / f"{name}.json"
+    if path.exists():
+        return
+    train, write_file = (train_ours, write_ours) if name in OURS else (train_theirs, write_theirs)
+    model, figures = train(work, name)
+    kinds = list(OPTIMIZATIONS) if THEIRS.get(name) else ["float", "int8"]
+    figures["files"] = {}
+    for kind in kinds:
+        file = file_of(work, name, kind)
+        write_file(model, file, kind, LENGTH)
+        figures["files"][kind] = {"bytes": file.stat().st_size, "zipped": zipped(file)}
+        try:
+            figures["files"][kind]["right"] = right(work, file)
+        except ValueError as error:  # LiteRT reads the file, but has no kernel for an operation.
+            if kind != "sparse int8":
+                raise
+            figures["files"][kind]["error"] = str(error).rpartition("LiteRT says: ")[2][:200]
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(figures))
+    keras.backend.clear_session()
+    tf_keras.backend.clear_session()
+    gc.collect()
+
+
+def file_of(work, name, kind):
+    """Where the file of a run lies."""
+    return work.folder / f"{name}-{kind.replace(' ', '-')}.tflite"
+
+
+def zipped(file):
+    """How many bytes a file has in an archive."""
+    with (
+        tempfile.TemporaryFile() as whole,
+        zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        archive.write(file, file.name)
+        return archive.getinfo(file.name).compress_size
+
+
+def right(work, file):
+    """Sentence by sentence, whether a file is right: zeros and ones."""
+    runner = Runner(file, INPUTS)
+    answers = []
+    for x, y in work.test_batches():
+        ids = [np.pad(a, ((0, 0), (0, LENGTH - a.shape[1]))) for a in as_ids(x)]
+        for i, label in enumerate(y):
+            (logits,) = runner.run([a[i : i + 1] for a in ids])
+            answers.append(int(logits.argmax() == label))
+    return answers
+
+
+def times(work, figures, rounds):
+    """The time of each file, as a ratio to that of the dense float file; kept for these files.
+
+    Args:
+        work: The setting of one seed.
+        figures: Its runs to their figures.
+        rounds: How often each file is timed; 0 for what is known alone.
+    """
+    files = {
+        f"{name} {kind}": file_of(work, name, kind)
+        for name in sorted(figures, key=lambda name: name != "dense")
+        for kind, figure in figures[name]["files"].items()
+        if "right" in figure
+    }
+    path = work.folder / "times.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if rounds and "dense" in figures and list(known.get("ratios", {})) != list(files):
+        timed = tfprune.compare_latency(list(files.values()), runs=rounds)
+        known = {
+            "ratios": dict(zip(files, timed.ratios, strict=True)),
+            "ms": timed.latencies[0].median,
+        }
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(known))
+    return known
+
+
+def results_of(figures, timed, settings):
+    """What is kept: for each run and kind of file its figures, by seed.
+
+    Args:
+        figures: Run to seed to figures.
+        timed: Seed to what `times` gives.
+        settings: What the runs have alike.
+    """
+    rows = {}
+    for name, each in figures.items():
+        files = {}
+        for kind in next(iter(each.values()))["files"]:
+            of_kind = {seed: f["files"][kind] for seed, f in each.items()}
+            errors = [f["error"] for f in of_kind.values() if "error" in f]
+            rights = _rights(figures, name, kind)
+            pairs = {other: _rights(figures, other, kind) for other in AGAINST.get(name, [])}
+            files[kind] = {
+                "bytes": {seed: f["bytes"] for seed, f in of_kind.items()},
+                "zipped": {seed: f["zipped"] for seed, f in of_kind.items()},
+                "accuracy": {seed: float(np.mean(r)) for seed, r in rights.items()},
+                "time": {
+                    seed: t["ratios"][f"{name} {kind}"]
+                    for seed, t in timed.items()
+                    if f"{name} {kind}" in t.get("ratios", {})
+                },
+                "against": {
+                    other: difference(rights, theirs)
+                    for other, theirs in pairs.items()
+                    if set(rights) & set(theirs)
+                },
+                **({"error": errors[0]} if errors else {}),
+            }
+        rows[name] = {
+            key: {seed: f[key] for seed, f in each.items()}
+            for key in ("minutes", "left", "not_zero", "apart")
+            if key in next(iter(each.values()))
+        }
+        rows[name]["files"] = files
+    packages = ("keras-hub", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert")
+    dense_ms = {seed: t["ms"] for seed, t in timed.items() if t}
+    return {**about(__file__, *packages), "sizes": settings, "dense_ms": dense_ms, "models": rows}
+
+
+def _rights(figures, name, kind):
+    """Seed to what is right, of the files of one kind."""
+    each = {seed: f["files"].get(kind, {}) for seed, f in figures.get(name, {}).items()}
+    return {seed: file["right"] for seed, file in each.items() if "right" in file}
+
+
+def table(results):
+    """The results in Markdown."""
+    sizes = results["sizes"]
+    lines = [
+        "# Low-magnitude pruning of tfmot beside structured pruning",
+        "",
+        f"The first {sizes['layers']} layers of MiniLM, {sizes['training']:,} training sentences "
+        f"of at most {sizes['longest']} tokens, {sizes['epochs']} epochs, batches of "
+        f"{sizes['batch']}; {sizes['test']:,} test sentences; {in_words(results)}.",
+        "",
+        "| run | file | accuracy | seeds | difference | weights left | not zero | MB | MB zipped | "
+        "time | minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in results["models"].items():
+        for kind, file in row["files"].items():
+            if "error" in file:
+                bytes_ = " | ".join(_mean(file[key], "{:.1f}", 1e-6) for key in ("bytes", "zipped"))
+                lines.append(f"| {name} | {kind} | does not run |  |  |  |  | {bytes_} |  |  |")
+                continue
+            seeds = ", ".join(f"{a:.1%}" for a in file["accuracy"].values())
+            pairs = "; ".join(f"{in_points(p)} ({o})" for o, p in file["against"].items())
+            cells = [
+                name,
+                kind,
+                _mean(file["accuracy"], "{:.1%}"),
+                seeds,
+                pairs,
+                _mean(row["left"], "{:.0%}"),
+                _mean(row["not_zero"], "{:.0%}"),
+                _mean(file["bytes"], "{:.1f}", 1e-6),
+                _mean(file["zipped"], "{:.1f}", 1e-6),
+                _mean(file["time"], "{:.2f}"),
+                _mean(row["minutes"], "{:.1f}"),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "accuracy: of the files. difference: in points, to the run in brackets, from files of the "
+        "same kind, with the standard error where there are two seeds (test sentences and seeds "
+        "together); bold where it is more than two of them. weights left, not zero: of those of "
+        "units and heads, or of the encoder's `Dense` kernels in tf_keras. sparse: with "
+        "`Optimize.EXPERIMENTAL_SPARSITY`. MB: 10⁶ bytes; zipped with deflate. time: the median "
+        "of ratios to the dense float file, one sentence, one thread. minutes: of `fit`, beside "
+        "other work.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _mean(values, form, factor=1.0):
+    """The mean over seeds, as text."""
+    return form.format(factor * np.mean(list(values.values()))) if values else ""
+
+
+def main():
+    """Makes the runs, seed by seed, and writes the report after each."""
+    parser = arguments(__doc__)
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=RUNS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "low_magnitude")
+    options = parser.parse_args()
+    if options.smoke:
+        options.folder, options.seeds = smoke_folder(), [0]
+        options.runs = ["dense", "importance-0.5", "tfmot-0.5"]
+    for seed in options.seeds:
+        work = Small(options.folder, seed, options.smoke)
+        for name in options.runs:
+            run(work, name)
+            report(options.folder, options.smoke, seed if name == options.runs[-1] else None)
+
+
+def report(folder, tiny, timed_seed):
+    """Reports all that is finished, of whatever seeds.
+
+    Args:
+        folder: Of all runs.
+        tiny: As for `--smoke`.
+        timed_seed: The seed whose files are timed; of others what is known is reported.
+    """
+    figures, timed = {}, {}
+    for kept in sorted(folder.glob("*-seed-*")):
+        seed = kept.name.rpartition("-")[2]
+        work = Small(folder, int(seed), tiny)
+        paths = {name: work.folder / f"{name}.json" for name in [*OURS, *THEIRS]}
+        of_seed = {n: json.loads(p.read_text()) for n, p in paths.items() if p.exists()}
+        rounds = (5 if tiny else 200) if int(seed) == timed_seed else 0
+        timed[seed] = times(work, of_seed, rounds)
+        for name, figure in of_seed.items():
+            figures.setdefault(name, {})[seed] = figure
+    figures = {name: figures[name] for name in [*OURS, *THEIRS] if name in figures}
+    results = results_of(figures, timed, Small(folder, 0, tiny).about())
+    write("low_magnitude", results, table(results))
+
+
+if __name__ == "__main__":
+    main()
