@@ -123,6 +123,22 @@ def test_a_loss_of_the_models_own_needs_no_labels(capsys):
     assert "scoring groups by gradient_importance …" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("criterion", ["activation", "wanda", "reconstruction", "magnitude"])
+def test_a_layer_with_small_weights_keeps_its_share(criterion):
+    model = trained()
+    x = model.output
+    head = layers.Dense(2, name="logits")(layers.Dense(8, "tanh", name="pooled")(x[:, 0]))
+    model = keras.Model(model.input, head)
+    model.get_layer("pooled").kernel.assign(0.01 * model.get_layer("pooled").kernel)
+    model.get_layer("logits").kernel.assign(0.01 * model.get_layer("logits").kernel)
+    model.compile("adam", "mse")
+    small = tfprune.prune(
+        model, tfprune.Sparsity(0.5), (X, Y[:, 0, :2]), criterion=criterion, verbose=0
+    )
+    left = {s.name: s.groups for s in tfprune.find_structures(small)}
+    assert left == {"attention": 2, "in": 8, "pooled": 4}
+
+
 def test_only_so_many_examples_are_used():
     class Endless(keras.utils.PyDataset):
         asked = 0

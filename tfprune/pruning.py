@@ -32,7 +32,7 @@ def prune(
     structures: Any = None,
     criterion: str | criteria.Criterion | Callable | None = None,
     repair: str | None = "least_squares",
-    within: str = "kind",
+    within: str | None = None,
     per_cost: bool = False,
     round_to: Mapping[str, int] | None = None,
     examples: int = 512,
@@ -57,7 +57,10 @@ def prune(
             their layers give what they gave, as nearly as the groups that stay allow; `"bias"`:
             only what the groups emit on average is put into the biases; `None`: nothing.
         within: As in `ImportancePruning`: `"kind"` and `"layer"` remove the same share from each;
-            `"model"` ranks all groups together.
+            `"model"` ranks all groups together. By default `"kind"` for gradient importance, whose
+            scores are changes of the loss, and `"layer"` for all others: their scores say little
+            about one layer beside another, so that a layer with small weights, such as the hidden
+            layer of a classification head, would lose all of its groups.
         per_cost: As in `ImportancePruning`.
         round_to: As in `ImportancePruning`.
         examples: How many examples of `data` to use, from its beginning. All of them are in memory
@@ -112,6 +115,8 @@ def prune(
     )
     scores = scored_by.scores(model, model, found, batches, None)
     cost = target.cost(model, found)
+    if within is None:
+        within = "kind" if isinstance(scored_by, criteria.GradientImportance) else "layer"
     keep = choose(target, model, found, scores, within, per_cost, round_to, cost)
     with readers_restored(found, always=not in_place):
         if repair is not None:
