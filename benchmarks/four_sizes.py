@@ -10,19 +10,15 @@ are finished are not made again. Results are written to
 benchmarks/results/four_sizes.{json,md} after each.
 """
 
-import gc
-import json
 from pathlib import Path
 
-import keras
 import numpy as np
 from paired import difference, in_points
 from reports import about, arguments, in_words, smoke_folder, write
-from small_minilm import Small, left
+from small_minilm import Small, finished, left, once
 
 import tfprune
 from tfprune.callbacks import DynamicSparsity
-from tfprune.files import atomic_write
 
 HERE = Path(__file__).parent
 SIZES = (1.0, 0.75, 0.5, 0.25)
@@ -36,29 +32,24 @@ RUNS = {
 
 def run(work, name):
     """The figures of one run, from its file if it is there."""
-    path = work.folder / f"{name}.json"
-    if not path.exists():
 
-        def every_size(data):
-            return DynamicSparsity(
-                SIZES,
-                data=data,
-                batches=min(40, len(data)),
-                seed=work.seed,
-                verbose=0,
-                **RUNS[name],
-            )
+    def every_size(data):
+        return DynamicSparsity(
+            SIZES,
+            data=data,
+            batches=min(40, len(data)),
+            seed=work.seed,
+            verbose=0,
+            **RUNS[name],
+        )
 
+    def figures():
         model, minutes = work.fit(name, every_size)
-        figures = {"minutes": minutes, "sizes": {}}
-        for size in SIZES:
-            small = tfprune.rebuild(model, size=size)
-            figures["sizes"][str(size)] = {"right": work.right(small), **left(small)}
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(figures))
-        keras.backend.clear_session()
-        gc.collect()
-    return json.loads(path.read_text())
+        small = {str(size): tfprune.rebuild(model, size=size) for size in SIZES}
+        sizes = {size: {"right": work.right(m), **left(m)} for size, m in small.items()}
+        return {"minutes": minutes, "sizes": sizes}
+
+    return once(work.folder / f"{name}.json", figures)
 
 
 def results_of(figures, settings):
@@ -126,11 +117,7 @@ def table(results, full):
 
 def report(folder, tiny):
     """Reports all that is finished, of whatever seeds."""
-    figures = {}
-    for name in RUNS:
-        for path in sorted(folder.glob(f"*-seed-*/{name}.json")):
-            seed = path.parent.name.rpartition("-")[2]
-            figures.setdefault(name, {})[seed] = json.loads(path.read_text())
+    figures = finished(folder, RUNS)
     work = Small(folder, 0, tiny)
     results = results_of(figures, work.about())
     write("four_sizes", results, table(results, left(work.fresh(work.layers))["weights"]))

@@ -8,20 +8,16 @@ included, and are judged on the same sentences. Runs that are finished are not m
 are written to benchmarks/results/half_encoder.{json,md} after each.
 """
 
-import gc
-import json
 from pathlib import Path
 
-import keras
 import numpy as np
 from paired import difference, in_points
 from reports import about, arguments, in_words, smoke_folder, write
-from small_minilm import Small, left
+from small_minilm import Small, finished, left, once
 
 import tfprune
 from tfprune import criteria
 from tfprune.callbacks import HardConcreteGates, ImportancePruning, MovementPruning
-from tfprune.files import atomic_write
 
 HERE = Path(__file__).parent
 HALF = tfprune.Sparsity(0.5)
@@ -63,16 +59,13 @@ RUNS = {
 
 def run(work, name):
     """The figures of one run, from its file if it is there."""
-    path = work.folder / f"{name}.json"
-    if not path.exists():
+
+    def figures():
         model, minutes = work.fit(name, RUNS[name])
         small = model if RUNS[name] is None else tfprune.rebuild(model)
-        figures = {"right": work.right(small), "minutes": minutes, **left(small)}
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(figures))
-        keras.backend.clear_session()
-        gc.collect()
-    return json.loads(path.read_text())
+        return {"right": work.right(small), "minutes": minutes, **left(small)}
+
+    return once(work.folder / f"{name}.json", figures)
 
 
 def results_of(figures, settings):
@@ -152,11 +145,7 @@ def main():
 
 def write_report(folder, tiny):
     """Reports all that is finished, of whatever seeds."""
-    figures = {}
-    for name in RUNS:
-        for path in sorted(folder.glob(f"*-seed-*/{name}.json")):
-            seed = path.parent.name.rpartition("-")[2]
-            figures.setdefault(name, {})[seed] = json.loads(path.read_text())
+    figures = finished(folder, RUNS)
     results = results_of(figures, Small(folder, 0, tiny).about())
     write("half_encoder", results, table(results))
 

@@ -9,8 +9,6 @@ biases, and with least squares. What is finished is not made again. Results are 
 benchmarks/results/repair.{json,md,png} after each sparsity.
 """
 
-import gc
-import json
 import time
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import keras
 import numpy as np
 from paired import difference, in_points
 from reports import about, arguments, in_words, result, smoke_folder, write
-from small_minilm import Small
+from small_minilm import Small, finished, once
 
 import tfprune
 from tfprune.files import atomic_write
@@ -47,14 +45,12 @@ class Work(Small):
 
     def figures(self, name, make):
         """Whether a model is right on each sentence, and what `make` said, from a file."""
-        path = self.folder / f"{name}.json"
-        if not path.exists():
+
+        def figures():
             model, more = make()
-            with atomic_write(path) as temporary:
-                temporary.write_text(json.dumps({"right": self.right(model), **more}))
-            keras.backend.clear_session()
-            gc.collect()
-        return json.loads(path.read_text())
+            return {"right": self.right(model), **more}
+
+        return once(self.folder / f"{name}.json", figures)
 
     def pruned(self, criterion, repair, sparsity):
         """A smaller model and the seconds that it took."""
@@ -80,10 +76,7 @@ def name_of(criterion, repair, sparsity):
 
 def report(folder, tiny):
     """Reports all that is finished, of whatever seeds."""
-    figures = {}
-    for path in sorted(folder.glob("*-seed-*/*.json")):
-        seed = path.parent.name.rpartition("-")[2]
-        figures.setdefault(path.stem, {})[seed] = json.loads(path.read_text())
+    figures = finished(folder)
     right = {name: {s: f["right"] for s, f in each.items()} for name, each in figures.items()}
     rows = {
         name: {

@@ -1,5 +1,7 @@
 """MiniLM in a small setting, for runs of minutes: three layers, 4,000 short sentences."""
 
+import gc
+import json
 import random
 import time
 
@@ -11,6 +13,7 @@ from classifier import BATCH, Classification, plain
 import tfprune
 from tfprune.batches import each_batch
 from tfprune.datasets import movie_reviews
+from tfprune.files import atomic_write
 
 LAYERS, LENGTH, SENTENCES, EPOCHS = 3, 24, 4000, 4
 
@@ -83,3 +86,29 @@ def left(model):
         "not_zero": int(sum(np.count_nonzero(w) for w in weights.values())),
         "groups": {s.name: s.groups for s in structures},
     }
+
+
+def once(path, make):
+    """The figures of a run, from its file; if that is not there, `make` gives them."""
+    if not path.exists():
+        figures = make()
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(figures))
+        keras.backend.clear_session()
+        gc.collect()
+    return json.loads(path.read_text())
+
+
+def finished(folder, names=None):
+    """The figures of all runs that are finished: name to seed to figures.
+
+    Args:
+        folder: Where the runs of all seeds are kept.
+        names: Which runs, in this order; all by default.
+    """
+    figures = {} if names is None else {name: {} for name in names}
+    for path in sorted(folder.glob("*-seed-*/*.json")):
+        if names is None or path.stem in figures:
+            seed = path.parent.name.rpartition("-")[2]
+            figures.setdefault(path.stem, {})[seed] = json.loads(path.read_text())
+    return {name: each for name, each in figures.items() if each}
