@@ -13,8 +13,6 @@ from tfprune.criteria.examples import FirstExamples
 from tfprune.repair import repair
 from tfprune.schedules import Moment, cubic
 
-REPAIR_EXAMPLES = 512
-
 
 class ImportancePruning(TargetedPruning):
     """Removes the groups that matter least, then lets training go on without them.
@@ -121,7 +119,7 @@ class ImportancePruning(TargetedPruning):
         self.criterion.try_data(self.model, self.subject, self.data, self.batches)
         self._examples = None
         if self.repair is not None:
-            self._examples = FirstExamples(self.subject, self.repair, REPAIR_EXAMPLES)
+            self._examples = FirstExamples(self.subject, self.repair)
 
     @property
     def needs_span(self) -> bool:

@@ -13,7 +13,7 @@ from tfprune import criteria
 from tfprune.arguments import boolean, built_model, integer, one_of
 from tfprune.budgets.choosing import choose
 from tfprune.budgets.targets import Target
-from tfprune.criteria.examples import FirstExamples
+from tfprune.criteria.examples import EXAMPLES, FirstExamples
 from tfprune.criteria.gradients import has_own_loss
 from tfprune.keras_private.compiling import compile_arguments
 from tfprune.rebuild import rebuild
@@ -35,7 +35,7 @@ def prune(
     within: str | None = None,
     per_cost: bool = False,
     round_to: Mapping[str, int] | None = None,
-    examples: int = 512,
+    examples: int = EXAMPLES,
     in_place: bool = False,
     verbose: int = 1,
 ) -> keras.Model:

@@ -12,6 +12,9 @@ from tfprune.criteria.data import as_tensors, as_the_layers_take_it, batches_of,
 
 _BATCH = 32
 
+EXAMPLES = 512
+"""How many examples layers are fitted on, unless it is said otherwise."""
+
 
 class FirstExamples(keras.utils.PyDataset):
     """The first examples of some data in batches, as the layers of a model take them.
@@ -28,7 +31,7 @@ class FirstExamples(keras.utils.PyDataset):
         ValueError: If `data` is nothing that `fit` takes, or holds no example.
     """
 
-    def __init__(self, model: keras.Model, data: Any, examples: int):
+    def __init__(self, model: keras.Model, data: Any, examples: int = EXAMPLES):
         super().__init__()
         check_data(data, 1)
         number = math.ceil(examples / _BATCH)

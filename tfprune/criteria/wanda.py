@@ -11,14 +11,12 @@ from tfprune.criteria.consumers import (
     BATCH,
     Consumer,
     ConsumerCriterion,
-    consumers,
     inputs_of,
     scored_structures,
-    summed_by_group,
+    scores_by_input,
 )
 from tfprune.criteria.criterion import Scores, register_criterion
 from tfprune.criteria.structure_scores import StructureScores
-from tfprune.overlay.moments import Variances
 from tfprune.structures import Structures
 
 
@@ -67,7 +65,7 @@ def wanda(
     (3,)
     """
     structures = scored_structures(model, structures)
-    return _scores(model, structures, inputs_of(model, data, batch_size, steps))
+    return scores_by_input(model, structures, inputs_of(model, data, batch_size, steps), _by_input)
 
 
 @register_criterion
@@ -86,14 +84,9 @@ class Wanda(ConsumerCriterion):
     ) -> Scores:
         """The scores of structures of `subject`; of `data` only x is used."""
         structures = scored_structures(subject, structures)
-        return _scores(subject, structures, inputs_of(model, data, steps=batches))
-
-
-def _scores(model, structures, batches) -> StructureScores:
-    found = consumers(model, structures, batches, Variances)
-    return StructureScores(
-        {s.name: summed_by_group(s, ((c, _by_input(c)) for c in found[s.name])) for s in structures}
-    )
+        return scores_by_input(
+            subject, structures, inputs_of(model, data, steps=batches), _by_input
+        )
 
 
 def _by_input(consumer: Consumer) -> np.ndarray:

@@ -11,8 +11,8 @@ _ROWS = 1024
 """Positions that are in double precision at a time."""
 
 
-class Moments:
-    """The number, the mean and the products of what a layer reads, in double precision.
+class _Sums:
+    """The number and the mean of what a layer reads, in double precision.
 
     Sums are taken of differences to the mean of the first positions, so that a mean that is large
     beside the variance takes no digits.
@@ -28,7 +28,6 @@ class Moments:
         self.count = 0
         self._shift = np.zeros(width)
         self._sum = np.zeros(width)
-        self._products = np.zeros((width, width))
 
     def add(self, rows: np.ndarray) -> None:
         """Adds positions.
@@ -41,13 +40,35 @@ class Moments:
         for start in range(0, len(rows), _ROWS):
             some = rows[start : start + _ROWS].astype("float64") - self._shift
             self._sum += some.sum(axis=0)
-            self._products += some.T @ some
+            self._add_products(some)
         self.count += len(rows)
+
+    def _add_products(self, rows: np.ndarray) -> None:
+        """Adds what a subclass sums beside the mean, of differences `(positions, width)`."""
+        raise NotImplementedError
 
     @property
     def mean(self) -> np.ndarray:
         """The mean, an array `(width,)`."""
         return self._shift + self._sum / max(self.count, 1)
+
+
+class Moments(_Sums):
+    """The number, the mean and the products of what a layer reads, in double precision.
+
+    Args:
+        width: How many numbers there are at a position.
+
+    Attributes:
+        count: Positions so far.
+    """
+
+    def __init__(self, width: int):
+        super().__init__(width)
+        self._products = np.zeros((width, width))
+
+    def _add_products(self, rows):
+        self._products += rows.T @ rows
 
     def covariance(self) -> np.ndarray:
         """The mean product of differences to the mean, an array `(width, width)`."""
@@ -85,7 +106,7 @@ def rows_of(read: Read, width: int) -> np.ndarray:
     return rows[np.repeat(mask, len(rows) // len(mask))]
 
 
-class Variances:
+class Variances(_Sums):
     """The number, the means and the variances of what a layer reads, in double precision.
 
     As `Moments`, for criteria that need no products: sums for each number alone.
@@ -98,29 +119,11 @@ class Variances:
     """
 
     def __init__(self, width: int):
-        self.count = 0
-        self._shift = np.zeros(width)
-        self._sum = np.zeros(width)
+        super().__init__(width)
         self._squares = np.zeros(width)
 
-    def add(self, rows: np.ndarray) -> None:
-        """Adds positions.
-
-        Args:
-            rows: Array `(positions, width)`.
-        """
-        if not self.count and len(rows):
-            self._shift = rows.mean(axis=0, dtype="float64")
-        for start in range(0, len(rows), _ROWS):
-            some = rows[start : start + _ROWS].astype("float64") - self._shift
-            self._sum += some.sum(axis=0)
-            self._squares += np.einsum("pw,pw->w", some, some)
-        self.count += len(rows)
-
-    @property
-    def mean(self) -> np.ndarray:
-        """The mean, an array `(width,)`."""
-        return self._shift + self._sum / max(self.count, 1)
+    def _add_products(self, rows):
+        self._squares += np.einsum("pw,pw->w", rows, rows)
 
     @property
     def variance(self) -> np.ndarray:

@@ -36,8 +36,6 @@ from tfprune.repair import repair as repaired
 from tfprune.repair.restoring import readers_restored
 from tfprune.structures import Structures, find_structures
 
-_REPAIR_EXAMPLES = 512
-
 
 def rebuild(
     model: keras.Model,
@@ -142,7 +140,7 @@ def _fitted(model, structures, keep, data, in_place) -> Iterator[None]:
             f"keep={keep!r}; `tfprune.prune` chooses groups by itself"
         )
     keep = checked_keep(keep, structures)
-    examples = FirstExamples(model, data, _REPAIR_EXAMPLES)
+    examples = FirstExamples(model, data)
     with readers_restored(structures, always=not in_place):
         repaired(model, structures, keep, examples.inputs(), undo_on_error=False)
         yield
