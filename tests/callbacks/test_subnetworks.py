@@ -143,7 +143,10 @@ def test_a_teacher_may_look_on():
     x = {**X, "mask": np.ones((48, 3), bool)}
     gates = HardConcreteGates(target=tfprune.Sparsity(0.5), subnetworks=NAMES, verbose=0)
     distiller.fit(x, Y, batch_size=12, epochs=2, verbose=0, callbacks=[gates])
-    assert share(tfprune.rebuild(student, subnetwork="es"), student) == pytest.approx(0.5, abs=0.01)
+    # One unit is 2.5 % of the groups, one more than this would miss the target.
+    left = share(tfprune.rebuild(student, subnetwork="es"), student)
+    assert 0.475 < left <= 0.5
+    assert gates.reached["es"] == pytest.approx(left)
     assert "call" not in vars(teacher)
 
 
