@@ -76,14 +76,9 @@ class Small(Classification):
 def left(model):
     """Weights of the encoder's structures, those that are not zero, and the groups of each."""
     structures = tfprune.find_structures(model)
-    weights = {
-        id(piece.variable): keras.ops.convert_to_numpy(piece.variable)
-        for structure in structures
-        for piece in structure.slices
-    }
     return {
         "weights": sum(s.weights for s in structures),
-        "not_zero": int(sum(np.count_nonzero(w) for w in weights.values())),
+        "not_zero": structures.nonzero_weights,
         "groups": {s.name: s.groups for s in structures},
     }
 

@@ -19,6 +19,21 @@ def test_what_is_gone_is_named():
     assert "Nothing is left" not in str(tfprune.compare(model, model, latency=False))
 
 
+def test_weights_that_are_zero_are_told():
+    # 4 · 8 + 8 + 8 · 8 + 8 + 8 · 2 weights in two structures; the kernel between them counts once.
+    model = randomize(
+        keras.Sequential(
+            [keras.Input((4,)), *(layers.Dense(n, "relu") for n in (8, 8)), layers.Dense(2)]
+        )
+    )
+    first, second, _ = model.layers
+    second.kernel.assign(second.kernel * (np.arange(8) % 2)[None])
+    small = tfprune.rebuild(model, keep={first.name: np.arange(8) < 4})
+    figures = tfprune.compare(model, small, latency=False).figures
+    everything = 4 * 8 + 8 + 8 * 8 + 8 + 8 * 2
+    assert figures["non-zero in groups"] == (everything - 32, 4 * 4 + 4 + 4 * 4 + 8 + 16)
+
+
 @pytest.mark.tensorflow_only
 def test_compare(tmp_path):
     model = randomize(transformer())

@@ -30,8 +30,9 @@ class Comparison:
     """The result of `tfprune.compare`; prints as a table.
 
     Args:
-        figures: Name to `(before, after)`: parameters, FLOPs, bytes of the weights and of the
-            `.tflite` file, LiteRT milliseconds.
+        figures: Name to `(before, after)`: parameters; those in groups, such as heads and units,
+            that are not zero, which is what papers on blocks and single weights count; FLOPs; bytes
+            of the weights and of the `.tflite` file; LiteRT milliseconds.
         survivors: Structure name to `(left, total)`.
         kinds: Structure name to kind.
         latency_ratio: Median of the time after divided by the time before, both timed in turn;
@@ -159,7 +160,13 @@ def compare(
     matched = match({s.name: s.groups for s in structures}, places(before), after)
     kept = [s for s in structures if s.name in matched.left]
     result = Comparison(
-        figures={"parameters": (count_parameters(before), count_parameters(after))},
+        figures={
+            "parameters": (count_parameters(before), count_parameters(after)),
+            "non-zero in groups": (
+                structures.nonzero_weights,
+                find_structures(after).nonzero_weights,
+            ),
+        },
         survivors={s.name: (matched.left[s.name], s.groups) for s in kept},
         kinds={s.name: s.kind for s in kept},
         conditions=conditions,

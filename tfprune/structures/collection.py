@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from keras import ops
+
 from tfprune.structures.cut_variables import CutVariable, LeftOver, by_variable, weights_left
 from tfprune.structures.structure import Skipped, Structure
 from tfprune.tables import table
@@ -94,6 +97,12 @@ class Structures(Sequence):
     def weights(self) -> int:
         """Weights in all groups of all structures, each counted once."""
         return round(self.weights_left({s.name: s.groups for s in self._found}))
+
+    @property
+    def nonzero_weights(self) -> int:
+        """Weights in all groups that are not zero now, each counted once."""
+        values = (ops.convert_to_numpy(cut.variable) for cut in self.by_variable)
+        return sum(int(np.count_nonzero(value)) for value in values)
 
     def select(self, patterns: str | Sequence[str] | None = None) -> Structures:
         """The structures that a list of kinds, names or regular expressions picks.
