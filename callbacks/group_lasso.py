@@ -20,6 +20,8 @@ from tfprune.schedules import scheduled
 
 # The share of the weights of all groups below which the strength is said to be too high.
 ALMOST_NOTHING = 0.02
+# What the strength is, or begins with under a target, unless it is given.
+STRENGTH = 1e-5
 # Groups of more than this share of what was usual are said to be large when they are removed.
 LARGE = 0.25
 # The share of the steps from `start` to `stop` after which groups are to be small under a target.
@@ -46,7 +48,9 @@ class GroupLasso(TargetedPruning):
             strengths, where the last pattern that matches counts; or a function of the step since
             `start`, such as a schedule of tensorflow_model_optimization. With a `target`, the
             strength to begin with, above 0 and no function; a dictionary keeps its ratios among
-            the structures that `within` compares.
+            the structures that `within` compares. By default 1e-5; with a `target` and
+            `step="proximal"`, what would take a group of usual size to zero by `stop` at the
+            learning rate of `start`.
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops` or `Latency`. By default
             `strength` decides.
         words_per_batch: If given, `strength` is the paper's λ, for a loss that is the mean over
@@ -115,7 +119,7 @@ class GroupLasso(TargetedPruning):
     def __init__(
         self,
         structures=None,
-        strength: float | Mapping[str, float] | Callable = 1e-5,
+        strength: float | Mapping[str, float] | Callable | None = None,
         target: Target | None = None,
         words_per_batch: float | None = None,
         start=0,
@@ -151,7 +155,8 @@ class GroupLasso(TargetedPruning):
                 "`step='proximal'` works on joint groups. Received: "
                 f"groups={groups!r}, heads={heads!r}"
             )
-        self.strength = checked_strengths(strength)
+        self._begins_by_size = strength is None and target is not None and step == "proximal"
+        self.strength = checked_strengths(STRENGTH if strength is None else strength)
         self._check_target()
         self.words_per_batch = number("words_per_batch", words_per_batch, above=0, optional=True)
         self.step = step
@@ -328,7 +333,13 @@ class GroupLasso(TargetedPruning):
         first, last = self.span()
         # The last part of the way is not to be covered all at once.
         steps_left = max(first + ARRIVAL * (last - first) - step, (1 - ARRIVAL) * (last - first))
-        self._control.look(step, steps_left, list(sizes.values()), list(keep.values()))
+        begin = self._strengths_by_size(steps_left) if self._begins_by_size else None
+        self._control.look(step, steps_left, list(sizes.values()), list(keep.values()), begin)
+
+    def _strengths_by_size(self, steps):
+        """By which factor a proximal step would take groups of usual size to zero in some steps."""
+        rates = np.array([self._learning_rate(s) for s in self.structures])
+        return self._references() / np.maximum(rates * steps * STRENGTH, 1e-30)
 
     def _shrink(self, strengths):
         """The proximal step; under a target no group that stays loses more than half at once."""

@@ -60,6 +60,7 @@ class StrengthControl:
         steps_left: float,
         sizes: Sequence[np.ndarray],
         keep: Sequence[np.ndarray],
+        begin: Sequence[float] | None = None,
     ) -> None:
         """Compares sizes with those of the last look, and changes the factors.
 
@@ -69,6 +70,8 @@ class StrengthControl:
             sizes: For each structure the sizes of its groups, `(groups,)`, as shares of what was
                 usual at first.
             keep: For each structure which groups stay, `(groups,)`.
+            begin: Factor of each structure at the first look; 1 by default. A family has their
+                geometric mean.
         """
         values = self._values()
         for family in np.unique(self._families):
@@ -78,7 +81,8 @@ class StrengthControl:
             size = leave.mean() if len(leave) else 0.0
             logarithm, before, last = values[mine[0]]
             if np.isnan(last):
-                logarithm = 0.0
+                at_first = np.ones(1) if begin is None else np.asarray(begin)[mine]
+                logarithm = np.clip(np.log(at_first).mean(), -LIMIT, LIMIT)
             else:
                 change = correction(size, before, step - last, self._aim, steps_left)
                 if size < HOVERING or (len(stay) and np.median(stay) < STAYERS):
