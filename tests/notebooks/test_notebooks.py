@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,8 @@ def test_notebook_runs(path, monkeypatch):
     assert len(last.outputs[-1].text.strip().splitlines()) >= 1
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
     pictures = sum("image/png" in out.get("data", {}) for out in outputs)
-    assert pictures == sum(".plot()" in cell.source for cell in notebook.cells)
+    drawn = re.compile(r"\.plot\(\)|\bplots\.\w+\(")
+    assert pictures == sum(bool(drawn.search(cell.source)) for cell in notebook.cells)
 
 
 @every_notebook
