@@ -69,7 +69,7 @@ def rows_of(figures):
     units = {s: sum(n for k, n in f["groups"].items() if "ffn" in k) for s, f in dense.items()}
     rows = {}
     for name, each in figures.items():
-        losses = {seed: f["losses"] for seed, f in each.items()}
+        losses = {seed: f["each"] for seed, f in each.items()}
         rows[name] = {
             "units_left": {
                 seed: sum(n for k, n in f["groups"].items() if "ffn" in k) / units[seed]
@@ -79,13 +79,13 @@ def rows_of(figures):
             "loss_after_cut": {s: f["loss_after_cut"] for s, f in each.items() if name != "dense"},
             "bleu": {seed: f["bleu"] for seed, f in each.items()},
             "strengths": {seed: f.get("strengths") for seed, f in each.items()},
-            "against_dense": difference(losses, {s: f["losses"] for s, f in dense.items()}),
+            "against_dense": difference(losses, {s: f["each"] for s, f in dense.items()}),
         }
         method, _, share = name.partition("-")
         other = figures.get(f"at_stop-{share}")
         if other and method in METHODS[1:] and set(other) & set(each):
             rows[name]["against_at_stop"] = difference(
-                losses, {s: f["losses"] for s, f in other.items()}
+                losses, {s: f["each"] for s, f in other.items()}
             )
     return rows
 

@@ -1,12 +1,14 @@
 """Half of a network without training: which criterion, and what fitting what is left brings.
 
-    python benchmarks/repair.py                     # all; about an hour on two cores
-    python benchmarks/repair.py --seeds 0 --sparsities 0.5
+    python benchmarks/repair.py --train                  # all; two hours on two cores
+    python benchmarks/repair.py --models minilm --seeds 0 --sparsities 0.5
 
-MiniLM, fine-tuned on movie reviews in the small setting of small_minilm.py, is pruned by
-`tfprune.prune` on 512 training sentences: by four criteria, each without repair, with corrected
-biases, and with least squares. What is finished is not made again. Results are written to
-benchmarks/results/repair.{json,md,png} after each sparsity.
+MiniLM, fine-tuned on movie reviews in the small setting of small_minilm.py, and the translator of
+small_student.py, trained to its end, are pruned by `tfprune.prune` on 512 training examples: by
+four criteria, each without repair, with corrected biases, and with least squares. With `--train`
+MiniLM, half and seven tenths of it gone by gradient importance, is then trained for 1, 2 and 4
+epochs. What is finished is not made again. Results are written to
+benchmarks/results/repair_{minilm,translator}.{json,md,png}
 """
 
 import time
@@ -14,23 +16,46 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from lasso_target import EPOCHS as STUDENT_EPOCHS
 from paired import difference, in_points
 from reports import about, arguments, in_words, result, smoke_folder, write
 from small_minilm import Small, finished, once
+from small_student import SmallStudent, in_loss
 
 import tfprune
 from tfprune.files import atomic_write
 from tfprune.reports.plots import curves
+from tfprune.translation.training import compile_student
 
 HERE = Path(__file__).parent
 CRITERIA = ("magnitude", "gradient_importance", "activation", "reconstruction")
 REPAIRS = {"nothing": None, "bias": "bias", "least squares": "least_squares"}
 SPARSITIES = (0.3, 0.5, 0.7, 0.8)
 EXAMPLES = 512
+# What is trained afterwards: by which criterion, how much is gone, for how many epochs.
+TRAINED = ("gradient_importance", (0.5, 0.7), (1, 2, 4))
 
 
-class Work(Small):
-    """The fine-tuned model of one seed, and what is pruned of it."""
+def pruned(model, data, criterion, repair, sparsity):
+    """A smaller model and the seconds that it took."""
+    started = time.perf_counter()
+    small = tfprune.prune(
+        model,
+        tfprune.Sparsity(sparsity),
+        data,
+        criterion=criterion,
+        repair=REPAIRS[repair],
+        examples=EXAMPLES,
+        verbose=0,
+    )
+    return small, {"seconds": time.perf_counter() - started}
+
+
+class Reviews(Small):
+    """MiniLM of one seed, and what is pruned of it."""
+
+    name, title = "minilm", "MiniLM in a small setting"
+    unit, scale, difference = "accuracy (%)", 100, "in points"
 
     def dense(self):
         """The fine-tuned model, from its file if it is there."""
@@ -48,50 +73,118 @@ class Work(Small):
 
         def figures():
             model, more = make()
-            return {"right": self.right(model), **more}
+            return {"each": self.right(model), **more}
 
         return once(self.folder / f"{name}.json", figures)
 
     def pruned(self, criterion, repair, sparsity):
         """A smaller model and the seconds that it took."""
-        model = self.dense()
         data = self.batches(self.train[:EXAMPLES])
-        started = time.perf_counter()
-        small = tfprune.prune(
-            model,
-            tfprune.Sparsity(sparsity),
-            data,
-            criterion=criterion,
-            repair=REPAIRS[repair],
-            examples=EXAMPLES,
-            verbose=0,
+        return pruned(self.dense(), data, criterion, repair, sparsity)
+
+    def pruned_and_trained(self, name, criterion, repair, sparsity, epochs):
+        """Such a model, trained for some epochs."""
+        small, more = self.pruned(criterion, repair, sparsity)
+        data = self.batches(self.train, shuffle=True)
+        return self.trained(name, small, data, epochs=epochs), more
+
+    def circumstances(self):
+        """What the runs have alike, in words."""
+        sizes = self.about()
+        return (
+            f"The first {sizes['layers']} layers of MiniLM, fine-tuned on {sizes['training']:,} "
+            f"sentences for {sizes['epochs']} epochs; {sizes['test']:,} test sentences"
         )
-        return small, {"seconds": time.perf_counter() - started}
+
+    def in_words(self, row, with_difference=False):
+        """The accuracy of a run."""
+        text = f"{np.mean(list(row['mean'].values())):.1%}"
+        return f"{text} ({in_points(row['against_dense'])})" if with_difference else text
 
 
-def name_of(criterion, repair, sparsity):
+class Translations(SmallStudent):
+    """The translator of one seed, and what is pruned of it."""
+
+    name, title = "translator", "a translator in a small setting"
+    unit, scale, difference = "cross-entropy of a word", 1, "in cross-entropy"
+
+    def __init__(self, folder, seed, tiny=False):
+        super().__init__(folder, seed, STUDENT_EPOCHS, tiny)
+
+    def dense(self):
+        """The translator at the end of its training, from its file if it is there."""
+        return compile_student(self.recipe.dense(), jit_compile=False)
+
+    def pruned(self, criterion, repair, sparsity):
+        """A smaller model and the seconds that it took."""
+        data = self.recipe.some_batches(EXAMPLES, "train")
+        return pruned(self.dense(), data, criterion, repair, sparsity)
+
+    def circumstances(self):
+        """What the runs have alike, in words."""
+        sizes = self.about()
+        return (
+            f"English to German, {sizes['training']:,} help texts of at most {sizes['longest']} "
+            f"words; {sizes['encoder_layers']} encoder layers and {sizes['decoder_layers']} "
+            f"decoder layer, width {sizes['model_dim']}; trained for {sum(sizes['epochs'])} epochs "
+            f"of {sizes['steps']} steps; {sizes['test']:,} test sentences"
+        )
+
+    def in_words(self, row, with_difference=False):
+        """The loss of a run and its BLEU."""
+        text = f"{np.mean(list(row['mean'].values())):.3f}"
+        if with_difference:
+            text += f" ({in_loss(row['against_dense'])})"
+        return f"{text}, BLEU {np.mean(list(row['bleu'].values())):.1f}"
+
+
+def name_of(criterion, repair, sparsity, epochs=0):
     """The name of a run's file."""
-    return f"{criterion}-{repair.replace(' ', '_')}-{sparsity:g}"
+    trained = f"-{epochs}-epochs" if epochs else ""
+    return f"{criterion}-{repair.replace(' ', '_')}-{sparsity:g}{trained}"
 
 
-def report(folder, tiny):
-    """Reports all that is finished, of whatever seeds."""
-    figures = finished(folder)
-    right = {name: {s: f["right"] for s, f in each.items()} for name, each in figures.items()}
-    rows = {
+NAMES = {
+    name_of(criterion, repair, sparsity): (criterion, repair, sparsity)
+    for sparsity in SPARSITIES
+    for criterion in CRITERIA
+    for repair in REPAIRS
+}
+NAMES_TRAINED = {
+    name_of(TRAINED[0], repair, sparsity, epochs): (TRAINED[0], repair, sparsity, epochs)
+    for sparsity in TRAINED[1]
+    for repair in ("nothing", "least squares")
+    for epochs in TRAINED[2]
+}
+
+
+def rows_of(figures):
+    """What is reported of each run."""
+    each = {name: {s: f["each"] for s, f in runs.items()} for name, runs in figures.items()}
+    return {
         name: {
-            "accuracy": {s: float(np.mean(f["right"])) for s, f in each.items()},
-            "seconds": float(np.median([f.get("seconds", 0.0) for f in each.values()])),
-            "against_dense": difference(right[name], right["dense"]),
+            "mean": {s: float(np.mean(f["each"])) for s, f in runs.items()},
+            "bleu": {s: f["bleu"] for s, f in runs.items() if "bleu" in f},
+            "seconds": float(np.median([f.get("seconds", 0.0) for f in runs.values()])),
+            "against_dense": difference(each[name], each["dense"]),
         }
-        for name, each in figures.items()
+        for name, runs in figures.items()
     }
-    settings = {**Small(folder, 0, tiny).about(), "examples": EXAMPLES}
-    results = {**about(__file__, "keras-hub"), "sizes": settings, "models": rows}
-    write("repair", results, table(results))
+
+
+def report(work):
+    """Reports all that is finished, of whatever seeds."""
+    rows = rows_of(finished(work.folder.parent, ["dense", *NAMES, *NAMES_TRAINED]))
+    stem = f"repair_{work.name}"
+    results = {
+        **about(__file__, "keras-hub"),
+        "sizes": {**work.about(), "examples": EXAMPLES},
+        "models": rows,
+    }
+    write(stem, results, table(results, work))
     series = {
-        f"{criterion}, {repair}": [
-            (100 * s, 100 * np.mean(list(rows[name]["accuracy"].values())))
+        f"{criterion}{'+least squares' if repair != 'nothing' else ''}": [
+            (100 * s, work.scale * np.mean(list(rows[name]["mean"].values())))
             for s in SPARSITIES
             if (name := name_of(criterion, repair, s)) in rows
         ]
@@ -100,27 +193,27 @@ def report(folder, tiny):
     }
     curves(
         {name: points for name, points in series.items() if points},
-        result("repair.png"),
-        x="weights of the encoder removed (%)",
-        y="accuracy (%)",
-        reference=100 * np.mean(list(rows["dense"]["accuracy"].values())),
+        result(f"{stem}.png"),
+        x="weights of units and heads removed (%)",
+        y=work.unit,
+        title="Pruned without training",
+        reference=work.scale * np.mean(list(rows["dense"]["mean"].values())),
     )
 
 
-def table(results):
+def table(results, work):
     """The results in Markdown."""
-    sizes, models = results["sizes"], results["models"]
-    dense = models["dense"]["accuracy"]
-    shown = [s for s in SPARSITIES if any(name.endswith(f"-{s:g}") for name in models)]
+    models = results["models"]
+    dense = models["dense"]
+    shown = [s for s in SPARSITIES if any(NAMES[n][2] == s for n in models if n in NAMES)]
+    head = " | ".join(f"{s:.0%} removed" for s in shown)
     lines = [
-        "# Pruned without training: MiniLM in a small setting",
+        f"# Pruned without training: {work.title}",
         "",
-        f"The first {sizes['layers']} layers of MiniLM, fine-tuned on {sizes['training']:,} "
-        f"sentences; pruned on {sizes['examples']} of them; {sizes['test']:,} test sentences; "
-        f"{in_words(results)}. Dense: {np.mean(list(dense.values())):.1%} "
-        f"({', '.join(f'{a:.1%}' for a in dense.values())}).",
+        f"{work.circumstances()}; pruned on {EXAMPLES} training examples; {in_words(results)}. "
+        f"Dense: {work.in_words(dense)}, means over the seeds {', '.join(dense['mean'])}.",
         "",
-        "| criterion | repair | " + " | ".join(f"{s:.0%} removed" for s in shown) + " | seconds |",
+        f"| criterion | repair | {head} | seconds |",
         "|---|---|" + "---|" * len(shown) + "---|",
     ]
     for criterion in CRITERIA:
@@ -128,48 +221,69 @@ def table(results):
             rows = [models.get(name_of(criterion, repair, s)) for s in shown]
             if not any(rows):
                 continue
-            cells = [
-                f"{np.mean(list(m['accuracy'].values())):.1%} ({in_points(m['against_dense'])})"
-                if m
-                else ""
-                for m in rows
-            ]
+            cells = " | ".join(work.in_words(m, True) if m else "" for m in rows)
             seconds = np.median([m["seconds"] for m in rows if m])
-            lines.append(f"| {criterion} | {repair} | {' | '.join(cells)} | {seconds:.0f} |")
+            lines.append(f"| {criterion} | {repair} | {cells} | {seconds:.0f} |")
     lines += [
         "",
-        "In brackets: the difference to dense in points, with its standard error (test sentences "
-        "and seeds together); bold where it is more than two of them. seconds: of "
+        f"In brackets: the difference to dense {work.difference}, with its standard error (test "
+        "examples and seeds together); bold where it is more than two of them. seconds: of "
         "`tfprune.prune`, beside other work.",
     ]
+    trained = [name for name in NAMES_TRAINED if name in models]
+    if trained:
+        lines += ["", *trained_table(models, work)]
     return "\n".join(lines) + "\n"
+
+
+def trained_table(models, work):
+    """What training afterwards brings."""
+    criterion, sparsities, epochs = TRAINED
+    lines = [
+        f"Trained afterwards, pruned by {criterion}:",
+        "",
+        "| removed | repair | none | " + " | ".join(f"{n} epochs" for n in epochs) + " |",
+        "|---|---|---|" + "---|" * len(epochs),
+    ]
+    for sparsity in sparsities:
+        for repair in ("nothing", "least squares"):
+            rows = [models.get(name_of(criterion, repair, sparsity, n)) for n in (0, *epochs)]
+            cells = " | ".join(work.in_words(m, True) if m else "" for m in rows)
+            lines.append(f"| {sparsity:.0%} | {repair} | {cells} |")
+    return lines
+
+
+WORK = {"minilm": Reviews, "translator": Translations}
 
 
 def main():
     """Makes the runs, seed by seed, and writes the report after each sparsity."""
     parser = arguments(__doc__)
+    parser.add_argument("--models", nargs="+", choices=WORK, default=list(WORK))
     parser.add_argument("--sparsities", nargs="+", type=float, default=list(SPARSITIES))
     parser.add_argument("--criteria", nargs="+", choices=CRITERIA, default=list(CRITERIA))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--train", action="store_true", help="MiniLM is trained afterwards too")
     parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "repair")
     options = parser.parse_args()
-    folder, seeds = options.folder, options.seeds
+    folder = options.folder
     if options.smoke:
-        folder, seeds, options.sparsities = smoke_folder(), [0, 1], [0.5]
+        folder, options.seeds, options.sparsities = smoke_folder(), [0], [0.5]
         options.criteria = ["gradient_importance", "activation"]
-    for seed in seeds:
-        work = Work(folder, seed, options.smoke)
-        work.figures("dense", lambda: (work.dense(), {}))  # noqa: B023
-        for sparsity in options.sparsities:
-            for criterion in options.criteria:
-                for repair in REPAIRS:
-                    name = name_of(criterion, repair, sparsity)
-                    figures = work.figures(
-                        name,
-                        lambda: work.pruned(criterion, repair, sparsity),  # noqa: B023
-                    )
-                    print(seed, name, f"{np.mean(figures['right']):.3f}", flush=True)
-            report(folder, options.smoke)
+    for seed in options.seeds:
+        for name in options.models:
+            work = WORK[name](folder / name, seed, options.smoke)
+            work.figures("dense", lambda: (work.dense(), {}))  # noqa: B023
+            for sparsity in options.sparsities:
+                for run, settings in NAMES.items():
+                    if settings[0] in options.criteria and settings[2] == sparsity:
+                        figures = work.figures(run, lambda: work.pruned(*settings))  # noqa: B023
+                        print(seed, run, f"{np.mean(figures['each']):.3f}", flush=True)
+                report(work)
+            if options.train and name == "minilm":
+                for run, settings in NAMES_TRAINED.items():
+                    work.figures(run, lambda: work.pruned_and_trained(run, *settings))  # noqa: B023
+                    report(work)
 
 
 if __name__ == "__main__":

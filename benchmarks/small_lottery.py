@@ -98,7 +98,7 @@ def run(work, name):
 def rows_of(figures):
     """What is reported of each run."""
     rows = {}
-    losses = {n: {s: f["losses"] for s, f in each.items()} for n, each in figures.items()}
+    losses = {n: {s: f["each"] for s, f in each.items()} for n, each in figures.items()}
     for name, each in figures.items():
         rows[name] = {
             "heads_left": {

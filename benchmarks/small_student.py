@@ -71,7 +71,7 @@ class SmallStudent:
         pairs = self.recipe.held_out("test", TEST)
         scores = self.recipe.scores(name, model, pairs)
         return {
-            "losses": self.losses(model).tolist(),
+            "each": self.losses(model).tolist(),
             "bleu": scores["bleu"],
             "groups": scores["groups"],
             "parameters": scores["parameters"],
