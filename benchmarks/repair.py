@@ -269,7 +269,7 @@ def main():
     folder = options.folder
     if options.smoke:
         folder, options.seeds, options.sparsities = smoke_folder(), [0], [0.5]
-        options.criteria = ["gradient_importance", "activation"]
+        options.criteria = ["activation"]
     for seed in options.seeds:
         for name in options.models:
             work = WORK[name](folder / name, seed, options.smoke)
