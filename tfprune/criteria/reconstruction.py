@@ -118,6 +118,5 @@ def _checked(ridge, at_once) -> tuple[float, float]:
 
 def _scores(model, structures, batches, ridge, at_once) -> StructureScores:
     found = consumers(model, structures, batches, Moments)
-    return StructureScores(
-        {s.name: removal_losses(found[s.name], s.groups, ridge, at_once) for s in structures}
-    )
+    losses = {s.name: removal_losses(found[s.name], s.groups, ridge, at_once) for s in structures}
+    return StructureScores(losses, cumulative=True)
