@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from tfprune.arguments import one_of
 from tfprune.budgets.ranking import Ranking, checked_scores, ranked
-from tfprune.budgets.targets import Cost, Target
+from tfprune.budgets.targets import Cost, Latency, Target
 from tfprune.budgets.widths import least_error
+from tfprune.criteria.criterion import Criterion
 from tfprune.criteria.structure_scores import StructureScores
 from tfprune.structures import Structures
 
@@ -113,6 +115,19 @@ def check_within(within: str, per_cost: bool, allowed: Sequence[str] = WITHIN) -
             "`per_cost` must be False with within='error', which weighs errors against the cost by "
             f"itself. Received: per_cost={per_cost!r}"
         )
+
+
+def errors_by_default(target: Any, criterion: Criterion, per_cost: bool) -> bool:
+    """Whether `within="error"` is what to take where nothing is said.
+
+    Milliseconds do not follow weights: some layers save time, and others hardly any.
+
+    Args:
+        target: As in `choose`.
+        criterion: The criterion.
+        per_cost: As in `choose`.
+    """
+    return isinstance(target, Latency) and criterion.gives_errors and not per_cost
 
 
 def _errors(scores, ranking, structures) -> tuple[list[np.ndarray], np.ndarray]:
