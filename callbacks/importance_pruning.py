@@ -109,7 +109,7 @@ class ImportancePruning(TargetedPruning):
         if target is None:
             raise ValueError("`target` must be given, such as tfprune.Sparsity(0.5).")
         self.criterion = criteria.get(criterion, data)
-        if within is None and errors_by_default(target, self.criterion, per_cost):
+        if within is None and errors_by_default(target, self.criterion.gives_errors, per_cost):
             self.within = "error"
         self.rounds = integer("rounds", rounds)
         if self.rounds > 1 and stop is None:

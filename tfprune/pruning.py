@@ -121,7 +121,7 @@ def prune(
     )
     scores = scored_by.scores(model, model, found, batches, None)
     cost = target.cost(model, found)
-    if within is None and errors_by_default(target, scored_by, per_cost):
+    if within is None and errors_by_default(target, scored_by.gives_errors, per_cost):
         within = "error"
     elif within is None:
         within = "kind" if isinstance(scored_by, criteria.GradientImportance) else "layer"

@@ -12,7 +12,6 @@ from tfprune.arguments import one_of
 from tfprune.budgets.ranking import Ranking, checked_scores, ranked
 from tfprune.budgets.targets import Cost, Latency, Target
 from tfprune.budgets.widths import least_error
-from tfprune.criteria.criterion import Criterion
 from tfprune.criteria.structure_scores import StructureScores
 from tfprune.structures import Structures
 
@@ -117,17 +116,17 @@ def check_within(within: str, per_cost: bool, allowed: Sequence[str] = WITHIN) -
         )
 
 
-def errors_by_default(target: Any, criterion: Criterion, per_cost: bool) -> bool:
+def errors_by_default(target: Any, gives_errors: bool, per_cost: bool) -> bool:
     """Whether `within="error"` is what to take where nothing is said.
 
     Milliseconds do not follow weights: some layers save time, and others hardly any.
 
     Args:
         target: As in `choose`.
-        criterion: The criterion.
+        gives_errors: As in `tfprune.criteria.Criterion`.
         per_cost: As in `choose`.
     """
-    return isinstance(target, Latency) and criterion.gives_errors and not per_cost
+    return isinstance(target, Latency) and gives_errors and not per_cost
 
 
 def _errors(scores, ranking, structures) -> tuple[list[np.ndarray], np.ndarray]:
