@@ -47,8 +47,9 @@ class DynamicSparsity(WithGates, RankedPruning):
         start: When the sizes begin: steps (int), a fraction of this fit (float), or an `Epoch` or
             `Plateau` of `tfprune.schedules`. Before it the model is trained whole, so that it has
             learned what matters when groups are ranked.
-        within: As in `ImportancePruning`. The paper has one threshold over heads, units and ranks:
-            `within="model"` with `per_cost=True`. By default each kind has equal shares.
+        within: As in `ImportancePruning`, but for `"error"`: groups are ranked once for all sizes.
+            The paper has one threshold over heads, units and ranks: `within="model"` with
+            `per_cost=True`. By default each kind has equal shares.
         per_cost: As in `ImportancePruning`. A group counts as many weights as it has: in a layer of
             width d with biases a head of size k has `4kd + 3k`, a unit `2d + 1`; a rank of a
             factorized embedding of v tokens has `v + d`. The paper counts 4k, 2 and 1.

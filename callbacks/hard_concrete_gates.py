@@ -41,7 +41,8 @@ class HardConcreteGates(GatedPruning):
         start: When the gates begin to be drawn, and the penalty: steps (int), a fraction of this
             fit (float), or an `Epoch` or `Plateau` of `tfprune.schedules`.
         stop: When the choice is made, as `start`.
-        within: As in `ImportancePruning`.
+        within: As in `ImportancePruning`, but for `"error"`: what is ranked are trained gates, no
+            errors.
         round_to: As in `ImportancePruning`.
         subnetworks: Names of subnetworks, such as languages: each gets gates of its own over the
             shared weights and meets the target on its own. Each example in the data of `fit` then

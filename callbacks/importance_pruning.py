@@ -7,6 +7,7 @@ from typing import Any
 
 from tfprune import criteria
 from tfprune.arguments import integer
+from tfprune.budgets.choosing import WITHIN, errors_by_default
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.criteria.examples import FirstExamples
@@ -37,8 +38,13 @@ class ImportancePruning(TargetedPruning):
             or `Plateau` of `tfprune.schedules`.
         stop: When the last round is, as `start`. Needed for more than one round.
         within: `"kind"` and `"layer"` remove the same share from each; `"model"` ranks all groups
-            together, for criteria whose scores of heads and of units are of one size.
-        per_cost: Divides scores by the weights of a group.
+            together, for criteria whose scores of heads and of units are of one size; `"error"`
+            lets each structure lose as many groups as make the sum of the errors of all least while
+            the target is met, by dynamic programming over the cost, for criteria whose scores are
+            errors or changes of the loss; see `tfprune.prune`. By default `"error"` for a `Latency`
+            and such criteria (`"gradient_importance"`, `"activation"`, `"wanda"`,
+            `"reconstruction"`), unless `per_cost`; else `"kind"`.
+        per_cost: Divides scores by the weights of a group; not with `within="error"`.
         round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
         batches: Batches of `data` to look at in a round; all by default.
         repair: What `fit` takes, labels not needed: in each round the layers that read what is
@@ -69,6 +75,7 @@ class ImportancePruning(TargetedPruning):
 
     _done: float
 
+    _compared = WITHIN
     _data_arguments = ("data", "repair")
 
     def __init__(
@@ -80,7 +87,7 @@ class ImportancePruning(TargetedPruning):
         rounds: int = 1,
         start: Moment = 0,
         stop: Moment | None = None,
-        within: str = "kind",
+        within: str | None = None,
         per_cost: bool = False,
         round_to: Mapping[str, int] | None = None,
         batches: int | None = None,
@@ -93,7 +100,7 @@ class ImportancePruning(TargetedPruning):
             target=target,
             start=start,
             stop=stop,
-            within=within,
+            within="kind" if within is None else within,
             per_cost=per_cost,
             round_to=round_to,
             check_every=check_every,
@@ -102,6 +109,8 @@ class ImportancePruning(TargetedPruning):
         if target is None:
             raise ValueError("`target` must be given, such as tfprune.Sparsity(0.5).")
         self.criterion = criteria.get(criterion, data)
+        if within is None and errors_by_default(target, self.criterion.gives_errors, per_cost):
+            self.within = "error"
         self.rounds = integer("rounds", rounds)
         if self.rounds > 1 and stop is None:
             raise ValueError(

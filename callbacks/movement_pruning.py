@@ -75,8 +75,9 @@ class MovementPruning(GatedPruning):
             and λ go on, so that masks still change until the fit ends, as in the authors' code.
             `"fixed"`: masks stay as they are at `stop`, as they do under a target and for
             `"hybrid_filled"`.
-        within: As in `ImportancePruning`; by default each kind loses the same share, since scores
-            of units, heads and blocks are not of one size.
+        within: As in `ImportancePruning`, but for `"error"`: trained scores are no errors. By
+            default each kind loses the same share, since scores of units, heads and blocks are not
+            of one size.
         round_to: As in `ImportancePruning`.
         seed: Seed of what `"hybrid_filled"` draws.
         check_every: Steps from one change of the masks to the next.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
-from tfprune.arguments import boolean, integer, one_of
+from tfprune.arguments import boolean, integer
+from tfprune.budgets.choosing import check_within
 from tfprune.callbacks.base import PruningCallback
 from tfprune.schedules import Moment
 
@@ -16,7 +18,7 @@ class RankedPruning(PruningCallback):
         structures: As in `PruningCallback`.
         start: As in `PruningCallback`.
         stop: As in `PruningCallback`.
-        within: As in `tfprune.budgets.choosing.choose`.
+        within: As in `tfprune.budgets.choosing.choose`, but for `"error"`.
         per_cost: As in `tfprune.budgets.choosing.choose`.
         round_to: As in `tfprune.budgets.choosing.choose`.
         check_every: As in `PruningCallback`.
@@ -25,6 +27,9 @@ class RankedPruning(PruningCallback):
     Raises:
         ValueError: For arguments out of range.
     """
+
+    # `within="error"` is for those whose scores are errors, not only an order.
+    _compared: ClassVar[tuple[str, ...]] = ("model", "kind", "layer")
 
     def __init__(
         self,
@@ -40,8 +45,9 @@ class RankedPruning(PruningCallback):
         super().__init__(
             structures, start=start, stop=stop, check_every=check_every, verbose=verbose
         )
-        self.within = one_of("within", within, ("model", "kind", "layer"))
         self.per_cost = boolean("per_cost", per_cost)
+        check_within(within, self.per_cost, self._compared)
+        self.within = within
         _check_round_to(round_to)
         self.round_to = round_to
 

@@ -92,14 +92,14 @@ class TargetedPruning(RankedPruning):
                 sparsity it gives.
         """
         target = self.target or Sparsity(progress)
+        checked = checked_scores(self.structures, scores)
+        for name, value in checked.items():
+            checked[name] = np.where(self.pruned(self.structures[name]), -np.inf, value)
         return choose(
             target,
             self.subject,
             self.structures,
-            {
-                name: np.where(self.pruned(self.structures[name]), -np.inf, value)
-                for name, value in checked_scores(self.structures, scores).items()
-            },
+            checked,
             self.within,
             self.per_cost,
             self.round_to,

@@ -104,6 +104,8 @@ def test_inspect_and_rebuild(tmp_path, capsys):
 def test_prune(tmp_path, capsys):
     import keras
 
+    import tfprune
+
     model = randomize(transformer(units=24))
     model.compile("adam", "mse")
     model.save(tmp_path / "m.keras")
@@ -119,6 +121,12 @@ def test_prune(tmp_path, capsys):
         small = keras.saving.load_model(tmp_path / "small.keras")
         assert small.count_params() == pytest.approx(0.6 * model.count_params(), rel=0.1)
         (tmp_path / "small.keras").unlink()
+    more = ["--target", "sparsity 40%", "--data", str(tmp_path / "x.npz"), "--within", "error"]
+    assert cli.main([*words, "--criterion", "reconstruction", *more]) == 0
+    assert "the target is sparsity 40.0%" in capsys.readouterr().out
+    groups = [s.groups for s in tfprune.find_structures(keras.saving.load_model(words[2]))]
+    assert groups == [2, 7]  # The same share of each would be 1 and 16.
+    (tmp_path / "small.keras").unlink()
     for target, data, match in (
         ("half", "x.npz", "`target` must be"),
         ("flops 50%", "none.npz", "There is no file"),

@@ -139,6 +139,43 @@ def test_a_layer_with_small_weights_keeps_its_share(criterion):
     assert left == {"attention": 2, "in": 8, "pooled": 4}
 
 
+def loss_of_the_fits(scores, keep):
+    """The sum of the errors of what reads the groups, by the criterion `reconstruction`."""
+    return sum(max(scores[n][~stays], default=0.0) for n, stays in keep.items())
+
+
+def test_by_error_the_sum_of_the_errors_of_all_layers_is_least():
+    model = trained()
+    found = tfprune.find_structures(model)
+    scores = tfprune.criteria.reconstruction(model, X)
+    small = tfprune.prune(
+        model, tfprune.Sparsity(0.6), X, criterion="reconstruction", within="error", verbose=0
+    )
+    left = {s.name: s.groups for s in tfprune.find_structures(small)}
+    cost = tfprune.Sparsity(0.6).cost(model, found)
+    losses = {}
+    for pair in np.ndindex(*(s.groups + 1 for s in found)):
+        counts = dict(zip((s.name for s in found), pair, strict=True))
+        if cost(counts) <= 0.4:
+            keep = {n: np.argsort(np.argsort(-scores[n])) < k for n, k in counts.items()}
+            losses[pair] = loss_of_the_fits(scores, keep)
+    assert losses[tuple(left.get(s.name, 0) for s in found)] == min(losses.values())
+    assert losses[2, 3] > min(losses.values())  # The same share of each.
+
+
+def test_by_error_is_what_milliseconds_take(capsys):
+    """Units save no time here, so heads go alone."""
+    points = {"attention": [(0, 4.0), (4, 0.0)], "in": [(0, 0.0), (16, 0.0)]}
+    target = tfprune.Latency(8.0, on=tfprune.LatencyTable(10.0, points))
+    for criterion in ("gradient_importance", "activation", "wanda", "reconstruction"):
+        small = tfprune.prune(trained(), target, (X, Y), criterion=criterion, verbose=0)
+        assert [s.groups for s in tfprune.find_structures(small)] == [2, 16]
+    # Norms are no errors, and one ranking does not look at the time.
+    for options in ({"criterion": "magnitude"}, {"per_cost": True}, {"within": "kind"}):
+        small = tfprune.prune(trained(), target, (X, Y), verbose=0, **options)
+        assert tfprune.find_structures(small)[1].groups < 10
+
+
 def test_only_so_many_examples_are_used():
     class Endless(keras.utils.PyDataset):
         asked = 0
@@ -179,6 +216,7 @@ def test_what_is_said(capsys):
         ({"criterion": "best"}, "`criterion`"),
         ({"repair": "all"}, "`repair`"),
         ({"examples": 0}, "`examples`"),
+        ({"within": "error", "per_cost": True}, "`per_cost` must be False"),
         ({"in_place": 1}, "`in_place`"),
         ({"data": (np.full_like(X, np.nan), Y), "criterion": "magnitude"}, "not finite"),
     ],

@@ -33,7 +33,7 @@ CORE = {
     "rebuild": {"structures", "overlay", "gates", "criteria", "repair"},
     "export": {"structures"},
     "measuring": {"export"},
-    "budgets": {"structures", "measuring", "rebuild"},
+    "budgets": {"structures", "criteria", "measuring", "rebuild"},
     "fit": {
         "structures",
         "overlay",

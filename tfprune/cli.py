@@ -115,6 +115,13 @@ def _parser():
         default="least_squares",
         help="what is fitted to the groups that stay (%(default)s)",
     )
+    prune.add_argument(
+        "--within",
+        choices=["kind", "layer", "model", "error"],
+        help="what is compared: kind and layer remove the same share from each, model ranks all "
+        "groups together, error makes the sum of the errors of all layers least; by default kind "
+        "for gradient_importance, else layer",
+    )
     prune.add_argument("--examples", type=int, default=512, help="how many to use (%(default)s)")
 
     rebuild = command("rebuild", _rebuild, "Cut what has been pruned out of a model.")
@@ -174,6 +181,7 @@ def _prune(options):
         data,
         criterion=options.criterion,
         repair=None if options.repair == "nothing" else options.repair,
+        within=options.within,
         examples=options.examples,
     )
     with atomic_write(options.output) as temporary:

@@ -43,6 +43,49 @@ def test_the_lowest_go_at_once_and_stay_gone():
     assert pruning.reached == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.parametrize("criterion", ["gradient_importance", "reconstruction"])
+def test_by_error_in_rounds(criterion):
+    """In a frozen model the scores stay, and so what goes in rounds goes in one step."""
+    data, found = (X, Y), []
+    for rounds in ({}, {"rounds": 3, "stop": 8}):
+        model = compiled()
+        model.optimizer.learning_rate = 0.0
+        pruning = ImportancePruning(
+            target=tfprune.Sparsity(0.6),
+            data=data,
+            criterion=criterion,
+            within="error",
+            check_every=1,
+            verbose=0,
+            **rounds,
+        )
+        assert pruning.within == "error"
+        history = fit(model, pruning).history
+        assert 0.35 <= pruning.reached <= 0.4
+        assert np.all(np.diff(history["groups/ffn_in"]) <= 0)
+        found.append({s.name: s.norms() > 0 for s in tfprune.find_structures(model)})
+    structures = tfprune.find_structures(compiled())
+    if criterion == "gradient_importance":
+        scores = criteria.gradient_importance(compiled(), data)
+    else:
+        scores = criteria.reconstruction(compiled(), X)
+    keep = choose(tfprune.Sparsity(0.6), None, structures, scores, within="error")
+    for name, stays in keep.items():
+        np.testing.assert_array_equal(found[0][name], stays)
+
+
+def test_what_is_compared_by_default():
+    def within(target, **options):
+        return ImportancePruning(target=target, data=(X, Y), **options).within
+
+    table = tfprune.LatencyTable(10.0, {"ffn_in": [(0, 4.0), (24, 0.0)]})
+    latency = tfprune.Latency(8.0, on=table)
+    assert within(tfprune.Sparsity(0.5)) == within(lambda step: 0.5) == "kind"
+    assert within(latency) == within(latency, criterion="wanda") == "error"
+    assert within(latency, criterion="magnitude") == within(latency, per_cost=True) == "kind"
+    assert within(latency, within="layer") == "layer"
+
+
 def test_rounds_follow_a_cubic_and_score_anew():
     model = compiled()
     seen = []
@@ -107,6 +150,7 @@ def test_a_target_in_parameters_is_met():
         ({"rounds": 0}, "rounds"),
         ({"rounds": 2}, "stop"),
         ({"within": "block"}, "within"),
+        ({"within": "error", "per_cost": True}, "per_cost"),
     ],
 )
 def test_bad_arguments(options, name):

@@ -49,6 +49,21 @@ def test_what_all_share(method, name, value):
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: GroupLasso(target=HALF, within="error"),
+        lambda: HardConcreteGates(target=HALF, within="error"),
+        lambda: MovementPruning(target=HALF, within="error"),
+        lambda: HeadLottery(target=HALF, data=X, within="error"),
+        lambda: DynamicSparsity([0.5], data=(X, Y), within="error"),
+    ],
+)
+def test_errors_are_compared_only_where_scores_are_errors(make):
+    with pytest.raises(ValueError, match="`within` must be one of .*Received: within='error'"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
         lambda: GroupLasso(start=5, stop=5),
         lambda: GroupLasso(start=0.5, stop=0.25),
         lambda: MovementPruning(target=HALF, start=0.8),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from tfprune.arguments import one_of
-from tfprune.budgets.ranking import Ranking, ranked
-from tfprune.budgets.targets import Cost, Target
+from tfprune.budgets.ranking import Ranking, checked_scores, ranked
+from tfprune.budgets.targets import Cost, Latency, Target
+from tfprune.budgets.widths import least_error
+from tfprune.criteria.structure_scores import StructureScores
 from tfprune.structures import Structures
+
+WITHIN = ("model", "kind", "layer", "error")
+"""What can be compared, see `choose`."""
 
 
 def choose(
@@ -37,8 +43,15 @@ def choose(
         structures: The structures that may be pruned.
         scores: A criterion, or structure name to scores `(groups,)`; higher is more important.
         within: What is compared: `"model"` ranks all groups together; `"kind"` and `"layer"`
-            remove the same share of groups from each kind or layer.
-        per_cost: Divides each score by the weights of its group.
+            remove the same share of groups from each kind or layer. `"error"` ranks no groups of
+            different structures: each structure loses as many as make the sum of all errors least,
+            by dynamic programming over the cost (`tfprune.budgets.widths.least_error`). The error
+            of a structure is the sum of the scores of its groups that go; for `"reconstruction"`,
+            whose scores are errors of all that has gone so far, the highest of them. Scores are
+            not divided by what a layer emits; those below 0 count as 0, and groups that score
+            minus infinity have gone before and do not come back.
+        per_cost: Divides each score by the weights of its group; not with `within="error"`, which
+            takes the cost into account by itself.
         round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
         cost: `target.cost(model, structures)`, if already computed.
         progress: 0 keeps the whole model, 1 meets the target; linear in cost between them.
@@ -51,7 +64,7 @@ def choose(
         ValueError: If the target cannot be reached, with the range that can; if a score is NaN or
             an argument is out of range.
     """
-    one_of("within", within, ("model", "kind", "layer"))
+    check_within(within, per_cost)
     if not isinstance(target, Target):
         raise ValueError(
             "`target` must be a target such as `tfprune.Sparsity(0.5)`. "
@@ -70,13 +83,66 @@ def choose(
             f"left of {len(structures)} structures the model has {target.describe(least)}. It can "
             f"be set from {target.describe(full)} to {target.describe(least)}."
         )
-    ranking = ranked(structures, scores, within, per_cost, round_to)
+    scores = checked_scores(structures, scores)
+    # Where errors are compared, any ranking will do: all have the same order in a structure.
+    by_error = within == "error"
+    ranking = ranked(structures, scores, "layer" if by_error else within, per_cost, round_to)
     limit = full - progress * (full - limit)
     removal = _Removal(ranking, structures, cost, limit, tolerance, 0.005 * (full - least))
-    removed = removal.best(must_meet=progress >= 1)
+    if by_error:
+        errors, fewest = _errors(scores, ranking, structures)
+        fewest = np.maximum(fewest, removal.fewest)
+        removed = least_error(errors, removal.cost, limit, tolerance, fewest, progress >= 1)
+    else:
+        removed = removal.best(must_meet=progress >= 1)
     return {
         s.name: ranking.groups_left(index, removed[index]) for index, s in enumerate(structures)
     }
+
+
+def check_within(within: str, per_cost: bool, allowed: Sequence[str] = WITHIN) -> None:
+    """Raises `ValueError` if `choose` cannot compare so.
+
+    Args:
+        within: As in `choose`.
+        per_cost: As in `choose`.
+        allowed: What `within` may be.
+    """
+    one_of("within", within, allowed)
+    if within == "error" and per_cost:
+        raise ValueError(
+            "`per_cost` must be False with within='error', which weighs errors against the cost by "
+            f"itself. Received: per_cost={per_cost!r}"
+        )
+
+
+def errors_by_default(target: Any, gives_errors: bool, per_cost: bool) -> bool:
+    """Whether `within="error"` is what to take where nothing is said.
+
+    Milliseconds do not follow weights: some layers save time, and others hardly any.
+
+    Args:
+        target: As in `choose`.
+        gives_errors: As in `tfprune.criteria.Criterion`.
+        per_cost: As in `choose`.
+    """
+    return isinstance(target, Latency) and gives_errors and not per_cost
+
+
+def _errors(scores, ranking, structures) -> tuple[list[np.ndarray], np.ndarray]:
+    """The errors without the first blocks of each structure, and how many have gone before."""
+    every = np.concatenate([scores[s.name] for s in structures])
+    # Infinite scores are for groups that are to go last; sums must stay finite.
+    bound = 1e6 * (1.0 + np.sum(np.abs(every[np.isfinite(every)])))
+    finite = StructureScores(
+        {n: np.minimum(v, bound) for n, v in scores.items()}, scores.cumulative
+    )
+    errors, fewest = [], []
+    for index, structure in enumerate(structures):
+        removed = ranking.removed(index)
+        errors.append(finite.errors(structure.name)[removed])
+        fewest.append(np.searchsorted(removed, np.sum(np.isneginf(scores[structure.name]))))
+    return errors, np.array(fewest)
 
 
 class _Removal:

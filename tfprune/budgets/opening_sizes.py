@@ -22,7 +22,7 @@ def opening_sizes(
     Args:
         structures: The structures.
         scores: As in `choose`.
-        within: As in `choose`.
+        within: As in `choose`, but for `"error"`, which gives no order.
         per_cost: As in `choose`.
         round_to: As in `choose`; groups of a block are added together.
 

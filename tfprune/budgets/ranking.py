@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from tfprune.arguments import integer
+from tfprune.arguments import integer, one_of
+from tfprune.criteria.structure_scores import StructureScores
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,12 @@ class Ranking:
 
 
 def ranked(structures, scores, within="model", per_cost=False, round_to=None) -> Ranking:
-    """All groups in the order in which they are removed; the arguments are those of `choose`."""
+    """All groups in the order in which they are removed; the arguments are those of `choose`.
+
+    Raises:
+        ValueError: If `within` gives no such order, or another argument is out of range.
+    """
+    one_of("within", within, ("model", "kind", "layer"))
     scores = checked_scores(structures, scores)
     sizes = _block_sizes(structures, {} if round_to is None else round_to)
     orders: list[np.ndarray] = []
@@ -109,8 +115,10 @@ def _block_sizes(structures, round_to) -> list[int]:
     return [steps.get(s.kind, 1) for s in structures]
 
 
-def checked_scores(structures: Sequence, scores) -> dict[str, np.ndarray]:
+def checked_scores(structures: Sequence, scores) -> StructureScores:
     """The scores of each structure by name, from a criterion or a mapping, as `choose` takes them.
+
+    What is known of `StructureScores` stays known.
 
     Raises:
         ValueError: If some are missing, are NaN or have another shape than `(groups,)`.
@@ -141,4 +149,4 @@ def checked_scores(structures: Sequence, scores) -> dict[str, np.ndarray]:
                 f"shape {value.shape}" + ", with NaN" * bool(np.isnan(value).any())
             )
         checked[structure.name] = value
-    return checked
+    return StructureScores(checked, getattr(scores, "cumulative", False) is True)

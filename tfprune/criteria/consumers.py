@@ -46,6 +46,7 @@ class ConsumerCriterion(Criterion):
     """A criterion that looks at what the layers behind the groups read. It needs no labels."""
 
     needs_data = "inputs of the model, as a dataset or arrays"
+    gives_errors = True
 
     def try_batch(
         self, model: keras.Model, subject: keras.Model, x: Any, y: Any, weights: Any

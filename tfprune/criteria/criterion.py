@@ -35,6 +35,9 @@ class Criterion(Configurable):
             criterion needs none.
         needs_labels: Whether it needs targets and a loss, `(x, y)`; without, `x` is enough.
         kinds: The kinds of structures that it can score; `None` means all.
+        gives_errors: Whether scores say what is lost without a group, in a unit that is the same
+            for all layers: a change of the loss, or an error. With a latency target,
+            `within="error"` is then the default.
 
     Example:
 
@@ -57,6 +60,7 @@ class Criterion(Configurable):
     needs_data: ClassVar[str | None] = None
     needs_labels: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...] | None] = None
+    gives_errors: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         return f"<Criterion {self.name}>"

@@ -97,6 +97,7 @@ class GradientImportance(Criterion):
     name = "gradient_importance"
     needs_data = "what the loss is computed on, as a dataset or (x, y)"
     needs_labels = True
+    gives_errors = True
 
     def __init__(self, per: str = "example"):
         self.per = _checked_per(per)

@@ -39,7 +39,8 @@ def reconstruction(
     summed over their outputs and over layers, when the group leaves. It is not divided by the
     variance of the outputs, as the paper does to compare layers: layers that add to one residual
     stream are then compared by what is wrong in the stream, as `activation` compares them.
-    Of a model of which the layers have scales of their own, compare with `within="layer"`.
+    `within="error"` finds how much each layer loses at the least sum of these errors. Of a model of
+    which the layers have scales of their own, compare with `within="layer"`.
 
     One matrix, inputs × inputs of a layer in double precision, is kept for each layer, and two
     more for the one that is looked at. As many positions as a layer has inputs are needed, and
@@ -118,6 +119,5 @@ def _checked(ridge, at_once) -> tuple[float, float]:
 
 def _scores(model, structures, batches, ridge, at_once) -> StructureScores:
     found = consumers(model, structures, batches, Moments)
-    return StructureScores(
-        {s.name: removal_losses(found[s.name], s.groups, ridge, at_once) for s in structures}
-    )
+    losses = {s.name: removal_losses(found[s.name], s.groups, ridge, at_once) for s in structures}
+    return StructureScores(losses, cumulative=True)

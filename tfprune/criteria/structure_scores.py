@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 
@@ -9,7 +11,24 @@ from tfprune.structures import Structure, Structures, find_structures
 
 
 class StructureScores(dict):
-    """Structure name to an array `(groups,)`; also a `callable(structure)`."""
+    """Structure name to an array `(groups,)`; also a `callable(structure)`.
+
+    Args:
+        scores: The arrays.
+        cumulative: Whether a score is the error when its group and all of lower score in its
+            structure have gone. If not, it is that of its group alone.
+
+    Example:
+
+    >>> StructureScores({"ffn": np.array([3.0, 1.0, 2.0])}).errors("ffn").tolist()
+    [0.0, 1.0, 3.0, 6.0]
+    >>> StructureScores({"ffn": np.array([6.0, 1.0, 3.0])}, cumulative=True).errors("ffn").tolist()
+    [0.0, 1.0, 3.0, 6.0]
+    """
+
+    def __init__(self, scores: Mapping[str, np.ndarray], cumulative: bool = False):
+        super().__init__(scores)
+        self.cumulative = cumulative
 
     def __call__(self, structure: Structure) -> np.ndarray:
         """The scores of one structure."""
@@ -18,6 +37,20 @@ class StructureScores(dict):
                 f"There are no scores of {structure.name!r}. There are: {', '.join(self)}"
             )
         return self[structure.name]
+
+    def errors(self, name: str) -> np.ndarray:
+        """The error of a structure when its first 0, 1, 2 ... groups of lowest score have gone.
+
+        Scores below 0 count as 0.
+
+        Args:
+            name: The structure's name.
+
+        Returns:
+            Array `(groups + 1,)`, which does not fall.
+        """
+        each = np.sort(np.maximum(self[name], 0.0))
+        return np.concatenate([[0.0], each if self.cumulative else np.cumsum(each)])
 
 
 def own_structures(model: keras.Model, structures: Structures | None) -> Structures:
