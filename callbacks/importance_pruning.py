@@ -7,7 +7,7 @@ from typing import Any
 
 from tfprune import criteria
 from tfprune.arguments import integer
-from tfprune.budgets.choosing import WITHIN, errors_by_default
+from tfprune.budgets.choosing import WITHIN, default_within
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.criteria.examples import FirstExamples
@@ -41,9 +41,9 @@ class ImportancePruning(TargetedPruning):
             together, for criteria whose scores of heads and of units are of one size; `"error"`
             lets each structure lose as many groups as make the sum of the errors of all least while
             the target is met, by dynamic programming over the cost, for criteria whose scores are
-            errors or changes of the loss; see `tfprune.prune`. By default `"error"` for a `Latency`
-            and such criteria (`"gradient_importance"`, `"activation"`, `"wanda"`,
-            `"reconstruction"`), unless `per_cost`; else `"kind"`.
+            errors or changes of the loss. By default as in `tfprune.prune`: `"kind"` for gradient
+            importance, `"layer"` for other criteria, `"error"` for `"reconstruction"` and, with
+            criteria whose scores are errors, for a `Latency`.
         per_cost: Divides scores by the weights of a group; not with `within="error"`.
         round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
         batches: Batches of `data` to look at in a round; all by default.
@@ -100,7 +100,7 @@ class ImportancePruning(TargetedPruning):
             target=target,
             start=start,
             stop=stop,
-            within="kind" if within is None else within,
+            within="kind" if within is None else within,  # Until the criterion is known.
             per_cost=per_cost,
             round_to=round_to,
             check_every=check_every,
@@ -109,8 +109,8 @@ class ImportancePruning(TargetedPruning):
         if target is None:
             raise ValueError("`target` must be given, such as tfprune.Sparsity(0.5).")
         self.criterion = criteria.get(criterion, data)
-        if within is None and errors_by_default(target, self.criterion.gives_errors, per_cost):
-            self.within = "error"
+        if within is None:
+            self.within = default_within(target, self.criterion, per_cost)
         self.rounds = integer("rounds", rounds)
         if self.rounds > 1 and stop is None:
             raise ValueError(

@@ -11,7 +11,7 @@ from keras import tree
 
 from tfprune import criteria
 from tfprune.arguments import boolean, built_model, integer, one_of
-from tfprune.budgets.choosing import choose, errors_by_default
+from tfprune.budgets.choosing import choose, default_within
 from tfprune.budgets.targets import Target
 from tfprune.criteria.examples import EXAMPLES, FirstExamples
 from tfprune.criteria.gradients import has_own_loss
@@ -61,12 +61,12 @@ def prune(
             as make the sum of the errors of all least while the target is met, by dynamic
             programming over the cost. The error of a structure is the sum of the scores of what
             goes; for `"reconstruction"`, the loss of the best fit without all that goes. Errors are
-            not divided by what a layer emits, as ZipLM does. By default `"error"` for a `Latency`,
-            if scores are errors or changes of the loss and `per_cost` is not set. For other targets
-            `"kind"` for gradient importance, whose scores are changes of the loss, and `"layer"`
+            not divided by what a layer emits, as ZipLM does. By default `"error"` for
+            `"reconstruction"`, and for a `Latency` if scores are errors or changes of the loss;
+            `"kind"` for gradient importance, whose scores are changes of the loss; and `"layer"`
             for all others: their scores say little about one layer beside another, so that a layer
             with small weights, such as the hidden layer of a classification head, would lose all of
-            its groups.
+            its groups. With `per_cost` never `"error"`.
         per_cost: As in `ImportancePruning`; not with `within="error"`.
         round_to: As in `ImportancePruning`.
         examples: How many examples of `data` to use, from its beginning. All of them are in memory
@@ -121,10 +121,8 @@ def prune(
     )
     scores = scored_by.scores(model, model, found, batches, None)
     cost = target.cost(model, found)
-    if within is None and errors_by_default(target, scored_by.gives_errors, per_cost):
-        within = "error"
-    elif within is None:
-        within = "kind" if isinstance(scored_by, criteria.GradientImportance) else "layer"
+    if within is None:
+        within = default_within(target, scored_by, per_cost)
     keep = choose(target, model, found, scores, within, per_cost, round_to, cost)
     with readers_restored(found, always=not in_place):
         if repair is not None:

@@ -82,8 +82,13 @@ def test_what_is_compared_by_default():
     latency = tfprune.Latency(8.0, on=table)
     assert within(tfprune.Sparsity(0.5)) == within(lambda step: 0.5) == "kind"
     assert within(latency) == within(latency, criterion="wanda") == "error"
-    assert within(latency, criterion="magnitude") == within(latency, per_cost=True) == "kind"
-    assert within(latency, within="layer") == "layer"
+    assert within(latency, criterion="magnitude") == within(latency, within="layer") == "layer"
+    assert within(latency, per_cost=True) == "kind"
+    half = tfprune.Sparsity(0.5)
+    assert within(half, criterion="reconstruction") == "error"
+    assert within(half, criterion="reconstruction", per_cost=True) == "layer"
+    assert within(half, criterion="activation") == "layer"
+    assert within(half, criterion=criteria.magnitude) == "layer"
 
 
 def test_rounds_follow_a_cubic_and_score_anew():

@@ -12,7 +12,7 @@ from tfprune.arguments import one_of
 from tfprune.budgets.ranking import Ranking, checked_scores, ranked
 from tfprune.budgets.targets import Cost, Latency, Target
 from tfprune.budgets.widths import least_error
-from tfprune.criteria.structure_scores import StructureScores
+from tfprune.criteria.criterion import Criterion
 from tfprune.structures import Structures
 
 WITHIN = ("model", "kind", "layer", "error")
@@ -116,17 +116,20 @@ def check_within(within: str, per_cost: bool, allowed: Sequence[str] = WITHIN) -
         )
 
 
-def errors_by_default(target: Any, gives_errors: bool, per_cost: bool) -> bool:
-    """Whether `within="error"` is what to take where nothing is said.
+def default_within(target: Any, criterion: Criterion, per_cost: bool) -> str:
+    """What is compared where nothing is said.
 
-    Milliseconds do not follow weights: some layers save time, and others hardly any.
+    That is what the criterion's scores are good for; but milliseconds do not follow weights, since
+    some layers save time and others hardly any, so that for them errors are compared.
 
     Args:
         target: As in `choose`.
-        gives_errors: As in `tfprune.criteria.Criterion`.
+        criterion: What gives the scores.
         per_cost: As in `choose`.
     """
-    return isinstance(target, Latency) and gives_errors and not per_cost
+    if per_cost:
+        return "layer" if criterion.within == "error" else criterion.within
+    return "error" if isinstance(target, Latency) and criterion.gives_errors else criterion.within
 
 
 def _errors(scores, ranking, structures) -> tuple[list[np.ndarray], np.ndarray]:
@@ -134,9 +137,7 @@ def _errors(scores, ranking, structures) -> tuple[list[np.ndarray], np.ndarray]:
     every = np.concatenate([scores[s.name] for s in structures])
     # Infinite scores are for groups that are to go last; sums must stay finite.
     bound = 1e6 * (1.0 + np.sum(np.abs(every[np.isfinite(every)])))
-    finite = StructureScores(
-        {n: np.minimum(v, bound) for n, v in scores.items()}, scores.cumulative
-    )
+    finite = scores.replaced({n: np.minimum(v, bound) for n, v in scores.items()})
     errors, fewest = [], []
     for index, structure in enumerate(structures):
         removed = ranking.removed(index)

@@ -149,4 +149,5 @@ def checked_scores(structures: Sequence, scores) -> StructureScores:
                 f"shape {value.shape}" + ", with NaN" * bool(np.isnan(value).any())
             )
         checked[structure.name] = value
-    return StructureScores(checked, getattr(scores, "cumulative", False) is True)
+    kind = scores if isinstance(scores, StructureScores) else StructureScores({})
+    return kind.replaced(checked)

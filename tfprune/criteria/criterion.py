@@ -38,6 +38,8 @@ class Criterion(Configurable):
         gives_errors: Whether scores say what is lost without a group, in a unit that is the same
             for all layers: a change of the loss, or an error. With a latency target,
             `within="error"` is then the default.
+        within: What `tfprune.prune` compares by default, for targets other than a latency; see its
+            `within`.
 
     Example:
 
@@ -61,6 +63,7 @@ class Criterion(Configurable):
     needs_labels: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...] | None] = None
     gives_errors: ClassVar[bool] = False
+    within: ClassVar[str] = "layer"
 
     def __repr__(self) -> str:
         return f"<Criterion {self.name}>"

@@ -98,6 +98,7 @@ class GradientImportance(Criterion):
     needs_data = "what the loss is computed on, as a dataset or (x, y)"
     needs_labels = True
     gives_errors = True
+    within = "kind"
 
     def __init__(self, per: str = "example"):
         self.per = _checked_per(per)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import tree
 
 from tfprune.arguments import number
 from tfprune.criteria.brain_surgeon import AT_ONCE, RIDGE, removal_losses
@@ -16,6 +17,7 @@ from tfprune.criteria.consumers import (
     scored_structures,
 )
 from tfprune.criteria.criterion import Scores, register_criterion
+from tfprune.criteria.output_effects import EXAMPLES, output_effects
 from tfprune.criteria.structure_scores import StructureScores
 from tfprune.overlay.moments import Moments
 from tfprune.structures import Structures
@@ -36,11 +38,13 @@ def reconstruction(
     that read them are fitted to those that stay (optimal brain surgeon on whole groups). So one of
     two groups that emit the same leaves early, and the other one late. The scores give this order:
     they are no scores of a group by itself, but the mean squared error of what the layers emit,
-    summed over their outputs and over layers, when the group leaves. It is not divided by the
-    variance of the outputs, as the paper does to compare layers: layers that add to one residual
-    stream are then compared by what is wrong in the stream, as `activation` compares them.
-    `within="error"` finds how much each layer loses at the least sum of these errors. Of a model of
-    which the layers have scales of their own, compare with `within="layer"`.
+    summed over their outputs and over layers, when the group leaves.
+
+    Such errors say little about one layer beside another. So `effects` of the scores hold by how
+    much the outputs of the model change for each unit of it, see
+    `tfprune.criteria.output_effects`, and with `within="error"` each layer loses as much as makes
+    the sum of these changes least. The paper takes errors as shares of what layers emit, and
+    searches for a weight of each by the loss.
 
     One matrix, inputs × inputs of a layer in double precision, is kept for each layer, and two
     more for the one that is looked at. As many positions as a layer has inputs are needed, and
@@ -59,7 +63,8 @@ def reconstruction(
         steps: How many batches to use; all by default.
 
     Returns:
-        The scores, structure name to array `(groups,)`; also a `callable(structure)`.
+        The scores, structure name to array `(groups,)`; also a `callable(structure)`, and
+        `effects`, structure name to a number.
 
     Raises:
         ValueError: As `activation`; if `ridge` is not positive, or `at_once` not from 0 to 1.
@@ -95,6 +100,7 @@ class Reconstruction(ConsumerCriterion):
     """
 
     name = "reconstruction"
+    within = "error"
 
     def __init__(self, ridge: float = RIDGE, at_once: float = AT_ONCE):
         self.ridge, self.at_once = _checked(ridge, at_once)
@@ -118,6 +124,19 @@ def _checked(ridge, at_once) -> tuple[float, float]:
 
 
 def _scores(model, structures, batches, ridge, at_once) -> StructureScores:
-    found = consumers(model, structures, batches, Moments)
+    first: list[Any] = []
+    found = consumers(model, structures, _noted(batches, first), Moments)
     losses = {s.name: removal_losses(found[s.name], s.groups, ridge, at_once) for s in structures}
-    return StructureScores(losses, cumulative=True)
+    return StructureScores(
+        losses, cumulative=True, effects=output_effects(model, structures, found, losses, first)
+    )
+
+
+def _noted(batches, first):
+    """Passes batches on, and puts those of the first examples into a list."""
+    examples = 0
+    for x in batches:
+        if examples < EXAMPLES:
+            first.append(x)
+            examples += len(tree.flatten(x)[0])
+        yield x

@@ -17,6 +17,7 @@ class StructureScores(dict):
         scores: The arrays.
         cumulative: Whether a score is the error when its group and all of lower score in its
             structure have gone. If not, it is that of its group alone.
+        effects: Structure name to what an error of 1 in it means for the model; 1 by default.
 
     Example:
 
@@ -26,9 +27,18 @@ class StructureScores(dict):
     [0.0, 1.0, 3.0, 6.0]
     """
 
-    def __init__(self, scores: Mapping[str, np.ndarray], cumulative: bool = False):
+    def __init__(
+        self,
+        scores: Mapping[str, np.ndarray],
+        cumulative: bool = False,
+        effects: Mapping[str, float] | None = None,
+    ):
         super().__init__(scores)
-        self.cumulative = cumulative
+        self.cumulative, self.effects = cumulative, dict(effects or {})
+
+    def replaced(self, scores: Mapping[str, np.ndarray]) -> StructureScores:
+        """Other numbers of the same kind."""
+        return StructureScores(scores, self.cumulative, self.effects)
 
     def __call__(self, structure: Structure) -> np.ndarray:
         """The scores of one structure."""
@@ -41,7 +51,7 @@ class StructureScores(dict):
     def errors(self, name: str) -> np.ndarray:
         """The error of a structure when its first 0, 1, 2 ... groups of lowest score have gone.
 
-        Scores below 0 count as 0.
+        Scores below 0 count as 0. Errors of structures with `effects` can be added up.
 
         Args:
             name: The structure's name.
@@ -49,7 +59,7 @@ class StructureScores(dict):
         Returns:
             Array `(groups + 1,)`, which does not fall.
         """
-        each = np.sort(np.maximum(self[name], 0.0))
+        each = self.effects.get(name, 1.0) * np.sort(np.maximum(self[name], 0.0))
         return np.concatenate([[0.0], each if self.cumulative else np.cumsum(each)])
 
 

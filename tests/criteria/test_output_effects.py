@@ -1,0 +1,88 @@
+"""What errors of layers do to the outputs of a model."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from tests.models import assert_same, noise, outputs, randomize, transformer
+from tfprune import criteria
+from tfprune.overlay.transforms import overlay_of
+from tfprune.structures import find_structures
+
+X = noise(24, 6)
+
+
+def chain(use_bias=True):
+    """Units, and behind them units of another pair."""
+    return randomize(
+        keras.Sequential(
+            [
+                keras.Input((6,)),
+                layers.Dense(8, "tanh", name="first"),
+                layers.Dense(5, name="between", use_bias=use_bias),
+                layers.Dense(7, "tanh", name="second"),
+                layers.Dense(3, name="out", use_bias=use_bias),
+            ]
+        )
+    )
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_in_front_of_the_output_it_is_a_share_of_the_variance(use_bias):
+    model = chain(use_bias)
+    scores = criteria.reconstruction(model, X)
+    variance = np.var(outputs(model, X)[0], axis=0).mean()
+    assert scores.effects["second"] == pytest.approx(1 / (3 * variance), rel=1e-3)
+    assert scores.errors("second")[-1] == pytest.approx(
+        scores["second"].max() / (3 * variance), rel=1e-3
+    )
+
+
+def test_it_is_what_the_outputs_change_by():
+    """The lower half of the units at their mean, by hand."""
+    model = chain()
+    scores = criteria.reconstruction(model, X)
+    first, between, second, out = model.layers
+    hidden = ops.convert_to_numpy(first(X))
+    held = hidden.copy()
+    gone = np.argsort(scores["first"])[:4]
+    held[:, gone] = hidden.mean(axis=0)[gone]
+    before = outputs(model, X)[0]
+    after = ops.convert_to_numpy(out(second(between(held))))
+    change = np.mean((after - before) ** 2) / np.var(before, axis=0).mean()
+    kernel = ops.convert_to_numpy(between.kernel)
+    error = np.mean(np.sum(((held - hidden) @ kernel) ** 2, axis=1))
+    assert scores.effects["first"] == pytest.approx(change / error, rel=1e-3)
+
+
+def test_scales_of_layers_do_not_matter():
+    model = chain()
+    one = criteria.reconstruction(model, X)
+    between, second = model.get_layer("between"), model.get_layer("second")
+    between.kernel.assign(between.kernel / 100)
+    between.bias.assign(between.bias / 100)
+    second.kernel.assign(second.kernel * 100)
+    other = criteria.reconstruction(model, X)
+    assert other["first"].max() == pytest.approx(1e-4 * one["first"].max(), rel=1e-3)
+    np.testing.assert_allclose(other.errors("first"), one.errors("first"), rtol=2e-3)
+
+
+def test_heads_and_the_model_stays_as_it_was():
+    model = randomize(transformer(heads=4, units=16))
+    x = noise(16, 3, 8)
+    before = outputs(model, x)
+    scores = criteria.reconstruction(model, x)
+    assert set(scores.effects) == {s.name for s in find_structures(model)}
+    assert all(effect > 0 for effect in scores.effects.values())
+    assert_same(before, outputs(model, x), 0)
+    for layer in model._flatten_layers():
+        overlay = overlay_of(layer)
+        assert overlay is None or not overlay.hooks
+
+
+def test_constant_outputs_tell_nothing():
+    model = chain()
+    out = model.get_layer("out")
+    out.kernel.assign(0 * out.kernel)
+    assert set(criteria.reconstruction(model, X).effects.values()) == {1.0}
