@@ -200,7 +200,7 @@ def test_what_is_said(capsys):
     tfprune.prune(trained(), tfprune.Sparsity(0.5), (X, Y), examples=64)
     text = capsys.readouterr().out
     assert "64 examples, 2 structures; scoring groups by gradient_importance" in text
-    assert "2 layers fitted" in text
+    assert "2 layers fitted" in text and "2/2" in text
     assert "sparsity 50.0%; the target is sparsity 50.0%" in text
     assert "Before and after" in text and "Groups left" in text
     tfprune.prune(trained(), tfprune.Sparsity(0.5), (X, Y), verbose=0)

@@ -127,7 +127,15 @@ def prune(
     with readers_restored(found, always=not in_place):
         if repair is not None:
             say("prune: fitting what is left …")
-            done = repaired(model, found, keep, batches.inputs(), repair, undo_on_error=False)
+            done = repaired(
+                model,
+                found,
+                keep,
+                batches.inputs(),
+                repair,
+                undo_on_error=False,
+                verbose=int(verbose),
+            )
             say(_summary(done))
         small = rebuild(model, keep, in_place=in_place)
     if verbose:

@@ -59,6 +59,7 @@ def repair(
     how: str = "least_squares",
     ridge: float = RIDGE,
     undo_on_error: bool = True,
+    verbose: int = 0,
 ) -> Repairs:
     """Fits what reads the groups that go to those that stay; the groups are then read no more.
 
@@ -78,6 +79,7 @@ def repair(
         ridge: As in `tfprune.repair.least_squares.fit`.
         undo_on_error: Whether the weights are kept until all is done; a caller that keeps them
             itself need not have them twice.
+        verbose: 1 shows progress, layer by layer.
 
     Returns:
         The errors before and after, layer by layer.
@@ -98,8 +100,14 @@ def repair(
             calls = _calls(model, batches[:1], [r.layer for r in left.values()])
             for key in [key for key in left if not calls[key]]:
                 done.skipped[left.pop(key).layer.path] = "the model does not call it"
+            bar = keras.utils.Progbar(len(left), unit_name="layer", verbose=verbose)
+
+            def fitted(reader: Reader, moments: Moments) -> None:
+                _fit(reader, moments, how, ridge, done)
+                bar.add(1)
+
             several = [r for key, r in left.items() if calls[key] > 1]
-            _fit_together(model, batches, several, how, ridge, done)
+            _fit_together(model, batches, several, fitted)
             once = {key: r for key, r in left.items() if calls[key] == 1}
 
             def meet(layer: keras.Layer, reads: list[Read]) -> None:
@@ -107,7 +115,7 @@ def repair(
                 moments = Moments(reader.width)
                 for read in reads:
                     moments.add(rows_of(read, reader.width))
-                _fit(reader, moments, how, ridge, done)
+                fitted(reader, moments)
 
             if once:
                 side_by_side(model, batches, [r.layer for r in once.values()], meet)
@@ -120,7 +128,7 @@ def _calls(model, batches, layers) -> Counter[int]:
     return calls
 
 
-def _fit_together(model, batches, several: list[Reader], how, ridge, done):
+def _fit_together(model, batches, several: list[Reader], fitted):
     """Fits layers that are called in several places, on one pass over the data."""
     if not several:
         return
@@ -132,7 +140,7 @@ def _fit_together(model, batches, several: list[Reader], how, ridge, done):
 
     observe(model, batches, [r.layer for r in several], seen)
     for reader, own in moments.values():
-        _fit(reader, own, how, ridge, done)
+        fitted(reader, own)
 
 
 def _fit(reader: Reader, moments: Moments, how: str, ridge: float, done: Repairs) -> None:
