@@ -45,7 +45,7 @@ def test_the_lowest_go_at_once_and_stay_gone():
 
 @pytest.mark.parametrize("criterion", ["gradient_importance", "reconstruction"])
 def test_by_error_in_rounds(criterion):
-    """In a frozen model the scores stay, and so what goes in rounds goes in one step."""
+    """What goes in an earlier round does not come back, so that several may overshoot."""
     data, found = (X, Y), []
     for rounds in ({}, {"rounds": 3, "stop": 8}):
         model = compiled()
@@ -61,7 +61,7 @@ def test_by_error_in_rounds(criterion):
         )
         assert pruning.within == "error"
         history = fit(model, pruning).history
-        assert 0.35 <= pruning.reached <= 0.4
+        assert (0.2 if rounds else 0.35) <= pruning.reached <= 0.4
         assert np.all(np.diff(history["groups/ffn_in"]) <= 0)
         found.append({s.name: s.norms() > 0 for s in tfprune.find_structures(model)})
     structures = tfprune.find_structures(compiled())
