@@ -42,8 +42,8 @@ class ImportancePruning(TargetedPruning):
             lets each structure lose as many groups as make the sum of the errors of all least while
             the target is met, by dynamic programming over the cost, for criteria whose scores are
             errors or changes of the loss. By default as in `tfprune.prune`: `"kind"` for gradient
-            importance, `"layer"` for other criteria, `"error"` for `"reconstruction"` and, with
-            criteria whose scores are errors, for a `Latency`.
+            importance, `"layer"` for other criteria, `"error"` for `"reconstruction"` with
+            `repair` and, with criteria whose scores are errors, for a `Latency`.
         per_cost: Divides scores by the weights of a group; not with `within="error"`.
         round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
         batches: Batches of `data` to look at in a round; all by default.
@@ -110,7 +110,7 @@ class ImportancePruning(TargetedPruning):
             raise ValueError("`target` must be given, such as tfprune.Sparsity(0.5).")
         self.criterion = criteria.get(criterion, data)
         if within is None:
-            self.within = default_within(target, self.criterion, per_cost)
+            self.within = default_within(target, self.criterion, per_cost, repair is not None)
         self.rounds = integer("rounds", rounds)
         if self.rounds > 1 and stop is None:
             raise ValueError(

@@ -167,7 +167,7 @@ def test_by_error_the_sum_of_the_errors_of_all_layers_is_least():
     assert losses[2, 3] > min(losses.values())  # The same share of each.
 
 
-def test_by_error_is_what_milliseconds_take(capsys):
+def test_by_error_is_what_milliseconds_take():
     """Units save no time here, so heads go alone."""
     points = {"attention": [(0, 4.0), (4, 0.0)], "in": [(0, 0.0), (16, 0.0)]}
     target = tfprune.Latency(8.0, on=tfprune.LatencyTable(10.0, points))
@@ -256,3 +256,12 @@ def test_rebuild_fits_what_reads_the_groups_that_keep_removes():
     for wrong, match in (({}, "`repair` is for"), ({"on": [True]}, "`keep`")):
         with pytest.raises(ValueError, match=match):
             tfprune.rebuild(model, wrong, repair=X)
+
+
+@pytest.mark.parametrize("repair", [None, "bias"])
+def test_without_a_fit_each_layer_loses_its_share(repair):
+    """How much a layer can lose by `reconstruction` holds only for one that is fitted."""
+    small = tfprune.prune(
+        trained(), tfprune.Sparsity(0.5), X, criterion="reconstruction", repair=repair, verbose=0
+    )
+    assert [s.groups for s in tfprune.find_structures(small)] == [2, 8]

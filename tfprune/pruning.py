@@ -66,7 +66,8 @@ def prune(
             `"kind"` for gradient importance, whose scores are changes of the loss; and `"layer"`
             for all others: their scores say little about one layer beside another, so that a layer
             with small weights, such as the hidden layer of a classification head, would lose all of
-            its groups. With `per_cost` never `"error"`.
+            its groups. Never `"error"` with `per_cost`, nor for `"reconstruction"` with another
+            `repair` than least squares, which the errors that it gives presuppose.
         per_cost: As in `ImportancePruning`; not with `within="error"`.
         round_to: As in `ImportancePruning`.
         examples: How many examples of `data` to use, from its beginning. All of them are in memory
@@ -122,7 +123,7 @@ def prune(
     scores = scored_by.scores(model, model, found, batches, None)
     cost = target.cost(model, found)
     if within is None:
-        within = default_within(target, scored_by, per_cost)
+        within = default_within(target, scored_by, per_cost, repair == "least_squares")
     keep = choose(target, model, found, scores, within, per_cost, round_to, cost)
     with readers_restored(found, always=not in_place):
         if repair is not None:

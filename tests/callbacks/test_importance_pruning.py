@@ -85,8 +85,10 @@ def test_what_is_compared_by_default():
     assert within(latency, criterion="magnitude") == within(latency, within="layer") == "layer"
     assert within(latency, per_cost=True) == "kind"
     half = tfprune.Sparsity(0.5)
-    assert within(half, criterion="reconstruction") == "error"
-    assert within(half, criterion="reconstruction", per_cost=True) == "layer"
+    fitted = {"criterion": "reconstruction", "repair": (X, Y)}
+    assert within(half, **fitted) == within(latency, **fitted) == "error"
+    assert within(half, per_cost=True, **fitted) == "layer"
+    assert within(half, criterion="reconstruction") == "layer"
     assert within(half, criterion="activation") == "layer"
     assert within(half, criterion=criteria.magnitude) == "layer"
 

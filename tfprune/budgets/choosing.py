@@ -116,7 +116,7 @@ def check_within(within: str, per_cost: bool, allowed: Sequence[str] = WITHIN) -
         )
 
 
-def default_within(target: Any, criterion: Criterion, per_cost: bool) -> str:
+def default_within(target: Any, criterion: Criterion, per_cost: bool, is_fitted: bool) -> str:
     """What is compared where nothing is said.
 
     That is what the criterion's scores are good for; but milliseconds do not follow weights, since
@@ -126,10 +126,14 @@ def default_within(target: Any, criterion: Criterion, per_cost: bool) -> str:
         target: As in `choose`.
         criterion: What gives the scores.
         per_cost: As in `choose`.
+        is_fitted: Whether weights that stay are fitted by least squares afterwards. If not, errors
+            of the best fit say nothing about how much a layer can lose.
     """
-    if per_cost:
+    by_error = isinstance(target, Latency) and criterion.gives_errors
+    within = "error" if by_error else criterion.within
+    if within == "error" and (per_cost or (criterion.expects_fit and not is_fitted)):
         return "layer" if criterion.within == "error" else criterion.within
-    return "error" if isinstance(target, Latency) and criterion.gives_errors else criterion.within
+    return within
 
 
 def _errors(scores, ranking, structures) -> tuple[list[np.ndarray], np.ndarray]:

@@ -40,6 +40,8 @@ class Criterion(Configurable):
             `within="error"` is then the default.
         within: What `tfprune.prune` compares by default, for targets other than a latency; see its
             `within`.
+        expects_fit: Whether scores are errors after the weights that stay are fitted by least
+            squares.
 
     Example:
 
@@ -64,6 +66,7 @@ class Criterion(Configurable):
     kinds: ClassVar[tuple[str, ...] | None] = None
     gives_errors: ClassVar[bool] = False
     within: ClassVar[str] = "layer"
+    expects_fit: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         return f"<Criterion {self.name}>"

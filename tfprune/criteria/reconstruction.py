@@ -101,6 +101,7 @@ class Reconstruction(ConsumerCriterion):
 
     name = "reconstruction"
     within = "error"
+    expects_fit = True
 
     def __init__(self, ridge: float = RIDGE, at_once: float = AT_ONCE):
         self.ridge, self.at_once = _checked(ridge, at_once)
