@@ -1,4 +1,4 @@
-"""Nine ways to remove half of an encoder, with three seeds each.
+"""Eleven ways to remove half of an encoder, with three seeds each.
 
     python benchmarks/half_encoder.py                       # all; about two hours on two cores
     python benchmarks/half_encoder.py --runs dense importance --seeds 0
@@ -32,18 +32,27 @@ def _movement(method, strength=None, **more):
     )
 
 
-# First what tells most.
-RUNS = {
-    "dense": None,
-    "importance": lambda data: ImportancePruning(
+def _rounds(criterion="gradient_importance", is_fitted=False):
+    """Four rounds of a criterion, after each of which what is left may be fitted."""
+    return lambda data: ImportancePruning(
         target=HALF,
         data=data,
-        batches=min(40, len(data)),
+        criterion=criterion,
         rounds=4,
         start=0.25,
         stop=0.5,
+        batches=min(40, len(data)),
+        repair=data if is_fitted else None,
         verbose=0,
-    ),
+    )
+
+
+# First what tells most.
+RUNS = {
+    "dense": None,
+    "importance": _rounds(),
+    "importance_repair": _rounds(is_fitted=True),
+    "reconstruction_repair": _rounds("reconstruction", is_fitted=True),
     "hard_concrete": lambda data: HardConcreteGates(target=HALF, verbose=0),
     "movement_soft_struct": _movement("struct", 1.0),
     "movement_soft_struct_importance": _movement("struct", 1.0, **BY_IMPORTANCE),
