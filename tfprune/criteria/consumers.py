@@ -61,7 +61,11 @@ class ConsumerCriterion(Criterion):
 
 def check_read_as_input(structures: Iterable[Structure]) -> None:
     """Raises `ValueError` if what groups emit is not the input of the layers that read it."""
-    others = [s.name for s in structures if not s.consumers or not all(map(_reads, s.consumers))]
+    others = [
+        s.name
+        for s in structures
+        if not s.consumers or not all(c.reads_input and c.begins_with_inputs for c in s.consumers)
+    ]
     if others:
         raise ValueError(
             "`structures` must be of groups whose output is the input of the layers that read it, "
@@ -69,11 +73,6 @@ def check_read_as_input(structures: Iterable[Structure]) -> None:
             f"{', '.join(others)}. Leave these out, or take another criterion, such as "
             "'gradient_importance'."
         )
-
-
-def _reads(share: Slices) -> bool:
-    axes = sorted(share.connection_axes)
-    return share.reads_input and axes == list(range(len(axes)))
 
 
 def scored_structures(model: keras.Model, structures: Structures | None) -> Structures:
@@ -139,7 +138,7 @@ def consumers(
     layers = {id(c.layer): c.layer for s in structures for c in s.consumers}
     # Kept by layer: several structures may be read by one, and then need one sum.
     totals: dict[int, Any] = {}
-    width = {id(c.layer): _width(c) for s in structures for c in s.consumers}
+    width = {id(c.layer): int(np.prod(c.input_shape)) for s in structures for c in s.consumers}
 
     def seen(layer, read):
         key = id(layer)
@@ -160,12 +159,8 @@ def consumers(
     return {s.name: [_consumer(s, share, totals) for share in s.consumers] for s in structures}
 
 
-def _width(share: Slices) -> int:
-    return int(np.prod([share.variable.shape[a] for a in share.connection_axes]))
-
-
 def _consumer(structure: Structure, share: Slices, totals: dict[int, Any]) -> Consumer:
-    shape = share.variable.shape[: len(share.connection_axes)]
+    shape = share.input_shape
     weight = folded(share.variable, transforms_of(share.layer).get(share.attribute, ()))
     kernel = ops.convert_to_numpy(ops.cast(weight, "float32")).astype("float64")
     kernel = kernel.reshape(int(np.prod(shape)), -1)

@@ -109,7 +109,7 @@ def _held_at_mean(structure: Structure, consumers, gone) -> Iterator[None]:
 
 
 def _hook(share, consumer, gone):
-    shape = share.variable.shape[: len(share.connection_axes)]
+    shape = share.input_shape
     rows = gone[consumer.owners]
     mean = np.where(rows, consumer.sums.mean, 0.0) if consumer.has_bias else np.zeros(len(rows))
 

@@ -23,7 +23,6 @@ class Reader:
         attribute: The attribute that holds the kernel.
         bias: That of the bias behind it, or `None`.
         stays: Which inputs of a position stay, a boolean array `(inputs,)`.
-        axes: How many axes of the kernel are those of its inputs.
         why_not: Why it cannot be fitted, or `""`.
     """
 
@@ -31,7 +30,6 @@ class Reader:
     attribute: str
     bias: str | None
     stays: np.ndarray
-    axes: int
     why_not: str = ""
 
     @property
@@ -67,21 +65,19 @@ def readers(structures: Iterable[Structure], keep: Mapping[str, np.ndarray]) -> 
             if reader is None:
                 reader = found[id(share.variable)] = _reader(share)
             if not reader.why_not:
-                shape = share.variable.shape[: reader.axes]
-                stays = reader.stays.reshape(shape)  # A view.
-                at: list[Any] = [slice(None)] * reader.axes
+                stays = reader.stays.reshape(share.input_shape)  # A view.
+                at: list[Any] = [slice(None)] * stays.ndim
                 at[share.axis] = structure.positions(gone, share)
                 stays[tuple(at)] = False
     return list(found.values())
 
 
 def _reader(share: Slices) -> Reader:
-    axes = sorted(share.connection_axes)
-    width = int(np.prod([share.variable.shape[a] for a in axes]))
-    reader = Reader(share.layer, share.attribute, share.bias, np.ones(width, bool), len(axes))
+    stays = np.ones(int(np.prod([share.variable.shape[a] for a in share.connection_axes])), bool)
+    reader = Reader(share.layer, share.attribute, share.bias, stays)
     if not share.reads_input:
         reader.why_not = "what it reads is made inside the layer"
-    elif axes != list(range(len(axes))):
+    elif not share.begins_with_inputs:
         reader.why_not = "its kernel does not begin with the axes of its inputs"
     elif transforms_of(share.layer):
         reader.why_not = "gates or masks are on its weights"

@@ -91,6 +91,16 @@ class Slices:
         """The axes that number single connections (rows or columns) rather than groups."""
         return (self.axis,) if self.within is None else (self.axis, self.within)
 
+    @property
+    def begins_with_inputs(self) -> bool:
+        """Whether the first axes of a consumer are those of what it reads, as in `Dense`."""
+        return sorted(self.connection_axes) == list(range(len(self.connection_axes)))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of what a consumer reads at one position, if it `begins_with_inputs`."""
+        return tuple(self.variable.shape[: len(self.connection_axes)])
+
 
 class Structure:
     """A family of groups of weights, each of which can leave the network whole.
