@@ -171,13 +171,7 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
         Args:
             found: All structures of `subject`.
         """
-        self.structures = found.select(self.patterns)
-        if not len(self.structures):
-            reasons = "; ".join(f"{s.name}: {s.reason}" for s in self.structures.skipped[:5])
-            raise ValueError(
-                f"`model` has nothing that {type(self).__name__} could prune. "
-                f"Skipped: {reasons or 'nothing, as it has no layers with groups'}."
-            )
+        self.structures = found.select_any(self.patterns, by=type(self).__name__)
         self._median_norms: dict[str, float] = {}
         for structure in self.structures:
             norms = structure.norms()

@@ -238,7 +238,7 @@ def test_bad_input_is_refused_and_the_model_is_as_it_was(options, match):
 
 def test_a_model_with_nothing_to_prune():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
-    with pytest.raises(ValueError, match="nothing that could be pruned"):
+    with pytest.raises(ValueError, match="nothing that `prune` could prune"):
         tfprune.prune(model, tfprune.Sparsity(0.5), noise(4, 4), criterion="magnitude")
 
 

@@ -22,7 +22,7 @@ from tfprune.repair import repair as repaired
 from tfprune.repair.repairing import HOW
 from tfprune.repair.restoring import readers_restored
 from tfprune.reports.comparison import compare
-from tfprune.structures import Structures, find_structures
+from tfprune.structures import find_structures
 
 
 def prune(
@@ -109,7 +109,7 @@ def prune(
     one_of("verbose", verbose, (0, 1, False, True))
     integer("examples", examples)
     scored_by = None if criterion is None else criteria.get(criterion, data)
-    found = _structures(model, structures)
+    found = find_structures(model).select_any(structures, by="`prune`")
     batches = FirstExamples(model, data, examples)
     scored_by = scored_by or criteria.get(_default_criterion(model, batches[0]), data)
     scored_by.check_structures(model, found)
@@ -156,17 +156,6 @@ def _default_criterion(model: keras.Model, batch: tuple) -> str:
     has_loss = compile_arguments(model).get("loss") is not None
     can_be_computed = has_own_loss(model) or (has_loss and has_labels)
     return "gradient_importance" if can_be_computed else "activation"
-
-
-def _structures(model: keras.Model, patterns: Any) -> Structures:
-    found = find_structures(model).select(patterns)
-    if not len(found):
-        reasons = "; ".join(f"{s.name}: {s.reason}" for s in found.skipped[:5])
-        raise ValueError(
-            "`model` has nothing that could be pruned. Skipped: "
-            f"{reasons or 'nothing, as it has no layers with groups'}."
-        )
-    return found
 
 
 def _silent(text: str) -> None:

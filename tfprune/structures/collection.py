@@ -133,6 +133,25 @@ class Structures(Sequence):
             picked |= matched
         return Structures([s for s in self._found if s.name in picked], self.skipped)
 
+    def select_any(self, patterns: str | Sequence[str] | None, by: str) -> Structures:
+        """As `select`, but there must be at least one.
+
+        Args:
+            patterns: As in `select`.
+            by: What is to prune them, for the error.
+
+        Raises:
+            ValueError: As `select`; if the model has none, with the reasons.
+        """
+        chosen = self.select(patterns)
+        if not len(chosen):
+            reasons = "; ".join(f"{s.name}: {s.reason}" for s in self.skipped[:5])
+            raise ValueError(
+                f"`model` has nothing that {by} could prune. "
+                f"Skipped: {reasons or 'nothing, as it has no layers with groups'}."
+            )
+        return chosen
+
     def __str__(self) -> str:
         rows = [(s.name, s.kind, s.groups, s.weights) for s in self._found]
         parts = ["No structure that can be removed was found."]
