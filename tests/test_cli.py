@@ -113,8 +113,13 @@ def test_prune(tmp_path, capsys):
     np.savez(tmp_path / "x.npz", x=x)
     np.savez(tmp_path / "xy.npz", x=x, y=y)
     words = ["prune", str(tmp_path / "m.keras"), str(tmp_path / "small.keras")]
-    for data, criterion in (("xy", "gradient_importance"), ("x", "activation")):
+    for data, repair, criterion in (
+        ("x", "least_squares", "reconstruction"),
+        ("xy", "bias", "gradient_importance"),
+        ("x", "nothing", "activation"),
+    ):
         more = ["--target", "parameters 60%", "--data", str(tmp_path / f"{data}.npz")]
+        more += ["--repair", repair]
         assert cli.main([*words, *more]) == 0
         text = capsys.readouterr().out
         assert criterion in text and "the target is 60.0% of the parameters" in text

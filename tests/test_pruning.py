@@ -89,26 +89,39 @@ def test_data_of_every_kind():
 
 
 @pytest.mark.parametrize(
-    "compiled, data, expected",
+    "compiled, data, repair, expected",
     [
-        ("mse", (X, Y), "gradient_importance"),
-        ("mse", X, "activation"),
-        ("mse", (X, None), "activation"),
-        (None, (X, Y), "activation"),
-        (False, (X, Y), "activation"),
+        ("mse", (X, Y), "least_squares", "reconstruction"),
+        (False, X, "least_squares", "reconstruction"),
+        ("mse", (X, Y), None, "gradient_importance"),
+        ("mse", (X, Y), "bias", "gradient_importance"),
+        ("mse", X, None, "activation"),
+        ("mse", (X, None), None, "activation"),
+        (None, (X, Y), None, "activation"),
+        (False, (X, Y), None, "activation"),
     ],
 )
 def test_the_default_criterion_is_the_one_that_data_and_model_allow(
-    compiled, data, expected, capsys
+    compiled, data, repair, expected, capsys
 ):
     model, half = trained(compiled=False), tfprune.Sparsity(0.5)
     if compiled is not False:
         model.compile("sgd", compiled)
-    small = tfprune.prune(model, half, data)
+    small = tfprune.prune(model, half, data, repair=repair)
     assert f"scoring groups by {expected} …" in capsys.readouterr().out
     known = trained()
-    named = tfprune.prune(known, half, (X, Y), criterion=expected, verbose=0)
+    named = tfprune.prune(known, half, (X, Y), repair=repair, criterion=expected, verbose=0)
     np.testing.assert_allclose(outputs(small, X)[0], outputs(named, X)[0], atol=1e-5)
+
+
+def test_ranks_are_scored_by_what_can_score_them(capsys):
+    inputs = keras.Input((4,), dtype="int32")
+    embedded = tfprune.FactorizedEmbedding(20, 8, 6)(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(embedded))
+    ids = np.arange(64).reshape(16, 4) % 20
+    small = tfprune.prune(model, tfprune.Sparsity(0.5), ids)
+    assert "scoring groups by magnitude …" in capsys.readouterr().out
+    assert tfprune.find_structures(small)[0].groups == 3
 
 
 def test_a_loss_of_the_models_own_needs_no_labels(capsys):
@@ -119,7 +132,7 @@ def test_a_loss_of_the_models_own_needs_no_labels(capsys):
     plain = trained(compiled=False)
     model = Own(plain.inputs, plain.outputs)
     model.compile("sgd")
-    tfprune.prune(model, tfprune.Sparsity(0.5), X)
+    tfprune.prune(model, tfprune.Sparsity(0.5), X, repair=None)
     assert "scoring groups by gradient_importance …" in capsys.readouterr().out
 
 
@@ -199,7 +212,7 @@ def test_only_so_many_examples_are_used():
 def test_what_is_said(capsys):
     tfprune.prune(trained(), tfprune.Sparsity(0.5), (X, Y), examples=64)
     text = capsys.readouterr().out
-    assert "64 examples, 2 structures; scoring groups by gradient_importance" in text
+    assert "64 examples, 2 structures; scoring groups by reconstruction" in text
     assert "2 layers fitted" in text and "2/2" in text
     assert "sparsity 50.0%; the target is sparsity 50.0%" in text
     assert "Before and after" in text and "Groups left" in text

@@ -106,8 +106,8 @@ def _parser():
     )
     prune.add_argument(
         "--criterion",
-        help="such as gradient_importance, which needs y, activation or reconstruction; by default "
-        "the first where it can be had, else the second",
+        help="such as reconstruction, activation, or gradient_importance, which needs y; by "
+        "default the first with --repair least_squares, else the third where it can be had",
     )
     prune.add_argument(
         "--repair",
@@ -119,8 +119,8 @@ def _parser():
         "--within",
         choices=["kind", "layer", "model", "error"],
         help="what is compared: kind and layer remove the same share from each, model ranks all "
-        "groups together, error makes the sum of the errors of all layers least; by default kind "
-        "for gradient_importance, else layer",
+        "groups together, error makes the sum of the errors of all layers least; by default error "
+        "for reconstruction, kind for gradient_importance, else layer",
     )
     prune.add_argument("--examples", type=int, default=512, help="how many to use (%(default)s)")
 

@@ -13,6 +13,7 @@ from tfprune import criteria
 from tfprune.arguments import boolean, built_model, integer, one_of
 from tfprune.budgets.choosing import choose, default_within
 from tfprune.budgets.targets import Target
+from tfprune.criteria.consumers import is_read_as_input
 from tfprune.criteria.examples import EXAMPLES, FirstExamples
 from tfprune.criteria.gradients import has_own_loss
 from tfprune.keras_private.compiling import compile_arguments
@@ -22,7 +23,7 @@ from tfprune.repair import repair as repaired
 from tfprune.repair.repairing import HOW
 from tfprune.repair.restoring import readers_restored
 from tfprune.reports.comparison import compare
-from tfprune.structures import find_structures
+from tfprune.structures import Structures, find_structures
 
 
 def prune(
@@ -51,8 +52,11 @@ def prune(
         data: What `fit` takes: a dataset, arrays or `(x, y)`. Labels are needed where the criterion
             needs them; without labels x is enough.
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
-        criterion: As in `tfprune.callbacks.ImportancePruning`. `None`: `"gradient_importance"`
-            where the model is compiled with a loss and `data` have labels, else `"activation"`.
+        criterion: As in `tfprune.callbacks.ImportancePruning`. `None`: `"reconstruction"`, which
+            has kept most in our benchmark, with `repair="least_squares"` and structures whose
+            groups are the inputs of other layers, such as units and heads; else
+            `"gradient_importance"` where the model is compiled with a loss and `data` have labels;
+            else `"activation"`, or `"magnitude"` where that cannot score.
         repair: `"least_squares"`: the kernels and biases that read the groups are fitted so that
             their layers give what they gave, as nearly as the groups that stay allow; `"bias"`:
             only what the groups emit on average is put into the biases; `None`: nothing.
@@ -111,7 +115,8 @@ def prune(
     scored_by = None if criterion is None else criteria.get(criterion, data)
     found = find_structures(model).select_any(structures, by="`prune`")
     batches = FirstExamples(model, data, examples)
-    scored_by = scored_by or criteria.get(_default_criterion(model, batches[0]), data)
+    if scored_by is None:
+        scored_by = criteria.get(_default_criterion(model, found, batches[0], repair), data)
     scored_by.check_structures(model, found)
     scored_by.try_data(model, model, batches, None)
 
@@ -148,14 +153,16 @@ def prune(
     return small
 
 
-def _default_criterion(model: keras.Model, batch: tuple) -> str:
-    """Of the criteria that look at data, the one for which there is all that it needs."""
-    if not model.compiled:
-        return "activation"
+def _default_criterion(model: keras.Model, found: Structures, batch: tuple, repair) -> str:
+    """The best criterion for which there is all that it needs."""
+    are_read = all(is_read_as_input(s) for s in found)
+    if are_read and repair == "least_squares":
+        return "reconstruction"
     has_labels = any(y is not None for y in tree.flatten(batch[1:2]))
-    has_loss = compile_arguments(model).get("loss") is not None
-    can_be_computed = has_own_loss(model) or (has_loss and has_labels)
-    return "gradient_importance" if can_be_computed else "activation"
+    has_loss = model.compiled and compile_arguments(model).get("loss") is not None
+    if model.compiled and (has_own_loss(model) or (has_loss and has_labels)):
+        return "gradient_importance"
+    return "activation" if are_read else "magnitude"
 
 
 def _silent(text: str) -> None:

@@ -59,13 +59,15 @@ class ConsumerCriterion(Criterion):
         check_read_as_input(structures)
 
 
+def is_read_as_input(structure: Structure) -> bool:
+    """Whether what the groups emit is the input of the layers that read it."""
+    read = structure.consumers
+    return bool(read) and all(share.reads_input and share.begins_with_inputs for share in read)
+
+
 def check_read_as_input(structures: Iterable[Structure]) -> None:
     """Raises `ValueError` if what groups emit is not the input of the layers that read it."""
-    others = [
-        s.name
-        for s in structures
-        if not s.consumers or not all(c.reads_input and c.begins_with_inputs for c in s.consumers)
-    ]
+    others = [s.name for s in structures if not is_read_as_input(s)]
     if others:
         raise ValueError(
             "`structures` must be of groups whose output is the input of the layers that read it, "
