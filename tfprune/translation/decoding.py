@@ -150,7 +150,8 @@ class StepDecoder:
         new: list[Any] = []
         for node in self._decoder:
             self.step_of(node, values, position, old, new, keys_and_values)
-        return values[id(self.output)][:, 0], new
+        # Not a slice, which LiteRT copies number by number.
+        return ops.squeeze(values[id(self.output)], axis=1), new
 
     def states_of(self, node: Any, batch: Any) -> list[Any] | None:
         """The states of one call before the first word, `None` if it treats each position alone."""

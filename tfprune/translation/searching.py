@@ -6,6 +6,7 @@ from typing import Any
 
 from keras import ops
 
+from tfprune.translation.argmax import argmax
 from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.vocabulary import Vocabulary
 
@@ -32,9 +33,7 @@ def greedy(decoder: StepDecoder, source: Any, batch: int | None = None) -> Any:
 
     def advance(position, word, done, words, *states):
         logits, states = decoder.step(word, position, memory, list(states))
-        # Not argmax: Keras's looks at the sign bit of zeros, which LiteRT has no operation for.
-        chosen = ops.cast(ops.top_k(logits, 1)[1][:, 0], "int32")
-        chosen = ops.where(done, _PAD, chosen)
+        chosen = ops.where(done, _PAD, argmax(logits))
         words = ops.where(places == position, chosen[:, None], words)
         done = ops.logical_or(done, chosen == _END)
         return (position + 1, chosen[:, None], done, words, *states)
