@@ -110,6 +110,7 @@ def figures(name, tiny):
             next_tokens(train),
             criterion=criterion,
             repair=REPAIRS[repair],
+            verbose=0,
         )
         more = {
             "seconds": time.perf_counter() - started,
@@ -204,6 +205,7 @@ def main():
     for name in ("dense", *chosen):
         command = [sys.executable, __file__, "--run", name, "--folder", str(folder), *tiny]
         if not (folder / f"{name}.json").exists():
+            print(name, flush=True)
             subprocess.run(command, check=True)
         report(folder)
 
