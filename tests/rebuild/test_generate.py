@@ -41,6 +41,13 @@ def llama():
     return randomize(hub.models.LlamaCausalLM(backbone=backbone, preprocessor=None), scale=0.3)
 
 
+def tied_llama():
+    backbone = hub.models.Llama3Backbone(
+        **SIZES, num_query_heads=4, num_key_value_heads=2, tie_word_embeddings=True
+    )
+    return randomize(hub.models.Llama3CausalLM(backbone=backbone, preprocessor=None), scale=0.3)
+
+
 def gemma():
     backbone = hub.models.GemmaBackbone(
         **SIZES, num_query_heads=4, num_key_value_heads=2, head_dim=4

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.models import outputs, randomize
-from tests.rebuild.test_generate import bart, gemma, gpt2, llama, with_the_cache
+from tests.rebuild.test_generate import bart, gemma, gpt2, llama, tied_llama, with_the_cache
 from tests.rebuild.test_pruned import IDS, bert
 from tfprune.rebuild import presets, rebuild
 from tfprune.structures import find_structures
@@ -122,7 +122,7 @@ def test_a_fresh_process(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [gpt2, bart, llama, gemma])
+@pytest.mark.parametrize("make", [gpt2, bart, llama, tied_llama, gemma])
 def test_a_language_model_generates_the_same(make, tmp_path):
     model = make()
     small = halved(model, in_place=make is bart)

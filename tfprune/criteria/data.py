@@ -123,12 +123,11 @@ def _is_text(x) -> bool:
 
 def _is_preprocessed(model, data) -> bool:
     """Whether the inputs are those of the layers already, a dictionary with their names."""
-    if not is_arrays(data):
-        # A look at a `tf.data.Dataset` does not use it up.
-        spec = getattr(data, "element_spec", None)
-        if spec is None:
-            return False
-        data = spec
+    if isinstance(data, keras.utils.PyDataset):
+        data = data[0] if data.num_batches else None
+    elif not is_arrays(data):
+        # A look at a `tf.data.Dataset` does not use it up, unlike one at a generator.
+        data = getattr(data, "element_spec", None)
     x = data[0] if isinstance(data, (tuple, list)) and len(data) else data
     names = {t.name for t in getattr(model, "inputs", None) or ()}
     return isinstance(x, Mapping) and set(x) == names

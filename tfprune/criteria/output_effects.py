@@ -45,6 +45,8 @@ def output_effects(
     """
     batches = list(batches)
     before = _outputs(model, batches)
+    # Once for all: of a language model they are taken over some ten thousand outputs.
+    variances = [float(np.mean(np.var(one, axis=0, dtype="float64"))) for one in before]
     effects = {}
     for structure in structures:
         gone = np.zeros(structure.groups, bool)
@@ -52,7 +54,7 @@ def output_effects(
         gone[order[: max(1, round(SHARE * structure.groups))]] = True
         mine = consumers[structure.name]
         with _held_at_mean(structure, mine, gone):
-            change = _relative_change(before, _outputs(model, batches))
+            change = _relative_change(before, variances, _outputs(model, batches))
         if change is None:
             return dict.fromkeys((s.name for s in structures), 1.0)
         effects[structure.name] = change / max(sum(_error(c, gone) for c in mine), 1e-30)
@@ -73,11 +75,10 @@ def _outputs(model, batches) -> list[np.ndarray]:
     ]
 
 
-def _relative_change(before, after) -> float | None:
+def _relative_change(before, variances, after) -> float | None:
     """The mean square of what has changed by the variance, the mean over outputs."""
     shares = []
-    for one, other in zip(before, after, strict=True):
-        variance = float(np.mean(np.var(one, axis=0, dtype="float64")))
+    for one, variance, other in zip(before, variances, after, strict=True):
         change = float(np.mean(np.square(one - other), dtype="float64"))
         if variance > 0 and np.isfinite(variance) and np.isfinite(change):
             shares.append(change / variance)

@@ -1,4 +1,5 @@
 from .bucketed import TextBatches
+from .gguf_llama import llama_from_gguf
 from .help_topics import help_topics
 from .labelled import LabelledText
 from .libreoffice import libreoffice_help
@@ -6,6 +7,7 @@ from .minilm import minilm
 from .movie_reviews import movie_reviews
 from .numbers import number_words
 from .parallel import ParallelText
+from .smollm2 import smollm2
 
 __all__ = [
     "LabelledText",
@@ -13,7 +15,9 @@ __all__ = [
     "TextBatches",
     "help_topics",
     "libreoffice_help",
+    "llama_from_gguf",
     "minilm",
     "movie_reviews",
     "number_words",
+    "smollm2",
 ]

@@ -19,6 +19,7 @@ from typing import Any
 import keras
 
 from tfprune.keras_private.initializing import nothing_for_random_values
+from tfprune.keras_private.llama import say_that_embeddings_are_tied
 from tfprune.keras_private.presets import look_through
 from tfprune.rebuild.saved_form import REGISTERED_NAME, is_pruned_form
 
@@ -27,6 +28,7 @@ _WITH_CUTS = ("config.json", "task.json")
 
 def install() -> None:
     """Lets KerasHub's `from_preset` load rebuilt models. KerasHub must be imported."""
+    say_that_embeddings_are_tied()
     look_through(lambda config: config["config"]["base"] if is_pruned_form(config) else config)
 
 
