@@ -7,10 +7,10 @@ from keras import layers, ops
 
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune import criteria
-from tfprune.overlay.transforms import overlay_of
+from tfprune.overlay.transforms import hook_input, overlay_of
 from tfprune.structures import find_structures
 
-X = noise(24, 6)
+X = noise(16, 6)  # As many as are looked at.
 
 
 def chain(use_bias=True):
@@ -86,3 +86,29 @@ def test_constant_outputs_tell_nothing():
     out = model.get_layer("out")
     out.kernel.assign(0 * out.kernel)
     assert set(criteria.reconstruction(model, X).effects.values()) == {1.0}
+
+
+def test_of_many_positions_a_few_examples_are_enough():
+    x = keras.Input((100, 6))
+    y = layers.Dense(4, name="out")(layers.Dense(8, "tanh", name="in")(x))
+    model, rows = randomize(keras.Model(x, y)), []
+    found = find_structures(model)
+
+    def note(inputs, training):
+        rows.append(inputs.shape[0])
+        return inputs
+
+    hook_input(model.get_layer("in"), note)
+    criteria.reconstruction(model, noise(40, 100, 6), found)
+    # Two batches for the sums, the outputs of 16 examples and of 4, and those of 4 with units held.
+    assert rows == [32, 8, 16, 4, 4]
+
+
+def test_a_batch_of_fixed_size_stays_whole():
+    model = chain()
+    fixed = keras.Input(batch_shape=(8, 6))
+    y = fixed
+    for layer in model.layers:
+        y = layer(y)
+    scores = criteria.reconstruction(keras.Model(fixed, y), noise(32, 6), batch_size=8)
+    assert all(effect > 0 for effect in scores.effects.values())

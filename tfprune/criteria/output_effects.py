@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,8 +15,12 @@ from tfprune.criteria.consumers import Consumer
 from tfprune.overlay.transforms import hook_input, remove
 from tfprune.structures import Structure, Structures
 
-EXAMPLES = 32
+EXAMPLES = 16
+"""On how many examples the model is run for each structure, at most."""
+ROWS = 256
+"""How many positions of outputs are enough: of a language model a few passages have as many."""
 SHARE = 0.5
+"""The share of a structure's groups that are held."""
 
 
 def output_effects(
@@ -38,13 +43,19 @@ def output_effects(
         structures: Its structures.
         consumers: Structure name to its consumers, with `Moments`.
         scores: Structure name to scores `(groups,)`.
-        batches: Inputs of the model, of some tens of examples.
+        batches: Inputs of the model, of which the first 16 examples are used, and of outputs with
+            many positions fewer, but at least 4.
 
     Returns:
         Structure name to the effect. 1 for all where the outputs are constant or not finite.
     """
-    batches = list(batches)
+    batches = _first_examples(model, batches, EXAMPLES)
     before = _outputs(model, batches)
+    examples = sum(map(_examples, batches))
+    enough = max(4, math.ceil(ROWS * examples / max(map(len, before), default=1)))
+    if enough < examples:
+        batches = _first_examples(model, batches, enough)
+        before = _outputs(model, batches)
     # Once for all: of a language model they are taken over some ten thousand outputs.
     variances = [float(np.mean(np.var(one, axis=0, dtype="float64"))) for one in before]
     effects = {}
@@ -59,6 +70,25 @@ def output_effects(
             return dict.fromkeys((s.name for s in structures), 1.0)
         effects[structure.name] = change / max(sum(_error(c, gone) for c in mine), 1e-30)
     return effects
+
+
+def _examples(x) -> int:
+    return len(tree.flatten(x)[0])
+
+
+def _first_examples(model, batches, number) -> list[Any]:
+    """The first examples; where the model takes no other number, whole batches."""
+    is_fixed = any(
+        t.shape[0] is not None for t in tree.flatten(getattr(model, "inputs", None) or ())
+    )
+    first = []
+    for x in batches:
+        if number <= 0:
+            break
+        kept = x if is_fixed else tree.map_structure(lambda t: t[:number], x)  # noqa: B023
+        first.append(kept)
+        number -= _examples(kept)
+    return first
 
 
 def _outputs(model, batches) -> list[np.ndarray]:
