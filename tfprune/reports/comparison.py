@@ -156,16 +156,13 @@ def compare(
     finite_weights("after", after)
     if inputs is not None:
         checked_inputs(inputs, [t.name for t in with_inputs(before).inputs])
-    structures = find_structures(before)
-    matched = match({s.name: s.groups for s in structures}, places(before), after)
+    structures, left = find_structures(before), find_structures(after)
+    matched = match({s.name: s.groups for s in structures}, places(before), after, left)
     kept = [s for s in structures if s.name in matched.left]
     result = Comparison(
         figures={
             "parameters": (count_parameters(before), count_parameters(after)),
-            "non-zero in groups": (
-                structures.nonzero_weights,
-                find_structures(after).nonzero_weights,
-            ),
+            "non-zero in groups": (structures.nonzero_weights, left.nonzero_weights),
         },
         survivors={s.name: (matched.left[s.name], s.groups) for s in kept},
         kinds={s.name: s.kind for s in kept},

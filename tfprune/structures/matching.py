@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from tfprune.structures.collection import Structures
 from tfprune.structures.finding import find_structures
 from tfprune.structures.places import Places, places, renaming
 
@@ -27,13 +28,19 @@ class Matched:
     only_after: list[str] = field(default_factory=list)
 
 
-def match(groups: Mapping[str, int], layers: Places, after: keras.Model) -> Matched:
+def match(
+    groups: Mapping[str, int],
+    layers: Places,
+    after: keras.Model,
+    structures: Structures | None = None,
+) -> Matched:
     """Finds the structures of a model in a smaller one by where they are.
 
     Args:
         groups: Name of a structure of the model to its groups.
         layers: `places` of the model.
         after: The smaller one.
+        structures: Its structures, if they are known already.
 
     Returns:
         `Matched`. A structure has 0 groups left where its layer is known to be gone.
@@ -42,7 +49,7 @@ def match(groups: Mapping[str, int], layers: Places, after: keras.Model) -> Matc
     name_before = renaming(layers, layers_after)
     result = Matched()
     partners: dict[str, int] = {}
-    for structure in find_structures(after):
+    for structure in find_structures(after) if structures is None else structures:
         name = name_before(structure.name)
         if (
             name is not None
