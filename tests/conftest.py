@@ -26,7 +26,7 @@ import pytest  # noqa: E402
 
 # Random models and masks: a few in `make test`, many in `make test-slow`, which asks for "many".
 hypothesis.settings.register_profile("few", max_examples=12, deadline=None, derandomize=True)
-hypothesis.settings.register_profile("many", max_examples=150, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("many", max_examples=60, deadline=None, derandomize=True)
 # `make fuzz N=1000`: other models every time; what fails is printed so that it can be run again.
 hypothesis.settings.register_profile(
     "fuzz", max_examples=int(os.environ.get("N", "1000")), deadline=None, print_blob=True
