@@ -95,12 +95,15 @@ class ImportancePruning(TargetedPruning):
         check_every: int = 20,
         verbose: int = 1,
     ):
+        self.criterion = criteria.get(criterion, data)
+        if within is None:
+            within = default_within(target, self.criterion, per_cost, repair is not None)
         super().__init__(
             structures,
             target=target,
             start=start,
             stop=stop,
-            within="kind" if within is None else within,  # Until the criterion is known.
+            within=within,
             per_cost=per_cost,
             round_to=round_to,
             check_every=check_every,
@@ -108,9 +111,6 @@ class ImportancePruning(TargetedPruning):
         )
         if target is None:
             raise ValueError("`target` must be given, such as tfprune.Sparsity(0.5).")
-        self.criterion = criteria.get(criterion, data)
-        if within is None:
-            self.within = default_within(target, self.criterion, per_cost, repair is not None)
         self.rounds = integer("rounds", rounds)
         if self.rounds > 1 and stop is None:
             raise ValueError(

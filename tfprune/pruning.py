@@ -64,8 +64,8 @@ def prune(
             `"model"` ranks all groups together; `"error"` lets each structure lose as many groups
             as make the sum of the errors of all least while the target is met, by dynamic
             programming over the cost. The error of a structure is the sum of the scores of what
-            goes; for `"reconstruction"`, the loss of the best fit without all that goes. Errors are
-            not divided by what a layer emits, as ZipLM does. By default `"error"` for
+            goes; for `"reconstruction"`, the loss of the best fit without all that goes, times what
+            such an error does to the outputs of the model. By default `"error"` for
             `"reconstruction"`, and for a `Latency` if scores are errors or changes of the loss;
             `"kind"` for gradient importance, whose scores are changes of the loss; and `"layer"`
             for all others: their scores say little about one layer beside another, so that a layer

@@ -1,7 +1,6 @@
 """The least sum of errors, against all choices that there are."""
 
 from itertools import product
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.budgets.test_choosing import some
 from tfprune import criteria
 from tfprune.budgets.choosing import choose
 from tfprune.budgets.latency_table import LatencyTable
 from tfprune.budgets.targets import Flops, Latency, Parameters, Sparsity
 from tfprune.budgets.widths import least_error
 from tfprune.criteria.structure_scores import StructureScores
-from tfprune.structures import Slices, Structure, Structures, find_structures
+from tfprune.structures import Structures, find_structures
 
 pytestmark = pytest.mark.one_backend
 
@@ -156,14 +156,6 @@ def test_a_large_model_takes_few_costs():
     rest = [(e, n, s) for e, n, s in zip(errors, taken, size, strict=True) if n < len(e) - 1]
     units = min(np.diff(e)[n] / s for e, n, s in rest if s < 2000)
     assert worst < 1.1 * units
-
-
-def some(name, groups, group_size, kind="ffn"):
-    """A structure of so many groups of so many weights, in one kernel."""
-    layer = SimpleNamespace(kernel=np.zeros((groups, group_size)), name=name)
-    structure = Structure(name, groups, (Slices(layer, "kernel", 0, "producer"),))
-    structure.kind = kind
-    return structure
 
 
 TWO = Structures([some("a", 4, 10), some("b", 4, 10)])

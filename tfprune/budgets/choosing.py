@@ -47,9 +47,9 @@ def choose(
             different structures: each structure loses as many as make the sum of all errors least,
             by dynamic programming over the cost (`tfprune.budgets.widths.least_error`). The error
             of a structure is the sum of the scores of its groups that go; for `"reconstruction"`,
-            whose scores are errors of all that has gone so far, the highest of them. Scores are
-            not divided by what a layer emits; those below 0 count as 0, and groups that score
-            minus infinity have gone before and do not come back.
+            whose scores are errors of all that has gone so far, the highest of them, times what
+            such an error does to the outputs (`StructureScores.effects`). Scores below 0 count as
+            0, and groups that score minus infinity have gone before and do not come back.
         per_cost: Divides each score by the weights of its group; not with `within="error"`, which
             takes the cost into account by itself.
         round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
@@ -129,11 +129,9 @@ def default_within(target: Any, criterion: Criterion, per_cost: bool, is_fitted:
         is_fitted: Whether weights that stay are fitted by least squares afterwards. If not, errors
             of the best fit say nothing about how much a layer can lose.
     """
-    by_error = isinstance(target, Latency) and criterion.gives_errors
-    within = "error" if by_error else criterion.within
-    if within == "error" and (per_cost or (criterion.expects_fit and not is_fitted)):
+    if per_cost or (criterion.expects_fit and not is_fitted):
         return "layer" if criterion.within == "error" else criterion.within
-    return within
+    return "error" if isinstance(target, Latency) and criterion.gives_errors else criterion.within
 
 
 def _errors(scores, ranking, structures) -> tuple[list[np.ndarray], np.ndarray]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,7 +11,7 @@ import numpy as np
 from keras import ops, tree
 
 from tfprune.criteria.consumers import Consumer
-from tfprune.overlay.transforms import hook_input, remove
+from tfprune.overlay.transforms import hooked
 from tfprune.structures import Structure, Structures
 
 EXAMPLES = 16
@@ -124,19 +123,10 @@ def _error(consumer: Consumer, gone: np.ndarray) -> float:
     return float(np.sum(kernel * (products[np.ix_(rows, rows)] @ kernel)))
 
 
-@contextmanager
-def _held_at_mean(structure: Structure, consumers, gone) -> Iterator[None]:
+def _held_at_mean(structure: Structure, consumers, gone):
     """Inside a `with` block, consumers read the mean of some groups, or zero, in their place."""
-    hooks = []
-    try:
-        for share, consumer in zip(structure.consumers, consumers, strict=True):
-            hook = _hook(share, consumer, gone)
-            hook_input(share.layer, hook)
-            hooks.append((share.layer, hook))
-        yield
-    finally:
-        for layer, hook in hooks:
-            remove(layer, hook)
+    pairs = zip(structure.consumers, consumers, strict=True)
+    return hooked((share.layer, _hook(share, consumer, gone)) for share, consumer in pairs)
 
 
 def _hook(share, consumer, gone):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from keras import ops, tree
 
 from tfprune.keras_private.functional import mask_of
 from tfprune.keras_private.layers import layer_and_inner_layers
-from tfprune.overlay.transforms import hook_input, remove
+from tfprune.overlay.transforms import hooked
 
 
 class Read(NamedTuple):
@@ -101,18 +101,8 @@ def side_by_side(
                 walker.stop()
 
 
-@contextmanager
-def _hooked(layers, function) -> Iterator[None]:
-    hooks = []
-    try:
-        for layer in layers:
-            hook = _unchanged(layer, function)
-            hook_input(layer, hook)
-            hooks.append((layer, hook))
-        yield
-    finally:
-        for layer, hook in hooks:
-            remove(layer, hook)
+def _hooked(layers, function):
+    return hooked((layer, _unchanged(layer, function)) for layer in layers)
 
 
 def _unchanged(layer, function):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from inspect import signature
 from typing import Any, NamedTuple
@@ -176,6 +176,24 @@ def hook_input(layer: keras.Layer, hook: Hook) -> None:
             the layer reads.
     """
     (overlay_of(layer) or _made_overlay(layer)).hooks.append(hook)
+
+
+@contextmanager
+def hooked(hooks: Iterable[tuple[keras.Layer, Hook]]) -> Iterator[None]:
+    """Inside a `with` block, `hook_input` for several layers.
+
+    Args:
+        hooks: Layers, each with what its input is passed through.
+    """
+    done: list[tuple[keras.Layer, Hook]] = []
+    try:
+        for layer, hook in hooks:
+            hook_input(layer, hook)
+            done.append((layer, hook))
+        yield
+    finally:
+        for layer, hook in done:
+            remove(layer, hook)
 
 
 def _made_overlay(layer):
