@@ -21,7 +21,7 @@ import keras
 import keras_hub
 import numpy as np
 from keras import ops
-from paired import verdict
+from paired import in_loss
 from reports import about, arguments, in_words, smoke_folder, write
 from small_minilm import left, once
 
@@ -156,10 +156,7 @@ def table(results):
         if name not in models:
             continue
         m = models[name]
-        mean, error = m["against_dense"]
-        change = f"{mean:+.3f} ± {error:.3f}"
-        if verdict(mean, error) != "cannot be told apart":
-            change = f"**{change}**"
+        change = in_loss((*m["against_dense"], 1))
         lines.append(
             f"| {sparsity:.0%} | {criterion} | {repair} | {m['loss']:.3f} | {change} | "
             f"{m['perplexity']:.1f} | {m['parameters'] / 1e6:.1f}M | {m['seconds']:.0f} | "

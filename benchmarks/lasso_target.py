@@ -11,18 +11,14 @@ so has the dense one. Runs that are finished are not made again. Results are wri
 benchmarks/results/lasso_target.{json,md} after each.
 """
 
-from pathlib import Path
-
 import numpy as np
-from paired import difference
-from reports import about, arguments, in_words, smoke_folder, write
-from small_minilm import finished
-from small_student import SmallStudent, in_loss, mean
+from paired import difference, in_loss
+from reports import in_words
+from small_student import mean, run_all
 
 import tfprune
 from tfprune.callbacks import GroupLasso, ImportancePruning
 
-HERE = Path(__file__).parent
 EPOCHS = (12, 5, 5)
 SHARES = {"33": 1 / 3, "67": 2 / 3}
 METHODS = ("at_stop", "during", "importance")
@@ -123,25 +119,5 @@ def table(results):
     return "\n".join(lines) + "\n"
 
 
-def main():
-    """Makes the runs, seed by seed, and writes the report after each."""
-    parser = arguments(__doc__)
-    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "lasso_target")
-    options = parser.parse_args()
-    folder, seeds = options.folder, options.seeds
-    if options.smoke:
-        folder, seeds = smoke_folder(), [0, 1]
-        options.runs = ["at_stop-67", "during-67"]
-    for seed in seeds:
-        work = SmallStudent(folder, seed, EPOCHS, options.smoke)
-        for name in dict.fromkeys(["dense", *options.runs]):
-            run(work, name)
-            rows = rows_of(finished(folder, RUNS))
-            results = {**about(__file__, "sacrebleu"), "sizes": work.about(), "models": rows}
-            write("lasso_target", results, table(results))
-
-
 if __name__ == "__main__":
-    main()
+    run_all(__file__, __doc__, RUNS, ["at_stop-67", "during-67"], EPOCHS, run, rows_of, table)

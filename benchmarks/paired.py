@@ -34,10 +34,20 @@ def verdict(mean, error):
 
 def in_points(pair):
     """A difference and its error, in points."""
+    return _in_words(pair, 100, 1)
+
+
+def in_loss(pair):
+    """A difference and its error, of a loss."""
+    return _in_words(pair, 1, 3)
+
+
+def _in_words(pair, scale, digits):
     if pair is None:
         return ""
     mean, error, _ = pair
+    text = f"{scale * mean:+.{digits}f}"
     if error is None:
-        return f"{100 * mean:+.1f}"
-    text = f"{100 * mean:+.1f} ± {100 * error:.1f}"
+        return text
+    text += f" ± {scale * error:.{digits}f}"
     return text if verdict(mean, error) == "cannot be told apart" else f"**{text}**"

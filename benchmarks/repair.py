@@ -14,16 +14,14 @@ benchmarks/results/repair_{minilm,translator}.{json,md,png}
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
 from lasso_target import EPOCHS as STUDENT_EPOCHS
-from paired import difference, in_points
+from paired import difference, in_loss, in_points
 from reports import about, arguments, in_words, result, smoke_folder, write
 from small_minilm import Small, finished, once
-from small_student import SmallStudent, in_loss
+from small_student import SmallStudent
 
 import tfprune
-from tfprune.files import atomic_write
 from tfprune.reports.plots import curves
 from tfprune.translation.training import compile_student
 
@@ -59,12 +57,10 @@ class Reviews(Small):
 
     def dense(self):
         """The fine-tuned model, from its file if it is there."""
-        path = self.folder / "dense.keras"
-        if not path.exists():
+        if not (self.folder / "dense.keras").exists():
             model, _ = self.fit("dense")
-            with atomic_write(path) as temporary:
-                model.save(temporary)
-        model = keras.saving.load_model(path, compile=False)
+            self.save(model, "dense")
+        model = self.load("dense")
         self.compile(model, 100)
         return model
 

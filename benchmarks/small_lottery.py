@@ -15,19 +15,16 @@ form.
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
-from paired import difference
-from reports import about, arguments, in_words, smoke_folder, write
-from small_minilm import finished
-from small_student import SmallStudent, in_loss, mean
+from paired import difference, in_loss
+from reports import in_words
+from small_student import mean, run_all
 
 import tfprune
 from tfprune.callbacks import HeadLottery, ImportancePruning
 from tfprune.files import atomic_write
 
-HERE = Path(__file__).parent
 EPOCHS = (5, 0, 10)  # To the checkpoint, and after it.
 SHARE = 0.75
 HEADS_PER_ROUND = 4
@@ -150,25 +147,5 @@ def table(results):
     return "\n".join(lines) + "\n"
 
 
-def main():
-    """Makes the runs, seed by seed, and writes the report after each."""
-    parser = arguments(__doc__)
-    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "small_lottery")
-    options = parser.parse_args()
-    folder, seeds = options.folder, options.seeds
-    if options.smoke:
-        folder, seeds = smoke_folder(), [0, 1]
-        options.runs = ["ticket", "importance"]
-    for seed in seeds:
-        work = SmallStudent(folder, seed, EPOCHS, options.smoke)
-        for name in dict.fromkeys(["dense", *options.runs]):
-            run(work, name)
-            rows = rows_of(finished(folder, RUNS))
-            results = {**about(__file__, "sacrebleu"), "sizes": work.about(), "models": rows}
-            write("small_lottery", results, table(results))
-
-
 if __name__ == "__main__":
-    main()
+    run_all(__file__, __doc__, RUNS, ["ticket", "importance"], EPOCHS, run, rows_of, table)

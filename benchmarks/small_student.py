@@ -1,10 +1,13 @@
 """A translator in a small setting, for runs of minutes: help texts of at most six words."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import smoke
 from progress import Log
-from small_minilm import once
+from reports import about, arguments, smoke_folder, write
+from small_minilm import finished, once
 
 from tfprune.batches import each_batch
 from tfprune.datasets import libreoffice_help
@@ -107,17 +110,37 @@ class SmallStudent:
         }
 
 
-def in_loss(pair):
-    """A difference in loss with its standard error; bold where it is more than two of them."""
-    if pair is None:
-        return ""
-    mean, error, _ = pair
-    if error is None:
-        return f"{mean:+.3f}"
-    text = f"{mean:+.3f} ± {error:.3f}"
-    return f"**{text}**" if abs(mean) > 2 * error else text
-
-
 def mean(each, form):
     """The mean over seeds, in words; `form` as in `format`."""
     return format(float(np.mean(list(each.values()))), form) if each else ""
+
+
+def run_all(script, text, runs, tiny_runs, epochs, run, rows_of, table):
+    """The command line of a benchmark: makes the runs, seed by seed, and reports after each.
+
+    Args:
+        script: The benchmark's own file; its name is that of the results too.
+        text: Its documentation.
+        runs: The names of all runs.
+        tiny_runs: Those of `--smoke`.
+        epochs: As in `SmallStudent`.
+        run: Makes a run of a `SmallStudent` by name, unless it is there.
+        rows_of: Gives what is reported of each run, from figures by run and seed.
+        table: Gives the results in Markdown.
+    """
+    stem, here = Path(script).stem, Path(script).parent
+    parser = arguments(text)
+    parser.add_argument("--runs", nargs="+", choices=runs, default=list(runs))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--folder", type=Path, default=here / "checkpoints" / stem)
+    options = parser.parse_args()
+    folder, seeds = options.folder, options.seeds
+    if options.smoke:
+        folder, seeds, options.runs = smoke_folder(), [0, 1], tiny_runs
+    for seed in seeds:
+        work = SmallStudent(folder, seed, epochs, options.smoke)
+        for name in dict.fromkeys(["dense", *options.runs]):
+            run(work, name)
+            rows = rows_of(finished(folder, runs))
+            results = {**about(script, "sacrebleu"), "sizes": work.about(), "models": rows}
+            write(stem, results, table(results))
