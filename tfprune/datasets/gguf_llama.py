@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.extras import require
+from tfprune.keras_private.llama import parts_of_block
 
 _BPE = "gpt2"  # GGUF's name of byte-level byte-pair encoding.
 _CONTROL = 3  # GGUF's type of a token that no text holds.
@@ -103,20 +104,15 @@ def _assign(backbone, weights):
     heads, key_heads = backbone.num_query_heads, backbone.num_key_value_heads
     for index, layer in enumerate(backbone.transformer_layers):
         block = f"blk.{index}"
-        attention = layer._self_attention_layer
-        layer._self_attention_layernorm.scale.assign(weights(f"{block}.attn_norm.weight"))
-        layer._feedforward_layernorm.scale.assign(weights(f"{block}.ffn_norm.weight"))
+        parts = parts_of_block(layer)
+        parts["attn_norm"].scale.assign(weights(f"{block}.attn_norm.weight"))
+        parts["ffn_norm"].scale.assign(weights(f"{block}.ffn_norm.weight"))
         query = half_split(weights(f"{block}.attn_q.weight"), heads)
         key = half_split(weights(f"{block}.attn_k.weight"), key_heads)
-        for dense, kernel in (
-            (attention._query_dense, query),
-            (attention._key_dense, key),
-            (attention._value_dense, weights(f"{block}.attn_v.weight")),
-            (attention._output_dense, weights(f"{block}.attn_output.weight")),
-            (layer._feedforward_gate_dense, weights(f"{block}.ffn_gate.weight")),
-            (layer._feedforward_intermediate_dense, weights(f"{block}.ffn_up.weight")),
-            (layer._feedforward_output_dense, weights(f"{block}.ffn_down.weight")),
-        ):
+        others = ("attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+        kernels = {name: weights(f"{block}.{name}.weight") for name in others}
+        for name, kernel in {"attn_q": query, "attn_k": key, **kernels}.items():
+            dense = parts[name]
             dense.kernel.assign(kernel.T.reshape(dense.kernel.shape))
 
 
