@@ -118,7 +118,7 @@ def assert_steps_are_right(model, tolerance=1e-4):
     )
     memory, states = decoder.encode(ids), decoder.start(2)
     for place in range(6):
-        logits, states = decoder.step(ids[:, place : place + 1], place, memory, states)
+        logits, states = decoder.step(ids[:, place], place, memory, states)
         got = keras.ops.convert_to_numpy(logits)
         np.testing.assert_allclose(got, expected[:, place], rtol=tolerance, atol=tolerance)
 

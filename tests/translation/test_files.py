@@ -8,7 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models import randomize
+from tests.models import kill, randomize
+from tfprune.embeddings import factorize_embeddings
+from tfprune.rebuild import rebuild
+from tfprune.structures import find_structures
 from tfprune.translation import (
     Translator,
     Vocabulary,
@@ -18,6 +21,7 @@ from tfprune.translation import (
     load_translator,
     student,
 )
+from tfprune.translation.loading import LiteRTTranslator
 from tfprune.translation.searching import greedy, shortfalls
 
 pytestmark = pytest.mark.tensorflow_only
@@ -56,6 +60,39 @@ def test_the_longest_sentence_is_kept(tmp_path, max_length):
     with pytest.raises(ValueError, match=f"`max_length` is {max_length} in this SavedModel"):
         load_translator(tmp_path / "saved", 20)
     assert load_translator(tmp_path / "saved", max_length).max_length == max_length
+
+
+STUDENTS = [
+    ("self_attention", "whole", "pre"),
+    ("self_attention", "pruned", "post"),
+    ("self_attention", "emptied", "pre"),
+    ("ssru", "tied", "pre"),
+    ("ssru", "factorized", "post"),
+]
+
+
+@pytest.mark.parametrize(("decoder", "kind", "normalization"), STUDENTS)
+def test_a_float_file_gives_the_ids_of_the_translator(tmp_path, decoder, kind, normalization):
+    options = {"tied_decoder_layers": kind == "tied", "normalization": normalization}
+    model = student(len(VOCABULARY), 2, 2, 16, 24, 2, decoder=decoder, **options)
+    randomize(model, scale=1.0)
+    draw = np.random.default_rng(0)
+    if kind in ("pruned", "emptied"):
+        dead = {
+            s.name: draw.random(s.groups) < (0.5 if kind == "pruned" else 2)
+            for s in find_structures(model)
+        }
+        kill(model, dead)
+        model = rebuild(model)
+    if kind == "factorized":
+        model = factorize_embeddings(model, 4)
+    made = Translator(model, VOCABULARY, 12)
+    file = LiteRTTranslator(export_translator(made, tmp_path / "t.tflite"))
+    sources = [[*draw.integers(3, len(VOCABULARY), n), VOCABULARY.end_id] for n in range(1, 11)]
+    for ids, expected in zip(sources, made.search(sources), strict=True):
+        words = file.words(ids)[0]
+        np.testing.assert_array_equal(words[: len(expected)], expected)
+        assert not words[len(expected) :].any()
 
 
 def test_files_that_do_not_say_take_64_tokens(tmp_path):

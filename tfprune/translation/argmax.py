@@ -27,7 +27,7 @@ def argmax(values: Any) -> Any:
     [1]
     """
     length = values.shape[-1]
-    columns = _divisor(length)
+    columns = divisor(length)
     table = ops.reshape(values, (-1, length // columns, columns))
     row = _first_of_largest(ops.max(table, axis=-1))
     chosen = ops.take_along_axis(table, row[:, None, None], axis=1)
@@ -42,6 +42,6 @@ def _first_of_largest(values: Any) -> Any:
     return ops.min(places, axis=-1)
 
 
-def _divisor(length: int) -> int:
+def divisor(length: int) -> int:
     """The largest divisor up to the square root."""
     return next(k for k in range(int(length**0.5), 0, -1) if length % k == 0)

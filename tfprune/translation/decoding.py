@@ -8,20 +8,30 @@ and a rebuilt student, whose layers are smaller or gone, is decoded by the same 
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras import ops, tree
+from keras import ops
 
 from tfprune.embeddings.factorized_embedding import FactorizedEmbedding, is_embedding
-from tfprune.keras_private.attention import attend, projections
 from tfprune.structures.graph import graph_of
 from tfprune.structures.registry import describe_of
-from tfprune.translation.proving import prove
+from tfprune.translation.attention_forms import (
+    CausalSelfAttention,
+    CrossAttention,
+    KeptCrossAttention,
+    KeptSelfAttention,
+    SelfAttention,
+    has_plain_heads,
+)
+from tfprune.translation.forms import Form, Position, Recurrence, Rows, Step, Whole
+from tfprune.translation.proving import proven_forms
 from tfprune.translation.student_layers import SSRU, SinusoidalPositions
+from tfprune.translation.values import Values
 
 
 class StepDecoder:
@@ -65,14 +75,13 @@ class StepDecoder:
                 self._decoder.append(node)
             else:
                 self._encoder.append(node)
-        self._mixers = {id(n): m for n in self._decoder if (m := self._mixer(n)) is not None}
         fixed = {}
         for node in self._decoder:
             for tensor in node.input_tensors:
                 if id(tensor) not in self._changing:
                     fixed[id(tensor)] = tensor
-        self._fixed = list(fixed)
-        prove(self)
+        self._fixed = list(fixed.values())
+        self._forms = proven_forms(self)
 
     @property
     def nodes(self) -> tuple[list[Any], list[Any]]:
@@ -83,59 +92,80 @@ class StepDecoder:
         """Whether a symbolic tensor depends on the target."""
         return id(tensor) in self._changing
 
-    def _mixer(self, node):
-        layer = node.operation
-        if isinstance(layer, SSRU):
-            return _Recurrence(layer)
-        if isinstance(layer, SinusoidalPositions):
-            return _Position(layer)
-        if isinstance(layer, keras.Layer) and describe_of(layer):
-            bound = inspect.signature(layer.call).bind(
-                *node.arguments.args, **node.arguments.kwargs
-            )
-            if "value" not in bound.arguments:  # It mixes no positions.
-                return None
-            if id(bound.arguments["value"]) in self._changing:
-                return _SelfAttention(layer, self.max_length)
-            return _CrossAttention(layer)
-        return None
+    @property
+    def fixed(self) -> list[Any]:
+        """The symbolic tensors of the encoder that the decoder reads."""
+        return self._fixed
 
-    def encode(self, source: Any) -> list[Any]:
+    def form_of(self, node: Any) -> Form:
+        """The form that computes a call, the leanest that fits it now."""
+        return next(form for form in self._forms[id(node)] if form.fits())
+
+    def forms_of(self, node: Any) -> Sequence[Form]:
+        """The forms that may compute a call, the leanest first.
+
+        In the encoder the last one is the layer itself, on whole sentences, which is always right.
+        """
+        layer, length = node.operation, self.max_length
+        # What has no more axes than ids has, as a mask, gains nothing.
+        has_width = len(node.outputs[0].shape) > 2
+        own = [*([Rows(node, self.call)] if has_width else []), Whole(node, self.call)]
+        is_attention, reads_target = self._attention(node)
+        is_plain = is_attention and has_plain_heads(layer)
+        if not self.changes(node.outputs[0]):
+            return [SelfAttention(node), *own] if is_plain else own
+        if is_attention and reads_target:
+            kept = KeptSelfAttention(node, length)
+            return [CausalSelfAttention(node, length), kept] if is_plain else [kept]
+        if is_attention:
+            return [*([CrossAttention(node)] if is_plain else []), KeptCrossAttention(node)]
+        if isinstance(layer, SSRU):
+            return [Recurrence(node)]
+        if isinstance(layer, SinusoidalPositions):
+            return [Position(node, length)]
+        return own
+
+    def _attention(self, node) -> tuple[bool, bool]:
+        """Whether a call is attention, which mixes positions, and whether to the target."""
+        layer = node.operation
+        if not isinstance(layer, keras.Layer) or not describe_of(layer):
+            return False, False
+        call = inspect.signature(layer.call)
+        arguments = call.bind(*node.arguments.args, **node.arguments.kwargs).arguments
+        if "value" not in arguments:  # It mixes no positions.
+            return False, False
+        return True, id(arguments["value"]) in self._changing
+
+    def encode(self, source: Any, batch: Any = None) -> list[Any]:
         """Everything about the source that the steps read.
 
         Args:
             source: Ids `(batch, length)`, 0 for padding.
+            batch: The batch size, where it is known.
 
         Returns:
-            Tensors, to be given to `step`.
+            Tensors `(batch, …)`, to be given to `step`.
         """
-        values = {id(self.source): source}
+        values = Values(ops.shape(source)[0] if batch is None else batch, -1)
+        values.set_whole(self.source, source)
         for node in self._encoder:
-            self.run(node, values)
-        memory = [values[i] for i in self._fixed]
+            self.form_of(node).run(values)
+        memory = [values.whole(tensor) for tensor in self._fixed]
         for node in self._decoder:
-            memory += self.keys_and_values(node, values)
+            memory += self.form_of(node).keep(values)
         return memory
-
-    def keys_and_values(self, node: Any, values: dict[int, Any]) -> list[Any]:
-        """What a call of the decoder keeps of the source, given the values of tensors by id."""
-        mixer = self._mixers.get(id(node))
-        if not isinstance(mixer, _CrossAttention):
-            return []
-        arguments = _bound(node, values)
-        parts = projections(mixer.layer)
-        key = arguments.get("key", arguments["value"])
-        return [parts.key(key), parts.value(arguments["value"])]
 
     def start(self, batch: Any) -> list[Any]:
         """The states before the first word, for `batch` sentences."""
-        return [state for m in self._mixers.values() for state in m.start(batch)]
+        return [state for node in self._decoder for state in self.form_of(node).start(batch)]
 
-    def step(self, word: Any, position: Any, memory: list[Any], states: list[Any]):
+    def step(
+        self, word: Any, position: Any, memory: list[Any], states: list[Any]
+    ) -> tuple[Any, list[Any]]:
         """Decodes one position.
 
         Args:
-            word: The word before it, ids `(batch, 1)`.
+            word: The word before it, ids `(batch,)`.
             position: Its number, a scalar from 0.
             memory: What `encode` returned.
             states: What `start` or the last `step` returned.
@@ -143,148 +173,22 @@ class StepDecoder:
         Returns:
             Logits `(batch, vocabulary)` and the new states.
         """
-        values = dict(zip(self._fixed, memory, strict=False))
-        values[id(self.target)] = word
-        keys_and_values = iter(memory[len(self._fixed) :])
-        old = iter(states)
-        new: list[Any] = []
+        values = Values(-1, 1)
+        for tensor, value in zip(self._fixed, memory, strict=False):
+            values.set_whole(tensor, value)
+        values.set_rows(self.target, word)
+        step = Step(position, iter(states), [], iter(memory[len(self._fixed) :]))
         for node in self._decoder:
-            self.step_of(node, values, position, old, new, keys_and_values)
-        # Not a slice, which LiteRT copies number by number.
-        return ops.squeeze(values[id(self.output)], axis=1), new
+            self.form_of(node).run(values, step)
+        return values.rows(self.output), step.new
 
-    def states_of(self, node: Any, batch: Any) -> list[Any] | None:
-        """The states of one call before the first word, `None` if it treats each position alone."""
-        mixer = self._mixers.get(id(node))
-        return None if mixer is None else mixer.start(batch)
-
-    def step_of(self, node, values, position, old, new, keys_and_values) -> None:
-        """One call of the decoder, at one position.
-
-        Args:
-            node: The call.
-            values: Values of tensors by id, to which its output is added.
-            position: The position.
-            old: Iterator over the states of all calls, from this one on.
-            new: List to which its new states are added.
-            keys_and_values: Iterator over what is kept of the source, from this call on.
-        """
-        mixer = self._mixers.get(id(node))
-        if mixer is None:
-            self.run(node, values)
-        else:
-            context = _Context(_bound(node, values), position, old, new, keys_and_values)
-            values[id(node.outputs[0])] = mixer.step(context)
-
-    def run(self, node: Any, values: dict[int, Any]) -> None:
-        """One call on whatever positions its inputs have; its outputs are added to `values`."""
-        args, kwargs = _filled(node, values)
-        layer = node.operation
+    def call(self, operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        """What an operation computes, with embeddings looked up as an export wants it."""
+        if type(operation) is keras.layers.Add:
+            # `ops.add` squeezes the row of a single sentence, of which LiteRT then has no shape.
+            return functools.reduce(operator.add, args[0])
         # A tied embedding is in the graph once more, reversed, as the output layer.
-        if self._lookup and is_embedding(layer) and not kwargs.get("reverse"):
-            outputs = ops.cast(self._lookup(layer.embeddings, args[0]), layer.compute_dtype)
-            if isinstance(layer, FactorizedEmbedding):
-                outputs = layer.project(outputs)
-        else:
-            outputs = layer(*args, **kwargs)
-        for tensor, value in zip(node.outputs, tree.flatten(outputs), strict=True):
-            values[id(tensor)] = value
-
-
-@dataclass
-class _Context:
-    """What a mixer may look at in one step."""
-
-    arguments: dict[str, Any]
-    position: Any
-    old: Any
-    new: list[Any]
-    keys_and_values: Any
-
-
-class _Recurrence:
-    def __init__(self, layer):
-        self.layer = layer
-
-    def start(self, batch):
-        return [ops.zeros((batch, 1, self.layer.kernel.shape[1]), self.layer.compute_dtype)]
-
-    def step(self, context):
-        output, cell = self.layer.step(context.arguments["x"], next(context.old))
-        context.new.append(cell)
-        return output
-
-
-class _Position:
-    def __init__(self, layer):
-        self.layer = layer
-
-    def start(self, batch):
-        return []
-
-    def step(self, context):
-        return self.layer(context.arguments["x"], offset=context.position)
-
-
-class _CrossAttention:
-    def __init__(self, layer):
-        self.layer = layer
-
-    def start(self, batch):
-        return []
-
-    def step(self, context):
-        key, value = next(context.keys_and_values), next(context.keys_and_values)
-        return _attend(self.layer, context, key, value, context.arguments.get("attention_mask"))
-
-
-class _SelfAttention:
-    def __init__(self, layer, max_length):
-        self.layer = layer
-        self.parts = projections(layer)
-        self.max_length = max_length
-
-    def start(self, batch):
-        return [
-            ops.zeros((batch, self.max_length, *dense.kernel.shape[1:]), self.layer.compute_dtype)
-            for dense in (self.parts.key, self.parts.value)
-        ]
-
-    def step(self, context):
-        positions = ops.arange(self.max_length)
-        here = ops.reshape(positions == context.position, (1, -1, 1, 1))
-        x = context.arguments["value"]
-        projected = self.parts.key(x), self.parts.value(x)
-        key, value = (
-            ops.where(here, ops.cast(new, old.dtype), old)
-            for new, old in zip(projected, (next(context.old), next(context.old)), strict=True)
-        )
-        context.new += [key, value]
-        mask = ops.reshape(positions <= context.position, (1, 1, -1))
-        return _attend(self.layer, context, key, value, mask)
-
-
-def _attend(layer, context, key, value, mask):
-    parts = projections(layer)
-    query = parts.query(context.arguments["query"])
-    if mask is not None:
-        mask = ops.cast(mask, "bool")
-    output = attend(layer, query, key, value, mask)
-    if parts.gate is not None:
-        output = output * parts.gate(context.arguments["query"])
-    return parts.output(output)
-
-
-def _bound(node, values):
-    args, kwargs = _filled(node, values)
-    return inspect.signature(node.operation.call).bind(*args, **kwargs).arguments
-
-
-def _filled(node, values):
-    def replace(x):
-        return values.get(id(x), x)
-
-    return (
-        tree.map_structure(replace, node.arguments.args),
-        tree.map_structure(replace, node.arguments.kwargs),
-    )
+        if self._lookup is None or not is_embedding(operation) or kwargs.get("reverse"):
+            return operation(*args, **kwargs)
+        rows = ops.cast(self._lookup(operation.embeddings, args[0]), operation.compute_dtype)
+        return operation.project(rows) if isinstance(operation, FactorizedEmbedding) else rows

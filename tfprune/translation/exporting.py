@@ -11,6 +11,7 @@ import keras
 from tfprune.arguments import one_of
 from tfprune.extras import require
 from tfprune.files import atomic_write
+from tfprune.translation.argmax import divisor
 from tfprune.translation.checking import check_ids, check_text
 from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.searching import greedy
@@ -81,7 +82,7 @@ def _save_id_model(translator, folder):
         # there, so the graph is made of constants.
         constants = [(variable, tf.constant(value)) for variable, value in values]
         with keras.StatelessScope(constants):
-            return {"words": greedy(decoder, source, batch=1)}
+            return {"words": greedy(decoder, source, batch=1, argmax=litert_argmax)}
 
     tf.saved_model.save(tf.Module(), str(folder), signatures={"translate": translate})
 
@@ -101,9 +102,25 @@ def _lookup():
 
     def lookup(table, ids):
         flat = rows(tf.convert_to_tensor(table), tf.reshape(ids, [-1]))
+        if len(ids.shape) == 1:
+            return flat
         return tf.reshape(flat, tf.concat([tf.shape(ids), tf.shape(flat)[1:]], axis=0))
 
     return lookup
+
+
+def litert_argmax(values):
+    """LiteRT's own operation, on a table of about as many rows as columns.
+
+    The largest number of each row is found by a fast operation, and the place by a slow one.
+    """
+    import tensorflow as tf
+
+    length = values.shape[-1]
+    columns = divisor(length)
+    table = tf.reshape(values, (length // columns, columns))
+    row = tf.argmax(tf.reduce_max(table, axis=-1)[None], axis=-1, output_type=tf.int32)
+    return row * columns + tf.argmax(tf.gather(table, row), axis=-1, output_type=tf.int32)
 
 
 def _save_text_model(translator, folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from keras import ops
@@ -13,37 +14,47 @@ from tfprune.translation.vocabulary import Vocabulary
 _START, _END, _PAD = Vocabulary.start_id, Vocabulary.end_id, Vocabulary.pad_id
 
 
-def greedy(decoder: StepDecoder, source: Any, batch: int | None = None) -> Any:
+def greedy(
+    decoder: StepDecoder,
+    source: Any,
+    batch: int | None = None,
+    argmax: Callable[[Any], Any] = argmax,
+) -> Any:
     """Takes the likeliest word at each position.
 
     Args:
         decoder: The decoding step.
         source: Ids `(batch, length)`.
         batch: The batch size, where it is known; exports to LiteRT need it.
+        argmax: Function of logits `(batch, vocabulary)` to the index of the largest, `(batch,)`
+            int32. An export may know a better operation.
 
     Returns:
         Ids `(batch, max_length)`, the end id included, then padding.
     """
-    batch = ops.shape(source)[0] if batch is None else batch
-    memory = decoder.encode(source)
-    places = ops.arange(decoder.max_length, dtype="int32")[None]
+    size = ops.shape(source)[0] if batch is None else batch
+    memory = decoder.encode(source, batch)
 
-    def unfinished(position, _, done, *rest):
-        return ops.logical_and(position < decoder.max_length, ops.logical_not(ops.all(done)))
+    def unfinished(position, word, done, *rest):
+        # Of one sentence the last word says whether it is over.
+        over = ops.squeeze(word == _END) if batch == 1 else ops.all(done)
+        return ops.logical_and(position < decoder.max_length, ops.logical_not(over))
 
-    def advance(position, word, done, words, *states):
-        logits, states = decoder.step(word, position, memory, list(states))
-        chosen = ops.where(done, _PAD, argmax(logits))
-        words = ops.where(places == position, chosen[:, None], words)
-        done = ops.logical_or(done, chosen == _END)
-        return (position + 1, chosen[:, None], done, words, *states)
+    def advance(position, word, done, words, *old):
+        logits, states = decoder.step(word, position, memory, list(old))
+        chosen = argmax(logits)
+        if batch != 1:
+            chosen = ops.where(done, _PAD, chosen)
+            done = ops.logical_or(done, chosen == _END)
+        words = ops.slice_update(words, (0, position), ops.expand_dims(chosen, 1))
+        return (position + 1, chosen, done, words, *states)
 
     first = (
         ops.cast(0, "int32"),
-        ops.full((batch, 1), _START, dtype="int32"),
-        ops.zeros((batch,), dtype="bool"),
-        ops.zeros((batch, decoder.max_length), dtype="int32"),
-        *decoder.start(batch),
+        ops.full((size,), _START, dtype="int32"),
+        ops.zeros((size,), dtype="bool"),
+        ops.zeros((size, decoder.max_length), dtype="int32"),
+        *decoder.start(size),
     )
     return ops.while_loop(unfinished, advance, first)[3]
 
@@ -73,8 +84,8 @@ def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]
     def unfinished(position, _, done, *rest):
         return ops.logical_and(position < decoder.max_length, ops.logical_not(ops.all(done)))
 
-    def advance(position, word, done, words, scores, *states):
-        logits, states = decoder.step(word, position, memory, list(states))
+    def advance(position, word, done, words, scores, *old):
+        logits, states = decoder.step(word, position, memory, list(old))
         vocabulary = logits.shape[-1]
         gains = ops.reshape(ops.log_softmax(ops.cast(logits, "float32")), (batch, beam, vocabulary))
         # A finished beam has one child, itself.
@@ -90,11 +101,11 @@ def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]
         words = ops.take_along_axis(words, parent[:, :, None], axis=1)
         words = ops.where(places == position, chosen[:, :, None], words)
         done = ops.logical_or(done, chosen == _END)
-        return (position + 1, ops.reshape(chosen, (-1, 1)), done, words, scores, *moved)
+        return (position + 1, ops.reshape(chosen, (-1,)), done, words, scores, *moved)
 
     first = (
         ops.cast(0, "int32"),
-        ops.full((batch * beam, 1), _START, dtype="int32"),
+        ops.full((batch * beam,), _START, dtype="int32"),
         ops.zeros((batch, beam), dtype="bool"),
         ops.zeros((batch, beam, decoder.max_length), dtype="int32"),
         scores,
@@ -123,19 +134,19 @@ def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any]
     def unfinished(position, *rest):
         return position < decoder.max_length
 
-    def advance(position, word, of_words, of_all, *states):
-        logits, states = decoder.step(word, position, memory, list(states))
+    def advance(position, word, of_words, of_all, *old):
+        logits, states = decoder.step(word, position, memory, list(old))
         logits = ops.cast(logits, "float32")
         best = ops.max(logits, axis=-1)
-        given = ops.take(words, position, axis=1)[:, None]
-        chosen = ops.take_along_axis(logits, given, axis=1)[:, 0]
+        given = ops.take(words, position, axis=1)
+        chosen = ops.take_along_axis(logits, given[:, None], axis=1)[:, 0]
         of_words = ops.where(places == position, (best - chosen)[:, None], of_words)
         of_all = ops.where(places == position, (best - ops.mean(logits, -1))[:, None], of_all)
         return (position + 1, given, of_words, of_all, *states)
 
     first = (
         ops.cast(0, "int32"),
-        ops.full((batch, 1), _START, dtype="int32"),
+        ops.full((batch,), _START, dtype="int32"),
         ops.zeros((batch, decoder.max_length)),
         ops.zeros((batch, decoder.max_length)),
         *decoder.start(batch),

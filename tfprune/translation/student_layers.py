@@ -57,7 +57,7 @@ class SSRU(keras.Layer):
         return ops.relu(cell)
 
     def step(self, x: Any, cell: Any) -> tuple[Any, Any]:
-        """One position: `x` `(batch, 1, width)` and the cell before it; output and new cell."""
+        """One position: `x` `(batch, width)` and the cell before it; output and new cell."""
         forget, update = self.gates(x)
         cell = forget * cell + update
         return ops.relu(cell), cell
@@ -83,15 +83,32 @@ class SinusoidalPositions(keras.Layer):
     Source: Vaswani et al., "Attention Is All You Need", 2017, section 3.5.
     """
 
-    def call(self, x: Any, offset: Any = 0) -> Any:
-        """`(batch, length, width)` to the same shape; positions count from `offset`."""
-        width = x.shape[-1]
-        position = ops.arange(ops.shape(x)[1], dtype="float32") + ops.cast(offset, "float32")
-        rates = np.exp(np.arange(0, width, 2) * (-math.log(10_000) / width)).astype("float32")
-        angles = position[:, None] * rates[None]
-        table = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)[:, :width]
-        return x * math.sqrt(width) + ops.cast(table, x.dtype)[None]
+    def call(self, x: Any) -> Any:
+        """`(batch, length, width)` to the same shape."""
+        positions = ops.arange(ops.shape(x)[1], dtype="float32")
+        return self.scaled(x) + ops.cast(sinusoids(positions, x.shape[-1]), x.dtype)[None]
 
-    def compute_output_spec(self, x: Any, offset: Any = 0) -> Any:
+    def scaled(self, x: Any) -> Any:
+        """Embeddings, multiplied."""
+        return x * math.sqrt(x.shape[-1])
+
+    def compute_output_spec(self, x: Any) -> Any:
         """The shape of the input."""
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+
+
+def sinusoids(positions: Any, width: int, library: Any = ops) -> Any:
+    """Sines and cosines of positions.
+
+    Args:
+        positions: Array `(length,)`, float32.
+        width: How many numbers there are for each position.
+        library: What computes them, `keras.ops` or `numpy`.
+
+    Returns:
+        Array `(length, width)`, float32: first sines, then cosines.
+    """
+    rates = np.exp(np.arange(0, width, 2) * (-math.log(10_000) / width)).astype("float32")
+    angles = positions[:, None] * rates[None]
+    found = library.concatenate([library.sin(angles), library.cos(angles)], axis=-1)
+    return found[:, :width]
