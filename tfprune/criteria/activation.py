@@ -92,4 +92,4 @@ class Activation(ConsumerCriterion):
 
 
 def _by_input(consumer: Consumer) -> np.ndarray:
-    return consumer.sums.variance * np.sum(consumer.kernel**2, axis=1)
+    return consumer.sums.variance * consumer.squared_norms

@@ -30,7 +30,7 @@ class Consumer:
     """A kernel that reads the groups of a structure.
 
     Args:
-        kernel: The kernel that its layer computes with, `(inputs, outputs)`, in double precision.
+        kernel: The kernel that its layer computes with, `(inputs, outputs)`.
         owners: The group of each input, `(inputs,)`.
         has_bias: Whether there is a bias behind it, which can take up what inputs are on average.
         sums: `Moments` or `Variances` of what its layer reads.
@@ -40,6 +40,11 @@ class Consumer:
     owners: np.ndarray
     has_bias: bool
     sums: Any
+
+    @property
+    def squared_norms(self) -> np.ndarray:
+        """`‖W_j‖²` for each input j, `(inputs,)`."""
+        return np.sum(np.square(self.kernel, dtype="float64"), axis=1)
 
 
 class ConsumerCriterion(Criterion):
@@ -164,7 +169,7 @@ def consumers(
 def _consumer(structure: Structure, share: Slices, totals: dict[int, Any]) -> Consumer:
     shape = share.input_shape
     weight = folded(share.variable, transforms_of(share.layer).get(share.attribute, ()))
-    kernel = ops.convert_to_numpy(ops.cast(weight, "float32")).astype("float64")
+    kernel = ops.convert_to_numpy(ops.cast(weight, "float32"))
     kernel = kernel.reshape(int(np.prod(shape)), -1)
     along = [1] * len(shape)
     along[share.axis] = -1

@@ -119,7 +119,7 @@ def _error(consumer: Consumer, gone: np.ndarray) -> float:
     rows = gone[consumer.owners]
     moments = consumer.sums
     products = moments.covariance() if consumer.has_bias else moments.second()
-    kernel = consumer.kernel[rows]
+    kernel = consumer.kernel[rows].astype("float64")
     return float(np.sum(kernel * (products[np.ix_(rows, rows)] @ kernel)))
 
 

@@ -46,8 +46,8 @@ def reconstruction(
     the sum of these changes least. The paper takes errors as shares of what layers emit, and
     searches for a weight of each by the loss.
 
-    One matrix, inputs × inputs of a layer in double precision, is kept for each layer, and two
-    more for the one that is looked at. As many positions as a layer has inputs are needed, and
+    Half a matrix, inputs × inputs of a layer in double precision, is kept for each layer, and four
+    whole ones for the layer that is looked at. As many positions as a layer has inputs are needed, and
     several times as many are better. Positions that are padding do not count. The model is run in
     inference mode, without dropout, and is not changed: `tfprune.prune` fits the weights.
 

@@ -90,4 +90,4 @@ class Wanda(ConsumerCriterion):
 
 
 def _by_input(consumer: Consumer) -> np.ndarray:
-    return (consumer.sums.mean**2 + consumer.sums.variance) * np.sum(consumer.kernel**2, axis=1)
+    return (consumer.sums.mean**2 + consumer.sums.variance) * consumer.squared_norms
