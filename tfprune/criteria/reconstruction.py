@@ -47,9 +47,9 @@ def reconstruction(
     searches for a weight of each by the loss.
 
     Half a matrix, inputs × inputs of a layer in double precision, is kept for each layer, and four
-    whole ones for the layer that is looked at. As many positions as a layer has inputs are needed, and
-    several times as many are better. Positions that are padding do not count. The model is run in
-    inference mode, without dropout, and is not changed: `tfprune.prune` fits the weights.
+    whole ones for the layer that is looked at. As many positions as a layer has inputs are needed,
+    and several times as many are better. Positions that are padding do not count. The model is run
+    in inference mode, without dropout, and is not changed: `tfprune.prune` fits the weights.
 
     Args:
         model: A built model.
