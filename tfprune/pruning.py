@@ -64,8 +64,9 @@ def prune(
             `"model"` ranks all groups together; `"error"` lets each structure lose as many groups
             as make the sum of the errors of all least while the target is met, by dynamic
             programming over the cost. The error of a structure is the sum of the scores of what
-            goes; for `"reconstruction"`, the loss of the best fit without all that goes, times what
-            such an error does to the outputs of the model. By default `"error"` for
+            goes; for `"reconstruction"`, the loss of the best fit without all that goes. For
+            `"reconstruction"`, `"activation"` and `"wanda"` it is multiplied by what such an error
+            does to the outputs of the model. By default `"error"` for
             `"reconstruction"`, and for a `Latency` if scores are errors or changes of the loss;
             `"kind"` for gradient importance, whose scores are changes of the loss; and `"layer"`
             for all others: their scores say little about one layer beside another, so that a layer
@@ -130,6 +131,7 @@ def prune(
     if within is None:
         within = default_within(target, scored_by, per_cost, repair == "least_squares")
     keep = choose(target, model, found, scores, within, per_cost, round_to, cost)
+    del scores  # They may hold copies of weights, for effects.
     with readers_restored(found, always=not in_place):
         if repair is not None:
             say("prune: fitting what is left …")

@@ -47,9 +47,10 @@ def choose(
             different structures: each structure loses as many as make the sum of all errors least,
             by dynamic programming over the cost (`tfprune.budgets.widths.least_error`). The error
             of a structure is the sum of the scores of its groups that go; for `"reconstruction"`,
-            whose scores are errors of all that has gone so far, the highest of them, times what
-            such an error does to the outputs (`StructureScores.effects`). Scores below 0 count as
-            0, and groups that score minus infinity have gone before and do not come back.
+            whose scores are errors of all that has gone so far, the highest of them; both times
+            what such an error does to the outputs, where scores tell that
+            (`StructureScores.effects`). Scores below 0 count as 0, and groups that score minus
+            infinity have gone before and do not come back.
         per_cost: Divides each score by the weights of its group; not with `within="error"`, which
             takes the cost into account by itself.
         round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.

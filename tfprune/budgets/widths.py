@@ -160,7 +160,7 @@ def put_back(
     fits = taken > fewest
     while fits.any() and cost(taken) < enough:
         each = np.flatnonzero(fits)
-        best = each[int(np.argmax([worth(i, taken[i]) for i in each]))]
+        best = each[int(np.argmax([worth(int(i), int(taken[i])) for i in each]))]
         fewer = changed(taken, best, taken[best] - 1)
         if cost(fewer) <= most:
             taken = fewer
