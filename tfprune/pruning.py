@@ -50,7 +50,8 @@ def prune(
         model: A built model. It is left as it was, unless `in_place`.
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops` or `Latency`.
         data: What `fit` takes: a dataset, arrays or `(x, y)`. Labels are needed where the criterion
-            needs them; without labels x is enough.
+            needs them; without labels x is enough. Sample weights count for the loss of
+            `"gradient_importance"` alone: which positions are padding is known from masks.
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
         criterion: As in `tfprune.callbacks.ImportancePruning`. `None`: `"reconstruction"`, which
             has kept most in our benchmark, with `repair="least_squares"` and structures whose
