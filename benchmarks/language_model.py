@@ -24,13 +24,13 @@ from keras import ops
 from paired import in_loss
 from reports import about, arguments, in_words, smoke_folder, write
 from small_minilm import left, once
+from without_training import REPAIRS, runs
 
 import tfprune
 from tfprune.datasets import libreoffice_help, llama_from_gguf, smollm2
 
 HERE = Path(__file__).parent
 CRITERIA = ("activation", "reconstruction", "gradient_importance")
-REPAIRS = {"nothing": None, "least squares": "least_squares"}
 SPARSITIES = (0.2, 0.3, 0.5)
 TRAINING, TEST, LENGTH = 128, 64, 64  # Passages, and tokens in each.
 BATCH = 8
@@ -46,17 +46,7 @@ TINY = {
 GIGABYTE = 1024**2  # In what Linux counts in.
 
 
-def name_of(criterion, repair, sparsity):
-    """The name of a run's file."""
-    return f"{criterion}-{repair.replace(' ', '_')}-{sparsity:g}"
-
-
-RUNS = {
-    name_of(criterion, repair, sparsity): (criterion, repair, sparsity)
-    for sparsity in SPARSITIES
-    for criterion in CRITERIA
-    for repair in REPAIRS
-}
+RUNS = runs(CRITERIA, ("nothing", "least squares"), SPARSITIES)
 
 
 def passages(tokenizer, pairs, number):

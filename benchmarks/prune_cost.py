@@ -3,8 +3,9 @@
     python benchmarks/prune_cost.py
 
 Half of a BertTextClassifier of KerasHub with 110 million random weights is pruned on 128 sequences
-of 64 tokens, by each criterion in a process of its own, and fitted by least squares. Results are
-written to benchmarks/results/prune_cost.{json,md}
+of 64 tokens, by each criterion in a process of its own, and fitted by least squares. Rows of
+criteria that are not run stay as they were. Results are written to
+benchmarks/results/prune_cost.{json,md}
 """
 
 import json
@@ -17,7 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from reports import about, arguments, in_words, smoke_folder, write
+from reports import about, arguments, in_words, result, smoke_folder, write
 
 CRITERIA = ("magnitude", "gradient_importance", "activation", "reconstruction")
 EXAMPLES, LENGTH = 128, 64
@@ -118,12 +119,14 @@ def main():
     if options.smoke:
         smoke_folder()
         options.criteria = ["activation"]
-    rows = {}
+    earlier = result("prune_cost.json")
+    rows = json.loads(earlier.read_text())["criteria"] if earlier.exists() else {}
     for criterion in options.criteria:
         command = [sys.executable, __file__, "--once", criterion, *["--smoke"] * options.smoke]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         rows[criterion] = json.loads(said.splitlines()[-1])
         print(criterion, rows[criterion], flush=True)
+        rows = {name: rows[name] for name in CRITERIA if name in rows}
         results = {**about(__file__, "keras-hub"), "criteria": rows}
         write("prune_cost", results, table(results))
 

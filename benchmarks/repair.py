@@ -20,6 +20,7 @@ from paired import difference, in_loss, in_points
 from reports import about, arguments, in_words, result, smoke_folder, write
 from small_minilm import Small, finished, once
 from small_student import SmallStudent
+from without_training import REPAIRS, name_of, runs
 
 import tfprune
 from tfprune.reports.plots import curves
@@ -27,7 +28,6 @@ from tfprune.translation.training import compile_student
 
 HERE = Path(__file__).parent
 CRITERIA = ("magnitude", "gradient_importance", "activation", "reconstruction")
-REPAIRS = {"nothing": None, "bias": "bias", "least squares": "least_squares"}
 SPARSITIES = (0.3, 0.5, 0.7, 0.8)
 EXAMPLES = 512
 # What is trained afterwards: by which criterion, how much is gone, for how many epochs.
@@ -134,24 +134,8 @@ class Translations(SmallStudent):
         return f"{text}, BLEU {np.mean(list(row['bleu'].values())):.1f}"
 
 
-def name_of(criterion, repair, sparsity, epochs=0):
-    """The name of a run's file."""
-    trained = f"-{epochs}-epochs" if epochs else ""
-    return f"{criterion}-{repair.replace(' ', '_')}-{sparsity:g}{trained}"
-
-
-NAMES = {
-    name_of(criterion, repair, sparsity): (criterion, repair, sparsity)
-    for sparsity in SPARSITIES
-    for criterion in CRITERIA
-    for repair in REPAIRS
-}
-NAMES_TRAINED = {
-    name_of(TRAINED[0], repair, sparsity, epochs): (TRAINED[0], repair, sparsity, epochs)
-    for sparsity in TRAINED[1]
-    for repair in ("nothing", "least squares")
-    for epochs in TRAINED[2]
-}
+NAMES = runs(CRITERIA, REPAIRS, SPARSITIES)
+NAMES_TRAINED = runs([TRAINED[0]], ("nothing", "least squares"), *TRAINED[1:])
 
 
 def rows_of(figures):

@@ -1,10 +1,13 @@
+import weakref
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
 import tfprune
-from tests.models import noise, outputs, randomize
+from tests.models import assert_same, noise, outputs, randomize
+from tfprune import criteria, pruning
 from tfprune.callbacks import ImportancePruning
 
 X = noise(96, 6, 8)
@@ -295,3 +298,37 @@ def test_without_a_fit_each_layer_loses_its_share(repair):
         trained(), tfprune.Sparsity(0.5), X, criterion="reconstruction", repair=repair, verbose=0
     )
     assert [s.groups for s in tfprune.find_structures(small)] == [2, 8]
+
+
+@pytest.mark.parametrize("criterion", ["activation", "wanda", "reconstruction"])
+def test_positions_of_sample_weight_0_are_read_and_count(criterion):
+    x = keras.Input((6, 4))
+    h = layers.Dense(8, "tanh", name="in")(x)
+    model = randomize(keras.Model(x, layers.Dense(3)(h)))
+    inputs, targets = noise(32, 6, 4), noise(32, 6, 3)
+    weights = np.tile([0.0, 0.0, 0.0, 1.0, 1.0, 1.0], (32, 1))
+    options = {"criterion": criterion, "verbose": 0}
+    weighted = tfprune.prune(model, tfprune.Sparsity(0.5), (inputs, targets, weights), **options)
+    assert_same(
+        outputs(tfprune.prune(model, tfprune.Sparsity(0.5), inputs, **options), inputs),
+        outputs(weighted, inputs),
+    )
+
+
+def test_scores_are_freed_before_layers_are_fitted(monkeypatch):
+    """They may hold copies of weights."""
+    made, alive, fit = [], [], pruning.repaired
+
+    class Watched(criteria.Activation):
+        def scores(self, *arguments):
+            found = super().scores(*arguments)
+            made.append(weakref.ref(found))
+            return found
+
+    def fitted(*arguments, **options):
+        alive.extend(scores() for scores in made)
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(pruning, "repaired", fitted)
+    tfprune.prune(trained(), tfprune.Sparsity(0.5), X, criterion=Watched(), verbose=0)
+    assert alive == [None]

@@ -50,7 +50,8 @@ def prune(
         model: A built model. It is left as it was, unless `in_place`.
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops` or `Latency`.
         data: What `fit` takes: a dataset, arrays or `(x, y)`. Labels are needed where the criterion
-            needs them; without labels x is enough.
+            needs them; without labels x is enough. Sample weights count for the loss of
+            `"gradient_importance"` alone: which positions are padding is known from masks.
         structures: Kinds (`"ffn"`, `"heads"`), names or regular expressions; `None` means all.
         criterion: As in `tfprune.callbacks.ImportancePruning`. `None`: `"reconstruction"`, which
             has kept most in our benchmark, with `repair="least_squares"` and structures whose
@@ -64,8 +65,9 @@ def prune(
             `"model"` ranks all groups together; `"error"` lets each structure lose as many groups
             as make the sum of the errors of all least while the target is met, by dynamic
             programming over the cost. The error of a structure is the sum of the scores of what
-            goes; for `"reconstruction"`, the loss of the best fit without all that goes, times what
-            such an error does to the outputs of the model. By default `"error"` for
+            goes; for `"reconstruction"`, the loss of the best fit without all that goes. For
+            `"reconstruction"`, `"activation"` and `"wanda"` it is multiplied by what such an error
+            does to the outputs of the model. By default `"error"` for
             `"reconstruction"`, and for a `Latency` if scores are errors or changes of the loss;
             `"kind"` for gradient importance, whose scores are changes of the loss; and `"layer"`
             for all others: their scores say little about one layer beside another, so that a layer
@@ -130,6 +132,7 @@ def prune(
     if within is None:
         within = default_within(target, scored_by, per_cost, repair == "least_squares")
     keep = choose(target, model, found, scores, within, per_cost, round_to, cost)
+    del scores  # They may hold copies of weights, for effects.
     with readers_restored(found, always=not in_place):
         if repair is not None:
             say("prune: fitting what is left …")

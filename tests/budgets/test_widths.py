@@ -13,7 +13,7 @@ from tfprune import criteria
 from tfprune.budgets.choosing import choose
 from tfprune.budgets.latency_table import LatencyTable
 from tfprune.budgets.targets import Flops, Latency, Parameters, Sparsity
-from tfprune.budgets.widths import least_error
+from tfprune.budgets.widths import least_error, put_back
 from tfprune.criteria.structure_scores import StructureScores
 from tfprune.structures import Structures, find_structures
 
@@ -32,6 +32,29 @@ def brute_force(errors, cost, limit):
 
 def total(errors, taken):
     return sum(error[n] for error, n in zip(errors, taken, strict=True))
+
+
+@pytest.mark.parametrize(
+    "most, enough, left",
+    [
+        (10, np.inf, [1, 1]),  # The first block of one of the others costs too much.
+        (10, 7, [2, 1]),  # What costs 7 is close enough.
+        (100, np.inf, [0, 1]),  # Of the second, one must go.
+        (4, np.inf, [2, 2]),
+    ],
+)
+def test_what_is_worth_most_is_put_back_first(most, enough, left):
+    prices = np.array([2, 3])
+    worth = [{2: 5.0, 1: 4.0}, {2: 9.0}]
+    taken = put_back(
+        np.array([2, 2]),
+        np.array([0, 1]),
+        lambda i, n: worth[i][n],
+        lambda taken: 4.0 + float(prices @ (2 - taken)) + (5.0 if taken[0] == 0 else 0.0),
+        most,
+        enough,
+    )
+    assert taken.tolist() == left
 
 
 def drawn(seed, structures):

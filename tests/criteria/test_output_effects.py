@@ -7,6 +7,8 @@ from keras import layers, ops
 
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune import criteria
+from tfprune.budgets.choosing import choose
+from tfprune.budgets.targets import Sparsity
 from tfprune.overlay.transforms import hook_input, overlay_of
 from tfprune.structures import find_structures
 
@@ -56,16 +58,68 @@ def test_it_is_what_the_outputs_change_by():
     assert scores.effects["first"] == pytest.approx(change / error, rel=1e-3)
 
 
-def test_scales_of_layers_do_not_matter():
-    model = chain()
-    one = criteria.reconstruction(model, X)
+@pytest.mark.parametrize("name", ["activation", "wanda"])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_scores_of_single_groups_become_what_the_outputs_change_by(name, use_bias):
+    model = chain(use_bias)
+    scores = getattr(criteria, name)(model, X)
+    first, between, second, out = model.layers
+    held = ops.convert_to_numpy(first(X)).copy()
+    gone = np.argsort(scores["first"])[:4]
+    means = held.mean(axis=0)[gone]
+    held[:, gone] = means if use_bias and name == "activation" else 0.0
+    before = outputs(model, X)[0]
+    after = ops.convert_to_numpy(out(second(between(held))))
+    change = np.mean((after - before) ** 2) / np.var(before, axis=0).mean()
+    assert scores.errors("first")[4] == pytest.approx(change, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["reconstruction", "activation", "wanda"])
+def test_scales_of_layers_do_not_matter(name):
+    model, score = chain(), getattr(criteria, name)
+    found, target = find_structures(model), Sparsity(0.4)
+    one = score(model, X)
+    chosen = choose(target, model, found, one, "error")
     between, second = model.get_layer("between"), model.get_layer("second")
     between.kernel.assign(between.kernel / 100)
     between.bias.assign(between.bias / 100)
     second.kernel.assign(second.kernel * 100)
-    other = criteria.reconstruction(model, X)
+    other = score(model, X)
     assert other["first"].max() == pytest.approx(1e-4 * one["first"].max(), rel=1e-3)
     np.testing.assert_allclose(other.errors("first"), one.errors("first"), rtol=2e-3)
+    for structure, stays in choose(target, model, found, other, "error").items():
+        np.testing.assert_array_equal(stays, chosen[structure])
+
+
+@pytest.mark.parametrize("name", ["reconstruction", "activation", "wanda"])
+def test_groups_that_emit_nothing_leave_the_effect_of_the_others(name):
+    """In a later round half of the groups and more have gone before."""
+    model = chain()
+    first, between = model.layers[:2]
+    dead = np.arange(8) % 4 > 0
+    first.kernel.assign(ops.convert_to_numpy(first.kernel) * ~dead)
+    first.bias.assign(ops.convert_to_numpy(first.bias) * ~dead)
+    between.kernel.assign(ops.convert_to_numpy(between.kernel) * ~dead[:, None])
+    scores = getattr(criteria, name)(model, X)
+    errors = scores.errors("first")
+    assert errors[6] < 1e-9 < 1e-3 < errors[7] < errors[8]
+
+
+def test_scores_of_single_groups_run_the_model_for_effects_when_they_are_needed():
+    model, runs = chain(), []
+
+    def note(inputs, training):
+        runs.append(len(inputs))
+        return inputs
+
+    hook_input(model.layers[0], note)
+    scores = criteria.activation(model, X)
+    assert runs == [16]
+    errors = scores.errors("first")
+    scores.replaced(dict(scores)).errors("second")
+    # The outputs as they are, and with one structure after the other held.
+    assert len(runs) == 2 + len(find_structures(model))
+    np.testing.assert_allclose(scores.errors("first"), errors)
 
 
 def test_heads_and_the_model_stays_as_it_was():

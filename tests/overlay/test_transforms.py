@@ -10,7 +10,7 @@ from keras import layers, ops
 from tests.models import assert_same, noise, outputs
 from tfprune.overlay.folding import folded, times
 from tfprune.overlay.saving import backing_up
-from tfprune.overlay.transforms import hook_input, remove, transform_weight, transforms_of
+from tfprune.overlay.transforms import hook_input, hooked, remove, transform_weight, transforms_of
 
 X = noise(8, 4)
 
@@ -53,6 +53,21 @@ def test_any_weight_is_transformed_and_what_a_layer_reads_is_hooked():
     assert ops.convert_to_numpy(layer(ONES)).tolist() == [[4, 4]]
     with pytest.raises(ValueError, match="`attribute` must name a weight"):
         transform_weight(layer, "gamma", times(lambda training: 1.0))
+
+
+def test_hooks_and_transforms_in_a_with_block_come_off_also_after_an_exception():
+    layer, other = made(), made()
+    hooks = [(layer, lambda inputs, training: inputs * 2.0)]
+    doubled = times(lambda training: 2.0)
+    with hooked(hooks, [(layer, "kernel", doubled), (other, "kernel", doubled)]):
+        assert ops.convert_to_numpy(layer(ONES)).tolist() == [[12, 12]]
+        assert ops.convert_to_numpy(other(ONES)).tolist() == [[6, 6]]
+    assert ops.convert_to_numpy(layer(ONES)).tolist() == [[3, 3]]
+    wrong = [(layer, "kernel", doubled), (other, "gamma", doubled)]
+    with pytest.raises(ValueError, match="`attribute` must name a weight"), hooked(hooks, wrong):
+        pass
+    for one in (layer, other):
+        assert ops.convert_to_numpy(one(ONES)).tolist() == [[3, 3]]
 
 
 def test_a_call_that_was_replaced_before_comes_back():

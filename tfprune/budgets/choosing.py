@@ -11,7 +11,7 @@ import numpy as np
 from tfprune.arguments import one_of
 from tfprune.budgets.ranking import Ranking, checked_scores, ranked
 from tfprune.budgets.targets import Cost, Latency, Target
-from tfprune.budgets.widths import least_error
+from tfprune.budgets.widths import changed, least_error, put_back
 from tfprune.criteria.criterion import Criterion
 from tfprune.structures import Structures
 
@@ -47,9 +47,10 @@ def choose(
             different structures: each structure loses as many as make the sum of all errors least,
             by dynamic programming over the cost (`tfprune.budgets.widths.least_error`). The error
             of a structure is the sum of the scores of its groups that go; for `"reconstruction"`,
-            whose scores are errors of all that has gone so far, the highest of them, times what
-            such an error does to the outputs (`StructureScores.effects`). Scores below 0 count as
-            0, and groups that score minus infinity have gone before and do not come back.
+            whose scores are errors of all that has gone so far, the highest of them; both times
+            what such an error does to the outputs, where scores tell that
+            (`StructureScores.effects`). Scores below 0 count as 0, and groups that score minus
+            infinity have gone before and do not come back.
         per_cost: Divides each score by the weights of its group; not with `within="error"`, which
             takes the cost into account by itself.
         round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
@@ -212,7 +213,7 @@ class _Removal:
                 break
             place += later[0] + 1
             index = self.owner[place - 1]
-            more = _changed(taken, index, 1)
+            more = changed(taken, index, taken[index] + 1)
             if self.cost(more) >= self.least:
                 taken = more
             else:
@@ -222,7 +223,7 @@ class _Removal:
     def _past_the_limit(self, taken: np.ndarray) -> np.ndarray:
         """Removes further blocks until the limit is met, by as little as can be."""
         while self.cost(taken) > self.most:
-            further = [_changed(taken, i, 1) for i in np.flatnonzero(taken < self.blocks)]
+            further = [changed(taken, i, taken[i] + 1) for i in np.flatnonzero(taken < self.blocks)]
             costs = np.array([self.cost(each) for each in further])
             met = costs <= self.most
             taken = further[int(np.argmax(np.where(met, costs, -np.inf if met.any() else -costs)))]
@@ -230,18 +231,10 @@ class _Removal:
 
     def _put_back(self, taken: np.ndarray) -> np.ndarray:
         """Keeps blocks that need not be removed, the most important first."""
-        fits = taken > self.fewest
-        while fits.any() and self.cost(taken) < self.least:
-            last = [self.places[i][taken[i] - 1] if fits[i] else -1 for i in range(len(taken))]
-            index = int(np.argmax(last))
-            fewer = _changed(taken, index, -1)
-            if self.cost(fewer) <= self.most:
-                taken = fewer
-            fits[index] = fewer is taken and taken[index] > self.fewest[index]
-        return taken
+        return put_back(
+            taken, self.fewest, self._last_place, self.cost, self.most, enough=self.least
+        )
 
-
-def _changed(taken: np.ndarray, index: int | np.integer, by: int) -> np.ndarray:
-    changed = taken.copy()
-    changed[index] += by
-    return changed
+    def _last_place(self, index: int, number: int) -> int:
+        """The place in the ranking of the last of the first blocks of a structure."""
+        return self.places[index][number - 1]

@@ -69,7 +69,7 @@ def least_error(
         savings = search.savings([found])
     if must_meet:
         return taken
-    fewer = [_changed(taken, i, taken[i] - 1) for i in np.flatnonzero(taken > search.fewest)]
+    fewer = [changed(taken, i, taken[i] - 1) for i in np.flatnonzero(taken > search.fewest)]
     return min([taken, *fewer], key=lambda choice: abs(cost(choice) - limit))
 
 
@@ -101,7 +101,7 @@ class _Search:
         saved = []
         for i, (low, high) in enumerate(zip(self.fewest, self.all, strict=True)):
             points = np.unique(np.linspace(low, high, _POINTS + 1).round().astype(int))
-            costs = np.array([[self.cost(_changed(o, i, n)) for n in points] for o in others])
+            costs = np.array([[self.cost(changed(o, i, n)) for n in points] for o in others])
             mean = np.mean(costs[:, :1] - costs, axis=0)
             # What costs less with fewer groups gone is never worth it.
             saved.append(np.interp(np.arange(high + 1), points, np.maximum.accumulate(mean)))
@@ -127,18 +127,45 @@ class _Search:
 
     def put_back(self, taken: np.ndarray, savings: list[np.ndarray]) -> np.ndarray:
         """Keeps blocks that need not go, most error for its cost first."""
-        fits = taken > self.fewest
-        while fits.any():
-            worth = np.full(len(taken), -np.inf)
-            for i in np.flatnonzero(fits):
-                error, saved, n = self.errors[i], savings[i], taken[i]
-                worth[i] = (error[n] - error[n - 1]) / max(saved[n] - saved[n - 1], 1e-30)
-            best = int(np.argmax(worth))
-            fewer = _changed(taken, best, taken[best] - 1)
-            if self.cost(fewer) <= self.most:
-                taken = fewer
-            fits[best] = fewer is taken and taken[best] > self.fewest[best]
-        return taken
+
+        def worth(i, n):
+            error, saved = self.errors[i], savings[i]
+            return (error[n] - error[n - 1]) / max(saved[n] - saved[n - 1], 1e-30)
+
+        return put_back(taken, self.fewest, worth, self.cost, self.most)
+
+
+def put_back(
+    taken: np.ndarray,
+    fewest: np.ndarray,
+    worth: Callable[[int, int], float],
+    cost: Callable[[np.ndarray], float],
+    most: float,
+    enough: float = np.inf,
+) -> np.ndarray:
+    """Keeps blocks that need not be removed, one after the other.
+
+    Args:
+        taken: The number of blocks of each structure that are removed, `(structures,)`.
+        fewest: Blocks of each structure that must be removed, `(structures,)`.
+        worth: What the last of so many removed blocks of a structure is worth; called as
+            `worth(index, number)`. The block that is worth most comes first.
+        cost: As in `least_error`.
+        most: What the cost may be.
+        enough: The cost at which no more is put back.
+
+    Returns:
+        What is removed then, an array `(structures,)`.
+    """
+    fits = taken > fewest
+    while fits.any() and cost(taken) < enough:
+        each = np.flatnonzero(fits)
+        best = each[int(np.argmax([worth(int(i), int(taken[i])) for i in each]))]
+        fewer = changed(taken, best, taken[best] - 1)
+        if cost(fewer) <= most:
+            taken = fewer
+        fits[best] = fewer is taken and taken[best] > fewest[best]
+    return taken
 
 
 class _Table:
@@ -202,7 +229,8 @@ def _joined(least: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return best, own
 
 
-def _changed(taken: np.ndarray, index: int | np.integer, number: int | np.integer) -> np.ndarray:
-    changed = taken.copy()
-    changed[index] = number
-    return changed
+def changed(taken: np.ndarray, index: int | np.integer, number: int | np.integer) -> np.ndarray:
+    """A choice with another number of blocks of one structure."""
+    other = taken.copy()
+    other[index] = number
+    return other

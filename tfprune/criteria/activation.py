@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import keras
@@ -13,9 +14,9 @@ from tfprune.criteria.consumers import (
     ConsumerCriterion,
     inputs_of,
     scored_structures,
-    scores_by_input,
 )
 from tfprune.criteria.criterion import Scores, register_criterion
+from tfprune.criteria.input_scores import scores_by_input
 from tfprune.criteria.structure_scores import StructureScores
 from tfprune.structures import Structures
 
@@ -47,7 +48,10 @@ def activation(
         steps: How many batches to use; all by default.
 
     Returns:
-        The scores, structure name to array `(groups,)`; also a `callable(structure)`.
+        The scores, structure name to array `(groups,)`; also a `callable(structure)`, and
+        `effects`, structure name to a number, for `within="error"`: by how much the outputs of the
+        model change for each unit of error, see `tfprune.criteria.output_effects`. The model is run
+        for them when they are first asked for, with the weights that it has then.
 
     Raises:
         ValueError: If the model is not built, `structures` are not its own or are of groups whose
@@ -67,7 +71,7 @@ def activation(
     (3,)
     """
     structures = scored_structures(model, structures)
-    return scores_by_input(model, structures, inputs_of(model, data, batch_size, steps), _by_input)
+    return _scores(model, structures, inputs_of(model, data, batch_size, steps))
 
 
 @register_criterion
@@ -86,10 +90,12 @@ class Activation(ConsumerCriterion):
     ) -> Scores:
         """The scores of structures of `subject`; of `data` only x is used."""
         structures = scored_structures(subject, structures)
-        return scores_by_input(
-            subject, structures, inputs_of(model, data, steps=batches), _by_input
-        )
+        return _scores(subject, structures, inputs_of(model, data, steps=batches))
+
+
+def _scores(model, structures, batches) -> StructureScores:
+    return scores_by_input(model, structures, batches, _by_input, attrgetter("mean_or_zero"))
 
 
 def _by_input(consumer: Consumer) -> np.ndarray:
-    return consumer.sums.variance * np.sum(consumer.kernel**2, axis=1)
+    return consumer.sums.variance * consumer.squared_norms

@@ -64,7 +64,7 @@ class _Side:
 
     def __init__(self, consumer: Consumer, groups: int, ridge: float):
         moments = consumer.sums
-        self.kernel = consumer.kernel.copy()
+        self.kernel = consumer.kernel.astype("float64")
         # The inputs of each group, (groups, inputs of a group).
         self.inputs = np.argsort(consumer.owners, kind="stable").reshape(groups, -1)
         products = moments.covariance() if consumer.has_bias else moments.second()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -14,7 +14,7 @@ from keras import ops
 from tfprune.arguments import integer, keras_model
 from tfprune.criteria.criterion import Criterion
 from tfprune.criteria.data import as_tensors, as_the_layers_take_it, batches_of, check_data
-from tfprune.criteria.structure_scores import StructureScores, own_structures
+from tfprune.criteria.structure_scores import own_structures
 from tfprune.overlay.activations import observe
 from tfprune.overlay.folding import folded
 from tfprune.overlay.moments import Moments, Variances, rows_of
@@ -30,7 +30,7 @@ class Consumer:
     """A kernel that reads the groups of a structure.
 
     Args:
-        kernel: The kernel that its layer computes with, `(inputs, outputs)`, in double precision.
+        kernel: The kernel that its layer computes with, `(inputs, outputs)`.
         owners: The group of each input, `(inputs,)`.
         has_bias: Whether there is a bias behind it, which can take up what inputs are on average.
         sums: `Moments` or `Variances` of what its layer reads.
@@ -40,6 +40,16 @@ class Consumer:
     owners: np.ndarray
     has_bias: bool
     sums: Any
+
+    @property
+    def squared_norms(self) -> np.ndarray:
+        """`‖W_j‖²` for each input j, `(inputs,)`."""
+        return np.sum(np.square(self.kernel, dtype="float64"), axis=1)
+
+    @property
+    def mean_or_zero(self) -> np.ndarray:
+        """The part of what it reads that a bias can take up: the mean, or zero, `(inputs,)`."""
+        return self.sums.mean if self.has_bias else np.zeros(len(self.owners))
 
 
 class ConsumerCriterion(Criterion):
@@ -164,7 +174,7 @@ def consumers(
 def _consumer(structure: Structure, share: Slices, totals: dict[int, Any]) -> Consumer:
     shape = share.input_shape
     weight = folded(share.variable, transforms_of(share.layer).get(share.attribute, ()))
-    kernel = ops.convert_to_numpy(ops.cast(weight, "float32")).astype("float64")
+    kernel = ops.convert_to_numpy(ops.cast(weight, "float32"))
     kernel = kernel.reshape(int(np.prod(shape)), -1)
     along = [1] * len(shape)
     along[share.axis] = -1
@@ -172,41 +182,3 @@ def _consumer(structure: Structure, share: Slices, totals: dict[int, Any]) -> Co
     bias = share.bias_variable
     has_bias = bias is not None and int(np.prod(bias.shape)) == kernel.shape[1]
     return Consumer(kernel, owners, has_bias, totals[id(share.layer)])
-
-
-def scores_by_input(
-    model: keras.Model,
-    structures: Structures,
-    batches: Iterable[Any],
-    score: Callable[[Consumer], np.ndarray],
-) -> StructureScores:
-    """Scores of groups that are sums of scores of single inputs.
-
-    Args:
-        model: A built model.
-        structures: Structures of it.
-        batches: As `inputs_of` gives them.
-        score: A score `(inputs,)` from a consumer whose sums are `Variances`.
-    """
-    found = consumers(model, structures, batches, Variances)
-    return StructureScores(
-        {s.name: summed_by_group(s, ((c, score(c)) for c in found[s.name])) for s in structures}
-    )
-
-
-def summed_by_group(
-    structure: Structure, each: Iterable[tuple[Consumer, np.ndarray]]
-) -> np.ndarray:
-    """One number for each input of consumers, summed over the inputs of each group.
-
-    Args:
-        structure: The structure.
-        each: Its consumers with arrays `(inputs,)`.
-
-    Returns:
-        Array `(groups,)`.
-    """
-    total = np.zeros(structure.groups)
-    for consumer, numbers in each:
-        total += np.bincount(consumer.owners, numbers, structure.groups)
-    return total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ from tfprune.criteria.data import as_tensors
 from tfprune.criteria.gradients import GradientProbe, has_own_loss, metrics_kept
 from tfprune.criteria.structure_scores import StructureScores, own_structures
 from tfprune.overlay.folding import times
-from tfprune.overlay.transforms import hook_input, remove, transform_weight
+from tfprune.overlay.transforms import hooked
 from tfprune.structures import Structures
 
 
@@ -154,23 +153,14 @@ class _GroupProbe(GradientProbe):
         self.examples.assign_add(ops.cast(batch, "float32"))
         return outputs
 
-    @contextmanager
     def attached(self):
-        """Multiplies the groups by their gates while the context lasts."""
-        attached = []
-        try:
-            for structure, share in self.scored:
-                if structure.read_as_input:
-                    function = self._input_hook(structure, share)
-                    hook_input(share.layer, function)
-                else:
-                    function = times(self._factor(structure, share))
-                    transform_weight(share.layer, share.attribute, function)
-                attached.append((share.layer, function))
-            yield
-        finally:
-            for layer, function in attached:
-                remove(layer, function)
+        """Multiplies the groups by their gates, inside a `with` block."""
+        read = [(s, share) for s, share in self.scored if s.read_as_input]
+        others = [(s, share) for s, share in self.scored if not s.read_as_input]
+        return hooked(
+            [(share.layer, self._input_hook(s, share)) for s, share in read],
+            [(share.layer, share.attribute, times(self._factor(s, share))) for s, share in others],
+        )
 
     def _factor(self, structure, share):
         gate = self.gates[self.place[structure.name]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops, tree
 
 from tfprune.criteria.consumers import Consumer
+from tfprune.criteria.structure_scores import StructureScores
 from tfprune.overlay.transforms import hooked
 from tfprune.structures import Structure, Structures
 
@@ -20,30 +21,35 @@ ROWS = 256
 """How many positions of outputs are enough: of a language model a few passages have as many."""
 SHARE = 0.5
 """The share of a structure's groups that are held."""
+NOTHING = 1e-6
+"""The share of the error without any group up to which groups emit nothing that matters."""
 
 
 def output_effects(
     model: keras.Model,
     structures: Structures,
     consumers: Mapping[str, Sequence[Consumer]],
-    scores: Mapping[str, np.ndarray],
+    scores: StructureScores,
     batches: Iterable[Any],
+    instead: Callable[[Consumer], np.ndarray],
 ) -> dict[str, float]:
     """How much the outputs of a model change for each unit of error in a structure.
 
     Errors of layers cannot be added up as they are: a small one does much in front of a layer with
     large weights. So for one structure after the other the half of its groups that scores lowest is
-    held at its mean where the layer behind has a bias, and else at zero. The change of the outputs,
-    as a mean square and a share of their variance, is divided by the squared error of what the
-    layers emit that read the groups.
+    held at what takes its place, such as its mean. The change of the outputs, as a mean square and
+    a share of their variance, is divided by the squared error of what the layers emit that read the
+    groups: by the sum of the scores, or, where scores are errors of the best fit, by the error of
+    what is held. More than half is held where half of the groups emit nothing that matters.
 
     Args:
         model: A built model. It is run once for each structure, and is not changed.
         structures: Its structures.
-        consumers: Structure name to its consumers, with `Moments`.
-        scores: Structure name to scores `(groups,)`.
+        consumers: Structure name to its consumers, with `Moments` where scores are cumulative.
+        scores: Errors of structures.
         batches: Inputs of the model, of which the first 16 examples are used, and of outputs with
             many positions fewer, but at least 4.
+        instead: What a consumer reads in place of groups that are held, `(inputs,)`.
 
     Returns:
         Structure name to the effect. 1 for all where the outputs are constant or not finite.
@@ -59,16 +65,37 @@ def output_effects(
     variances = [float(np.mean(np.var(one, axis=0, dtype="float64"))) for one in before]
     effects = {}
     for structure in structures:
-        gone = np.zeros(structure.groups, bool)
-        order = np.argsort(scores[structure.name], kind="stable")
-        gone[order[: max(1, round(SHARE * structure.groups))]] = True
         mine = consumers[structure.name]
-        with _held_at_mean(structure, mine, gone):
+        gone, error = _lowest(structure, mine, scores)
+        with _held(structure, mine, gone, instead):
             change = _relative_change(before, variances, _outputs(model, batches))
         if change is None:
             return dict.fromkeys((s.name for s in structures), 1.0)
-        effects[structure.name] = change / max(sum(_error(c, gone) for c in mine), 1e-30)
+        effects[structure.name] = change / max(error, 1e-30)
     return effects
+
+
+def noted(batches: Iterable[Any], first: list[Any]) -> Iterator[Any]:
+    """Passes batches on, and puts those of the first examples, as many as are used, into a list."""
+    examples = 0
+    for x in batches:
+        if examples < EXAMPLES:
+            first.append(x)
+            examples += _examples(x)
+        yield x
+
+
+def _lowest(structure, consumers, scores) -> tuple[np.ndarray, float]:
+    """Which groups are held, a boolean array `(groups,)`, and the error of that."""
+    groups, errors = structure.groups, scores.errors(structure.name)
+    order = np.argsort(scores[structure.name], kind="stable")
+    number = max(1, round(SHARE * groups))
+    while True:
+        gone = np.isin(np.arange(groups), order[:number])
+        error = sum(_error(c, gone) for c in consumers) if scores.cumulative else errors[number]
+        if number == groups or error > NOTHING * errors[-1]:
+            return gone, error
+        number += max(1, (groups - number) // 2)
 
 
 def _examples(x) -> int:
@@ -119,23 +146,23 @@ def _error(consumer: Consumer, gone: np.ndarray) -> float:
     rows = gone[consumer.owners]
     moments = consumer.sums
     products = moments.covariance() if consumer.has_bias else moments.second()
-    kernel = consumer.kernel[rows]
+    kernel = consumer.kernel[rows].astype("float64")
     return float(np.sum(kernel * (products[np.ix_(rows, rows)] @ kernel)))
 
 
-def _held_at_mean(structure: Structure, consumers, gone):
-    """Inside a `with` block, consumers read the mean of some groups, or zero, in their place."""
+def _held(structure: Structure, consumers, gone, instead):
+    """Inside a `with` block, consumers read something else in place of some groups."""
     pairs = zip(structure.consumers, consumers, strict=True)
-    return hooked((share.layer, _hook(share, consumer, gone)) for share, consumer in pairs)
+    return hooked((share.layer, _hook(share, c, gone, instead(c))) for share, c in pairs)
 
 
-def _hook(share, consumer, gone):
+def _hook(share, consumer, gone, instead):
     shape = share.input_shape
     rows = gone[consumer.owners]
-    mean = np.where(rows, consumer.sums.mean, 0.0) if consumer.has_bias else np.zeros(len(rows))
+    held = np.where(rows, instead, 0.0)
 
     def hook(inputs, training):
         factor = ops.reshape(ops.cast(~rows, inputs.dtype), shape)
-        return inputs * factor + ops.reshape(ops.cast(mean, inputs.dtype), shape)
+        return inputs * factor + ops.reshape(ops.cast(held, inputs.dtype), shape)
 
     return hook

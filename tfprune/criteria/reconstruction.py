@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import keras
-from keras import tree
 
 from tfprune.arguments import number
 from tfprune.criteria.brain_surgeon import AT_ONCE, RIDGE, removal_losses
@@ -17,7 +17,7 @@ from tfprune.criteria.consumers import (
     scored_structures,
 )
 from tfprune.criteria.criterion import Scores, register_criterion
-from tfprune.criteria.output_effects import EXAMPLES, output_effects
+from tfprune.criteria.output_effects import noted, output_effects
 from tfprune.criteria.structure_scores import StructureScores
 from tfprune.overlay.moments import Moments
 from tfprune.structures import Structures
@@ -46,10 +46,10 @@ def reconstruction(
     the sum of these changes least. The paper takes errors as shares of what layers emit, and
     searches for a weight of each by the loss.
 
-    One matrix, inputs × inputs of a layer in double precision, is kept for each layer, and two
-    more for the one that is looked at. As many positions as a layer has inputs are needed, and
-    several times as many are better. Positions that are padding do not count. The model is run in
-    inference mode, without dropout, and is not changed: `tfprune.prune` fits the weights.
+    Half a matrix, inputs × inputs of a layer in double precision, is kept for each layer, and four
+    whole ones for the layer that is looked at. As many positions as a layer has inputs are needed,
+    and several times as many are better. Positions that are padding do not count. The model is run
+    in inference mode, without dropout, and is not changed: `tfprune.prune` fits the weights.
 
     Args:
         model: A built model.
@@ -126,18 +126,12 @@ def _checked(ridge, at_once) -> tuple[float, float]:
 
 def _scores(model, structures, batches, ridge, at_once) -> StructureScores:
     first: list[Any] = []
-    found = consumers(model, structures, _noted(batches, first), Moments)
-    losses = {s.name: removal_losses(found[s.name], s.groups, ridge, at_once) for s in structures}
-    return StructureScores(
-        losses, cumulative=True, effects=output_effects(model, structures, found, losses, first)
+    found = consumers(model, structures, noted(batches, first), Moments)
+    losses = StructureScores(
+        {s.name: removal_losses(found[s.name], s.groups, ridge, at_once) for s in structures},
+        cumulative=True,
     )
-
-
-def _noted(batches, first):
-    """Passes batches on, and puts those of the first examples into a list."""
-    examples = 0
-    for x in batches:
-        if examples < EXAMPLES:
-            first.append(x)
-            examples += len(tree.flatten(x)[0])
-        yield x
+    effects = output_effects(
+        model, structures, found, losses, first, instead=attrgetter("mean_or_zero")
+    )
+    return StructureScores(losses, cumulative=True, effects=effects)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 import keras
 import numpy as np
@@ -17,7 +18,8 @@ class StructureScores(dict):
         scores: The arrays.
         cumulative: Whether a score is the error when its group and all of lower score in its
             structure have gone. If not, it is that of its group alone.
-        effects: Structure name to what an error of 1 in it means for the model; 1 by default.
+        effects: Structure name to what an error of 1 in it means for the model; 1 by default. Or a
+            function that returns it, called when it is first needed.
 
     Example:
 
@@ -31,14 +33,20 @@ class StructureScores(dict):
         self,
         scores: Mapping[str, np.ndarray],
         cumulative: bool = False,
-        effects: Mapping[str, float] | None = None,
+        effects: Mapping[str, float] | Callable[[], Mapping[str, float]] | None = None,
     ):
         super().__init__(scores)
-        self.cumulative, self.effects = cumulative, dict(effects or {})
+        self.cumulative = cumulative
+        self._effects = cache(effects) if callable(effects) else effects or {}
+
+    @property
+    def effects(self) -> Mapping[str, float]:
+        """Structure name to what an error of 1 in it means for the model."""
+        return self._effects() if callable(self._effects) else self._effects
 
     def replaced(self, scores: Mapping[str, np.ndarray]) -> StructureScores:
         """Other numbers of the same kind."""
-        return StructureScores(scores, self.cumulative, self.effects)
+        return StructureScores(scores, self.cumulative, self._effects)
 
     def __call__(self, structure: Structure) -> np.ndarray:
         """The scores of one structure."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from keras import ops
 
@@ -9,6 +11,8 @@ from tfprune.overlay.activations import Read
 
 _ROWS = 1024
 """Positions that are in double precision at a time."""
+_BLOCK = 256
+"""Rows of a matrix of products that are kept as one array."""
 
 
 class _Sums:
@@ -56,6 +60,9 @@ class _Sums:
 class Moments(_Sums):
     """The number, the mean and the products of what a layer reads, in double precision.
 
+    Products are symmetric, and a criterion holds those of all layers at once, so only blocks of
+    rows up to the diagonal are kept: half of a square matrix.
+
     Args:
         width: How many numbers there are at a position.
 
@@ -65,27 +72,42 @@ class Moments(_Sums):
 
     def __init__(self, width: int):
         super().__init__(width)
-        self._products = np.zeros((width, width))
+        every = [slice(at, min(at + _BLOCK, width)) for at in range(0, width, _BLOCK)]
+        sizes = [(at.stop - at.start) * at.stop for at in every]
+        # One allocation: memory of small ones stays with the process once they are free.
+        parts = np.split(np.zeros(sum(sizes)), np.cumsum(sizes)[:-1])
+        self._blocks = [
+            (at, part.reshape(-1, at.stop)) for at, part in zip(every, parts, strict=True)
+        ]
 
     def _add_products(self, rows):
-        self._products += rows.T @ rows
+        for at, block in self._blocks:
+            block += rows[:, at].T @ rows[:, : at.stop]
 
     def covariance(self) -> np.ndarray:
         """The mean product of differences to the mean, an array `(width, width)`."""
         mean = self._sum / max(self.count, 1)
-        # One array of this size, not three: it is the largest that there is.
-        products = self._products / max(self.count, 1)
-        for row, value in zip(products, mean, strict=True):
-            row -= value * mean
-        return products
+        return self._filled(lambda block, at: block - np.outer(mean[at], mean[: at.stop]))
 
     def second(self) -> np.ndarray:
         """The mean product, an array `(width, width)`."""
-        products = self.covariance()
-        mean = self.mean
-        for row, value in zip(products, mean, strict=True):
-            row += value * mean
-        return products
+        # Of numbers a = s + d with the shift s: E[a aᵀ] = E[d dᵀ] − E[d] E[d]ᵀ + E[a] E[a]ᵀ.
+        shifted, mean = self._sum / max(self.count, 1), self.mean
+        return self._filled(
+            lambda block, at: (
+                block
+                - np.outer(shifted[at], shifted[: at.stop])
+                + np.outer(mean[at], mean[: at.stop])
+            )
+        )
+
+    def _filled(self, centred: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
+        """The whole matrix of what each block of mean products becomes."""
+        filled = np.empty((len(self._sum), len(self._sum)))
+        for at, block in self._blocks:
+            filled[at, : at.stop] = centred(block / max(self.count, 1), at)
+            filled[: at.start, at] = filled[at, : at.start].T
+        return filled
 
 
 def rows_of(read: Read, width: int) -> np.ndarray:

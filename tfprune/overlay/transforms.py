@@ -179,21 +179,28 @@ def hook_input(layer: keras.Layer, hook: Hook) -> None:
 
 
 @contextmanager
-def hooked(hooks: Iterable[tuple[keras.Layer, Hook]]) -> Iterator[None]:
-    """Inside a `with` block, `hook_input` for several layers.
+def hooked(
+    hooks: Iterable[tuple[keras.Layer, Hook]],
+    transforms: Iterable[tuple[keras.Layer, str, Transform]] = (),
+) -> Iterator[None]:
+    """Inside a `with` block, `hook_input` for several layers, and `transform_weight`.
 
     Args:
         hooks: Layers, each with what its input is passed through.
+        transforms: Layers, each with the attribute of a weight and what the weight is seen through.
     """
-    done: list[tuple[keras.Layer, Hook]] = []
+    done: list[tuple[keras.Layer, Transform | Hook]] = []
     try:
         for layer, hook in hooks:
             hook_input(layer, hook)
             done.append((layer, hook))
+        for layer, attribute, transform in transforms:
+            transform_weight(layer, attribute, transform)
+            done.append((layer, transform))
         yield
     finally:
-        for layer, hook in done:
-            remove(layer, hook)
+        for layer, applied in done:
+            remove(layer, applied)
 
 
 def _made_overlay(layer):
