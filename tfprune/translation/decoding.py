@@ -20,7 +20,9 @@ from tfprune.embeddings.factorized_embedding import FactorizedEmbedding, is_embe
 from tfprune.keras_private.attention import attend, projections
 from tfprune.structures.graph import graph_of
 from tfprune.structures.registry import describe_of
+from tfprune.translation.output_rows import OutputRows
 from tfprune.translation.proving import prove
+from tfprune.translation.shortlist import Shortlist
 from tfprune.translation.student_layers import SSRU, SinusoidalPositions
 
 
@@ -32,10 +34,12 @@ class StepDecoder:
         max_length: The longest translation, in tokens.
         lookup: Function of an embedding's table `(vocabulary, width)` and ids to its rows; by
             default the embedding looks them up itself. An export may know a better operation.
+        shortlist: The pieces whose logits are computed, `None` for all.
 
     Raises:
-        ValueError: If the model has no inputs called `source` and `target`, or one of its
-            operations computes something else position by position than at once.
+        ValueError: If the model has no inputs called `source` and `target`, one of its operations
+            computes something else position by position than at once, or there is a shortlist and
+            the logits are not made by an output layer that `OutputRows` knows.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class StepDecoder:
         model: keras.Model,
         max_length: int,
         lookup: Callable[[Any, Any], Any] | None = None,
+        shortlist: Shortlist | None = None,
     ):
         inputs = {t.name: t for t in model.inputs}
         if set(inputs) != {"source", "target"}:
@@ -72,6 +77,11 @@ class StepDecoder:
                 if id(tensor) not in self._changing:
                     fixed[id(tensor)] = tensor
         self._fixed = list(fixed)
+        self._shortlist = shortlist
+        self._rows: OutputRows | Any = None  # None without a shortlist.
+        if shortlist is not None:
+            made_by = (n for n in graph.nodes if any(t is self.output for t in n.outputs))
+            self._rows = OutputRows(next(made_by))
         prove(self)
 
     @property
@@ -115,7 +125,22 @@ class StepDecoder:
         memory = [values[i] for i in self._fixed]
         for node in self._decoder:
             memory += self.keys_and_values(node, values)
+        if self._shortlist is not None:
+            candidates = self._shortlist.candidates(source)
+            memory += [*self._rows.gather(candidates), candidates]
         return memory
+
+    def candidates(self, memory: list[Any]) -> Any:
+        """The pieces whose logits `step` returns.
+
+        Args:
+            memory: What `encode` returned.
+
+        Returns:
+            Ids `(batch, candidates)`, in no order and with repetitions; `None` without a shortlist:
+            all pieces in their order.
+        """
+        return None if self._shortlist is None else memory[-1]
 
     def keys_and_values(self, node: Any, values: dict[int, Any]) -> list[Any]:
         """What a call of the decoder keeps of the source, given the values of tensors by id."""
@@ -141,7 +166,8 @@ class StepDecoder:
             states: What `start` or the last `step` returned.
 
         Returns:
-            Logits `(batch, vocabulary)` and the new states.
+            Logits `(batch, vocabulary)`, or `(batch, candidates)` with a shortlist, and the new
+            states.
         """
         values = dict(zip(self._fixed, memory, strict=False))
         values[id(self.target)] = word
@@ -149,7 +175,11 @@ class StepDecoder:
         old = iter(states)
         new: list[Any] = []
         for node in self._decoder:
-            self.step_of(node, values, position, old, new, keys_and_values)
+            if self._shortlist is None or node is not self._rows.node:
+                self.step_of(node, values, position, old, new, keys_and_values)
+        if self._shortlist is not None:
+            *rows, _ = keys_and_values
+            return self._rows.logits(values[id(self._rows.read)], *rows), new
         # Not a slice, which LiteRT copies number by number.
         return ops.squeeze(values[id(self.output)], axis=1), new
 

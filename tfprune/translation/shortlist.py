@@ -60,12 +60,14 @@ class Shortlist:
 
     Example:
 
-    >>> from tfprune.translation import Shortlist, Vocabulary
+    >>> from tfprune.translation import Shortlist, Translator, Vocabulary, student
     >>> pairs = [("one two", "eins zwei"), ("two", "zwei"), ("one", "eins")] * 10
     >>> vocabulary = Vocabulary.train([text for pair in pairs for text in pair], size=271)
     >>> shortlist = Shortlist.train(pairs, vocabulary, best=2, frequent=4)
     >>> shortlist.coverage(pairs, vocabulary).pieces
     1.0
+    >>> model = student(len(vocabulary), 1, 1, model_dim=16, feed_forward_dim=24)
+    >>> translator = Translator(model, vocabulary, max_length=8, shortlist=shortlist)
     """
 
     def __init__(self, lists: Any, frequent: Any, covered: Coverage | None = None):
