@@ -60,7 +60,7 @@ def ibm_model_1(
     width = 1 + max(int(target.max()) for _, target in arrays)
     parts = list(_parts(arrays))
     # Only what occurs together has an entry: all pieces by all would be gigabytes.
-    keys, entries = _numbered([_keys(part, width) for part in parts])
+    keys, entries = _numbered(_keys(part, width) for part in parts)
     places = [_places(part) for part in parts]
     source = keys // width
     probability = np.ones(len(keys))
@@ -100,8 +100,13 @@ def _places(part):
 
 def _numbered(parts):
     """The different numbers of all parts, in order, and for each part their indices."""
-    found = [np.unique(part, return_inverse=True) for part in parts]
-    keys = np.unique(np.concatenate([unique for unique, _ in found]))
+    uniques, indices = [], []
+    for part in parts:
+        unique, index = np.unique(part, return_inverse=True)
+        uniques.append(unique)
+        indices.append(index.astype("int32"))
+    keys = np.unique(np.concatenate(uniques))
     return keys, [
-        np.searchsorted(keys, unique).astype("int32")[inverse] for unique, inverse in found
+        np.searchsorted(keys, unique).astype("int32")[index]
+        for unique, index in zip(uniques, indices, strict=True)
     ]
