@@ -28,8 +28,9 @@ class Translator:
         max_length: The longest translation and the longest source, in tokens, the end included;
             at least 2.
         shortlist: A `Shortlist`: words are chosen from the candidates of each sentence, and only
-            their logits are computed. Memory grows with the candidates of a batch, so it is for
-            large vocabularies and small batches. `None` for all pieces.
+            their logits are computed. The larger the vocabulary, the more time it saves. Each
+            sentence of a batch has its own rows of the output layer in memory. `None` for all
+            pieces.
 
     Raises:
         ValueError: If `vocabulary` or `shortlist` is of another size than the model's output, the
