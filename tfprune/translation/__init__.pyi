@@ -4,6 +4,7 @@ from .exporting import export_translator
 from .greedy_translations import GreedyTranslations
 from .loading import load_translator
 from .sentence_pairs import Batches, batches
+from .shortlist import Coverage, Shortlist
 from .speed import words_per_second
 from .student import student
 from .student_layers import SSRU, SinusoidalPositions
@@ -14,9 +15,11 @@ from .vocabulary import Vocabulary
 __all__ = [
     "SSRU",
     "Batches",
+    "Coverage",
     "GreedyTranslations",
     "InverseSquareRoot",
     "SacreBleu",
+    "Shortlist",
     "SinusoidalPositions",
     "Translator",
     "Vocabulary",

@@ -34,6 +34,29 @@ def argmax(values: Any) -> Any:
     return row * columns + _first_of_largest(ops.squeeze(chosen, axis=1))
 
 
+def id_of_largest(values: Any, ids: Any) -> Any:
+    """The id of the largest number in each row, the lowest id of equal ones.
+
+    Args:
+        values: Tensor `(batch, length)`.
+        ids: The id of each number, `(batch, length)`, int32.
+
+    Returns:
+        Ids `(batch,)`, int32.
+
+    Example:
+
+    >>> values = ops.convert_to_tensor([[1.0, 3.0, 3.0, 2.0]])
+    >>> found = id_of_largest(values, ops.convert_to_tensor([[2, 9, 5, 1]]))
+    >>> ops.convert_to_numpy(found).tolist()
+    [5]
+    """
+    largest = ops.max(values, axis=-1, keepdims=True)
+    # With NaN nothing is equal: the highest id, so that it is one of them.
+    highest = ops.max(ids, axis=-1, keepdims=True)
+    return ops.min(ops.where(values == largest, ids, highest), axis=-1)
+
+
 def _first_of_largest(values: Any) -> Any:
     length = values.shape[-1]
     largest = ops.max(values, axis=-1, keepdims=True)

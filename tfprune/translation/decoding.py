@@ -29,7 +29,9 @@ from tfprune.translation.attention_forms import (
     has_plain_heads,
 )
 from tfprune.translation.forms import Form, Position, Recurrence, Rows, Step, Whole
+from tfprune.translation.output_rows import OutputRows
 from tfprune.translation.proving import proven_forms
+from tfprune.translation.shortlist import Shortlist
 from tfprune.translation.student_layers import SSRU, SinusoidalPositions
 from tfprune.translation.values import Values
 
@@ -42,10 +44,12 @@ class StepDecoder:
         max_length: The longest translation, in tokens.
         lookup: Function of an embedding's table `(vocabulary, width)` and ids to its rows; by
             default the embedding looks them up itself. An export may know a better operation.
+        shortlist: The pieces whose logits are computed, `None` for all.
 
     Raises:
-        ValueError: If the model has no inputs called `source` and `target`, or one of its
-            operations computes something else position by position than at once.
+        ValueError: If the model has no inputs called `source` and `target`, one of its operations
+            computes something else position by position than at once, or there is a shortlist and
+            the logits are not made by an output layer that `OutputRows` knows.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class StepDecoder:
         model: keras.Model,
         max_length: int,
         lookup: Callable[[Any, Any], Any] | None = None,
+        shortlist: Shortlist | None = None,
     ):
         inputs = {t.name: t for t in model.inputs}
         if set(inputs) != {"source", "target"}:
@@ -82,6 +87,12 @@ class StepDecoder:
                     fixed[id(tensor)] = tensor
         self._fixed = list(fixed.values())
         self._forms = proven_forms(self)
+        self._listed: OutputRows | None = None
+        if shortlist is not None:
+            # Last, so that what it keeps stands at the end of all that is kept.
+            made_by = next(n for n in graph.nodes if any(t is self.output for t in n.outputs))
+            self._decoder = [*(n for n in self._decoder if n is not made_by), made_by]
+            self._listed = OutputRows(made_by, shortlist, self.source)
 
     @property
     def nodes(self) -> tuple[list[Any], list[Any]]:
@@ -99,6 +110,8 @@ class StepDecoder:
 
     def form_of(self, node: Any) -> Form:
         """The form that computes a call, the leanest that fits it now."""
+        if self._listed is not None and node is self._listed.node:
+            return self._listed
         return next(form for form in self._forms[id(node)] if form.fits())
 
     def forms_of(self, node: Any) -> Sequence[Form]:
@@ -155,6 +168,18 @@ class StepDecoder:
             memory += self.form_of(node).keep(values)
         return memory
 
+    def candidates(self, memory: list[Any]) -> Any:
+        """The pieces whose logits `step` returns.
+
+        Args:
+            memory: What `encode` returned.
+
+        Returns:
+            Ids `(batch, candidates)`, in no order and with repetitions; `None` without a shortlist:
+            all pieces in their order.
+        """
+        return None if self._listed is None else memory[-1]
+
     def start(self, batch: Any) -> list[Any]:
         """The states before the first word, for `batch` sentences."""
         return [state for node in self._decoder for state in self.form_of(node).start(batch)]
@@ -171,7 +196,8 @@ class StepDecoder:
             states: What `start` or the last `step` returned.
 
         Returns:
-            Logits `(batch, vocabulary)` and the new states.
+            Logits `(batch, vocabulary)`, or `(batch, candidates)` with a shortlist, and the new
+            states.
         """
         values = Values(-1, 1)
         for tensor, value in zip(self._fixed, memory, strict=False):

@@ -31,7 +31,8 @@ def export_translator(
         translator: The translator; Keras must run on TensorFlow.
         path: A name ending in `.tflite` gives a LiteRT file whose signature `translate` maps ids
             `(1, length)` to ids, with its vocabulary beside it. Any other name gives a SavedModel
-            that maps text to text; a folder that exists is replaced as by `tfprune.export`.
+            that maps text to text; a folder that exists is replaced as by `tfprune.export`. A
+            translator with a shortlist can be a SavedModel only.
         quantize: `None` or `"dynamic_int8"`; LiteRT only.
 
     Returns:
@@ -60,6 +61,11 @@ def export_translator(
             _save_text_model(translator, temporary)
             check_text(translator, temporary)
         return path
+    if translator.shortlist is not None:
+        raise ValueError(
+            "`translator` must have no shortlist to become a .tflite file, which chooses from all "
+            "pieces. Received: a translator with a shortlist; make one with `shortlist=None`."
+        )
     with tempfile.TemporaryDirectory() as folder:
         _save_id_model(translator, folder)
         content = convert_saved_model(folder, "translate", quantize)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,9 +20,12 @@ from tfprune.translation.encoding import as_list, encode_sources, padded
 from tfprune.translation.translates import Translates
 from tfprune.translation.vocabulary import Vocabulary, vocabulary_path
 
+if TYPE_CHECKING:
+    from tfprune.translation.shortlist import Shortlist
+
 # What a file is given that does not say for how many tokens it was made.
 _MAX_LENGTH = 64
-_SETTINGS = "translator.json"
+_SETTINGS, _SHORTLIST = "translator.json", "shortlist.npz"
 
 
 class LiteRTTranslator:
@@ -98,14 +102,20 @@ class SavedTranslator:
         ]
 
 
-def write_settings(path: str | os.PathLike, max_length: int) -> None:
-    """Keeps the longest sentence of a translator in its `.keras` file.
+def write_settings(
+    path: str | os.PathLike, max_length: int, shortlist: Shortlist | None = None
+) -> None:
+    """Keeps the longest sentence and the shortlist of a translator in its `.keras` file.
 
     Such a file is an archive, in which Keras reads its own members alone. What lies inside cannot
     be lost when the file is copied.
     """
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_SETTINGS, json.dumps({"max_length": max_length}))
+        if shortlist is not None:
+            content = io.BytesIO()
+            np.savez(content, **shortlist.arrays())
+            archive.writestr(_SHORTLIST, content.getvalue())
 
 
 def _saved_length(path) -> int:
@@ -115,6 +125,17 @@ def _saved_length(path) -> int:
             return integer("max_length", json.loads(archive.read(_SETTINGS))["max_length"])
     except KeyError:  # An older file, or one that `model.save` wrote.
         return _MAX_LENGTH
+
+
+def _saved_shortlist(path) -> Shortlist | None:
+    """The shortlist in a `.keras` file."""
+    from tfprune.translation.shortlist import Shortlist
+
+    with zipfile.ZipFile(path) as archive:
+        if _SHORTLIST not in archive.namelist():
+            return None
+        with np.load(io.BytesIO(archive.read(_SHORTLIST))) as arrays:
+            return Shortlist.from_arrays(dict(arrays))
 
 
 def load_translator(path: str | os.PathLike, max_length: int | None = None) -> Translates:
@@ -144,6 +165,7 @@ def load_translator(path: str | os.PathLike, max_length: int | None = None) -> T
             model,
             Vocabulary.load(vocabulary_path(path)),
             max_length or _saved_length(path),
+            _saved_shortlist(path),
         )
     if path.suffix == ".tflite" and path.is_file():
         return LiteRTTranslator(path, max_length=max_length)

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops
 
-from tfprune.translation.argmax import argmax
+from tfprune.translation.argmax import argmax, id_of_largest
 from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.vocabulary import Vocabulary
 
@@ -20,7 +20,7 @@ def greedy(
     batch: int | None = None,
     argmax: Callable[[Any], Any] = argmax,
 ) -> Any:
-    """Takes the likeliest word at each position.
+    """Takes the likeliest word at each position, the one of the lowest id if two are equal.
 
     Args:
         decoder: The decoding step.
@@ -34,6 +34,7 @@ def greedy(
     """
     size = ops.shape(source)[0] if batch is None else batch
     memory = decoder.encode(source, batch)
+    candidates = decoder.candidates(memory)
 
     def unfinished(position, word, done, *rest):
         # Of one sentence the last word says whether it is over.
@@ -42,7 +43,7 @@ def greedy(
 
     def advance(position, word, done, words, *old):
         logits, states = decoder.step(word, position, memory, list(old))
-        chosen = argmax(logits)
+        chosen = argmax(logits) if candidates is None else id_of_largest(logits, candidates)
         if batch != 1:
             chosen = ops.where(done, _PAD, chosen)
             done = ops.logical_or(done, chosen == _END)
@@ -62,6 +63,8 @@ def greedy(
 def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]:
     """Keeps the `beam` likeliest beginnings at each position.
 
+    With a shortlist the probabilities are those among the candidates.
+
     Args:
         decoder: The decoding step.
         source: Ids `(batch, length)`.
@@ -71,7 +74,10 @@ def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]
         Ids `(batch, max_length)` of the best translation and its log-probability `(batch,)`.
     """
     batch = ops.shape(source)[0]
-    memory = [ops.repeat(m, beam, axis=0) for m in decoder.encode(source)]
+    memory = decoder.encode(source)
+    candidates = decoder.candidates(memory)
+    repeated = None if candidates is None else _repeated(candidates)[:, None]
+    memory = [ops.repeat(m, beam, axis=0) for m in memory]
     places = ops.arange(decoder.max_length, dtype="int32")[None, None]
     # At first all beams are alike; only one of them may have children.
     scores = (
@@ -86,18 +92,24 @@ def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]
 
     def advance(position, word, done, words, scores, *old):
         logits, states = decoder.step(word, position, memory, list(old))
-        vocabulary = logits.shape[-1]
-        gains = ops.reshape(ops.log_softmax(ops.cast(logits, "float32")), (batch, beam, vocabulary))
+        number = ops.shape(logits)[-1]
+        logits = ops.reshape(ops.cast(logits, "float32"), (batch, beam, number))
+        if repeated is not None:
+            logits = ops.where(repeated, -1e9, logits)
+        gains = ops.log_softmax(logits)
         # A finished beam has one child, itself.
-        only_padding = ops.where(ops.arange(vocabulary) == _PAD, 0.0, -1e9)[None, None]
-        gains = ops.where(done[:, :, None], only_padding, gains)
-        totals = ops.reshape(scores[:, :, None] + gains, (batch, beam * vocabulary))
+        only_first = ops.where(ops.arange(number) == 0, 0.0, -1e9)[None, None]
+        gains = ops.where(done[:, :, None], only_first, gains)
+        totals = ops.reshape(scores[:, :, None] + gains, (batch, beam * number))
         scores, best = ops.top_k(totals, beam)
-        parent = ops.cast(best // vocabulary, "int32")
-        chosen = ops.cast(best % vocabulary, "int32")
+        parent = ops.cast(best // number, "int32")
+        chosen = ops.cast(best % number, "int32")
+        if candidates is not None:
+            chosen = ops.take_along_axis(candidates, chosen, axis=1)
         flat = ops.reshape(rows + parent, (-1,))
         moved = [ops.take(s, flat, axis=0) for s in states]
         done = ops.take_along_axis(done, parent, axis=1)
+        chosen = ops.where(done, _PAD, chosen)
         words = ops.take_along_axis(words, parent[:, :, None], axis=1)
         words = ops.where(places == position, chosen[:, :, None], words)
         done = ops.logical_or(done, chosen == _END)
@@ -113,6 +125,14 @@ def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]
     )
     result = ops.while_loop(unfinished, advance, first)
     return result[3][:, 0], result[4][:, 0]
+
+
+def _repeated(ids: Any) -> Any:
+    """Which ids of each row stand there once more, all but one of the same, `(batch, length)`."""
+    order = ops.argsort(ids, axis=-1)
+    ordered = ops.take_along_axis(ids, order, axis=-1)
+    again = ops.pad(ordered[:, 1:] == ordered[:, :-1], [[0, 0], [1, 0]])
+    return ops.take_along_axis(again, ops.argsort(order, axis=-1), axis=-1)
 
 
 def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any]:

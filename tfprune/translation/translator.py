@@ -15,6 +15,7 @@ from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.encoding import as_list, encode_sources, padded
 from tfprune.translation.loading import write_settings
 from tfprune.translation.searching import beam_search, greedy
+from tfprune.translation.shortlist import Shortlist
 from tfprune.translation.vocabulary import Vocabulary, vocabulary_path
 
 
@@ -26,6 +27,15 @@ class Translator:
         vocabulary: Its vocabulary.
         max_length: The longest translation and the longest source, in tokens, the end included;
             at least 2.
+        shortlist: A `Shortlist`: words are chosen from the candidates of each sentence, and only
+            their logits are computed. The larger the vocabulary, the more time it saves. Each
+            sentence of a batch has its own rows of the output layer in memory. `None` for all
+            pieces.
+
+    Raises:
+        ValueError: If `vocabulary` or `shortlist` is of another size than the model's output, the
+            model cannot be decoded word by word, or there is a shortlist and the logits are made by
+            something else than a `Dense` layer or an embedding in reverse.
 
     Example:
 
@@ -36,16 +46,32 @@ class Translator:
     2
     """
 
-    def __init__(self, model: keras.Model, vocabulary: Vocabulary, max_length: int = 64):
+    def __init__(
+        self,
+        model: keras.Model,
+        vocabulary: Vocabulary,
+        max_length: int = 64,
+        shortlist: Shortlist | None = None,
+    ):
         if model.output_shape[-1] != len(vocabulary):
             raise ValueError(
                 "`vocabulary` must be the one the model was trained with. Received: a vocabulary "
                 f"of {len(vocabulary)} units for a model with {model.output_shape[-1]} outputs."
             )
+        if shortlist is not None and not isinstance(shortlist, Shortlist):
+            raise ValueError(
+                f"`shortlist` must be a Shortlist, or None. Received: shortlist={shortlist!r}"
+            )
+        if shortlist is not None and shortlist.vocabulary_size != len(vocabulary):
+            raise ValueError(
+                "`shortlist` must be made with the vocabulary of the model. Received: a shortlist "
+                f"of {shortlist.vocabulary_size} units for a vocabulary of {len(vocabulary)}."
+            )
         self.model = model
         self.vocabulary = vocabulary
         self.max_length = integer("max_length", max_length, least=2)  # A word and the end.
-        self.decoder = StepDecoder(model, max_length)
+        self.shortlist = shortlist
+        self.decoder = StepDecoder(model, max_length, shortlist=shortlist)
         self._compiled: dict[int, object] = {}
 
     def translate(
@@ -108,14 +134,14 @@ class Translator:
     def save(self, path: str | os.PathLike) -> None:
         """Writes the Keras model, `path` ending in `.keras`, and the vocabulary beside it.
 
-        `max_length` is kept in the file of the model.
+        `max_length` and the shortlist are kept in the file of the model.
         """
         path = Path(path_given("path", path))
         if path.suffix != ".keras":
             raise ValueError(f"`path` must end in '.keras'. Received: path={str(path)!r}")
         with atomic_write(path) as temporary:
             self.model.save(temporary)
-            write_settings(temporary, self.max_length)
+            write_settings(temporary, self.max_length, self.shortlist)
             self.vocabulary.save(vocabulary_path(path))
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from unicodedata import category
 
 import numpy as np
 
 from tfprune.arguments import integer, path_given
 from tfprune.extras import require
 from tfprune.files import atomic_write
+
+# Types of pieces in a SentencePiece model; other types are special pieces.
+_ORDINARY, _BYTE = 1, 6
 
 
 class Vocabulary:
@@ -111,8 +115,14 @@ class Vocabulary:
 
     def always_kept(self) -> np.ndarray:
         """Which units any text needs: special ones, bytes and single characters, `(size,)`."""
-        # Ordinary pieces have the type 1; others are special pieces and bytes.
-        return np.array([p.type != 1 or len(p.piece) == 1 for p in self._proto().pieces])
+        return np.array([p.type != _ORDINARY or len(p.piece) == 1 for p in self._proto().pieces])
+
+    def without_letters(self) -> np.ndarray:
+        """Which units hold only digits, punctuation or symbols, or are single bytes, `(size,)`.
+
+        A translation often has them as the source has them.
+        """
+        return np.array([p.type == _BYTE or _is_without_letters(p) for p in self._proto().pieces])
 
     def with_tokens(self, kept: np.ndarray) -> Vocabulary:
         """A vocabulary with some of the units, in the same order.
@@ -160,6 +170,13 @@ def _texts(name, given) -> list[str]:
     if not isinstance(wrong, str):
         raise ValueError(f"`{name}` must hold text. Received: {wrong!r}")
     return found
+
+
+def _is_without_letters(piece) -> bool:
+    # SentencePiece writes this sign for a space.
+    text = piece.piece.replace("\u2581", "")
+    # Categories of Unicode: numbers, punctuation, symbols.
+    return piece.type == _ORDINARY and bool(text) and all(category(c)[0] in "NPS" for c in text)
 
 
 def vocabulary_path(path: str | os.PathLike) -> Path:

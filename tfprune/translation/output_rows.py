@@ -1,0 +1,104 @@
+"""The output layer of a student, computed for some pieces only."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
+from tfprune.overlay.folding import folded
+from tfprune.overlay.transforms import transforms_of
+from tfprune.translation.forms import Form, Step
+from tfprune.translation.shortlist import Shortlist
+from tfprune.translation.values import Values
+
+
+class OutputRows(Form):
+    """The call that makes the logits, for the candidates of a shortlist only.
+
+    It keeps the rows of the output layer that make their logits. The output layer is a `Dense`
+    without activation, or a `ReversibleEmbedding` or `FactorizedEmbedding` that is called with
+    `reverse=True`.
+
+    Args:
+        node: The call.
+        shortlist: The shortlist.
+        source: The symbolic tensor of source ids.
+
+    Raises:
+        ValueError: If the logits are made in another way.
+    """
+
+    def __init__(self, node: Any, shortlist: Shortlist, source: Any):
+        super().__init__(node)
+        layer = node.operation
+        kinds = (layers.Dense, layers.ReversibleEmbedding, FactorizedEmbedding)
+        # A subclass may compute something else; the class, since a fit replaces `call` of the
+        # layer itself.
+        known = any(getattr(type(layer), "call", None) is kind.call for kind in kinds)
+        if known and isinstance(layer, layers.Dense):
+            known = layer.activation is keras.activations.linear and layer.kernel.ndim == 2
+        elif known:
+            bound = inspect.signature(type(layer).call).bind(
+                layer, *node.arguments.args, **node.arguments.kwargs
+            )
+            known = bool(bound.arguments.get("reverse"))
+        if not known or getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                "`shortlist` needs a model whose logits are made by a Dense layer without "
+                "activation or an embedding called with `reverse=True`, not quantized by Keras. "
+                f"Received: a model that makes them by {type(layer).__name__} {layer.name!r}"
+            )
+        self.layer, self.shortlist, self.source = layer, shortlist, source
+
+    def keep(self, values: Values) -> list[Any]:
+        """As in `Form`: rows `(batch, candidates, width)`, biases if there are any, candidates."""
+        candidates = self.shortlist.candidates(values.whole(self.source))
+        return [*self._gather(candidates), candidates]
+
+    def run(self, values: Values, step: Step | None = None) -> None:
+        """As in `Form`: logits `(batch, candidates)`."""
+        assert step is not None
+        *weights, _ = step.kept  # It is the last.
+        logits = self._logits(values.rows(self.node.input_tensors[0]), *weights)
+        values.set_rows(self.node.outputs[0], logits)
+
+    def _gather(self, ids):
+        """The rows of the output layer for some pieces, and their biases if there are any."""
+        if isinstance(self.layer, layers.Dense):
+            table = ops.transpose(self._weight("kernel"))
+        elif getattr(self.layer, "tie_weights", True):
+            table = self._weight("embeddings")
+        else:
+            table = ops.transpose(self._weight("reverse_embeddings"))
+        found = [ops.take(table, ids, axis=0)]
+        if getattr(self.layer, "bias", None) is not None:
+            found.append(ops.take(self._weight("bias"), ids, axis=0))
+        return [self._reversed(x) for x in found]
+
+    def _logits(self, x, rows, bias=None):
+        """`(batch, width)` to `(batch, candidates)`."""
+        # Keras casts what a layer reads, but for embeddings, which read ids.
+        x = self._reversed(ops.cast(x, self.layer.compute_dtype) if self.layer.autocast else x)
+        if isinstance(self.layer, FactorizedEmbedding):
+            x = ops.matmul(x, ops.transpose(self._reversed(self._weight("kernel"))))
+        logits = ops.squeeze(ops.matmul(rows, ops.expand_dims(x, 2)), axis=2)
+        if bias is not None:
+            logits = logits + bias
+        cap = getattr(self.layer, "logit_soft_cap", None)
+        return logits if cap is None else ops.tanh(logits / cap) * cap
+
+    def _reversed(self, x):
+        """In the type in which the product is computed."""
+        dtype = getattr(self.layer, "reverse_dtype", None)
+        return x if dtype is None else ops.cast(x, dtype)
+
+    def _weight(self, attribute):
+        """A weight as the layer sees it: in its type, and in a fit through gates."""
+        weight = folded(
+            getattr(self.layer, attribute), transforms_of(self.layer).get(attribute, ())
+        )
+        return ops.cast(weight, self.layer.compute_dtype)
