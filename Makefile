@@ -26,12 +26,14 @@ test: install
 	$(PYTEST) -m "$(FAST)" $(addprefix --ignore ,$(FITS))
 	KERAS_BACKEND=jax $(PYTEST) -m "$(FAST) and not tensorflow_only"
 
-# What is slow and worth it, the other half of the tests of fits, and many random models.
+# What is slow and worth it, the other half of the tests of fits, and many random models. With
+# `LIMIT=600` each of the three parts skips what it has not begun after so many seconds, and says so.
 SLOW := hypothesis or (slow and not other_backend) or (other_backend and not slow)
+MANY := --hypothesis-profile many $(if $(LIMIT),--within $(LIMIT) -rs)
 test-slow: install
-	$(PYTEST) -m "$(SLOW)" --hypothesis-profile many $(FITS)
-	$(PYTEST) -m "$(SLOW)" --hypothesis-profile many $(addprefix --ignore ,$(FITS))
-	KERAS_BACKEND=jax $(PYTEST) -m "($(SLOW)) and not tensorflow_only" --hypothesis-profile many
+	$(PYTEST) -m "$(SLOW)" $(MANY) $(FITS)
+	$(PYTEST) -m "$(SLOW)" $(MANY) $(addprefix --ignore ,$(FITS))
+	KERAS_BACKEND=jax $(PYTEST) -m "($(SLOW)) and not tensorflow_only" $(MANY)
 
 # N random models and masks on each backend, drawn anew each time: rebuilt equals masked?
 N ?= 1000
