@@ -39,7 +39,8 @@ SIZES = {
     "prune_epochs": 7,
     "converge_epochs": 4,
 }
-SPARSITY = 0.6
+SPARSITIES = {"heads": 0.75, "ffn": 0.5}
+LASSO_SPARSITY = 0.6
 REFERENCE = "CTranslate2 int8"
 BATCH = 32
 BASELINE = "dense float"  # With which BLEU is compared.
@@ -71,29 +72,20 @@ def students(recipe):
     from tfprune.callbacks import ImportancePruning
 
     def by_importance():
-        data = next(iter(recipe.some_batches(split="train")))
-        pruning = ImportancePruning(
-            ["ffn", "heads"],
-            tfprune.Sparsity(SPARSITY),
-            recipe.some_batches(split="train"),
-            repair=data[0],
-            start=0,
-            verbose=0,
-        )
-        begun = recipe.stage(
-            "importance_1",
-            recipe.pretrained,
-            recipe.pruning_epochs,
-            recipe.pretrained_epochs,
-            [pruning],
-        )
-        return tfprune.rebuild(begun)
+        data = recipe.some_batches(split="train")
+        return [
+            ImportancePruning(
+                [kind], tfprune.Sparsity(share), data, repair=data, start=0, verbose=0
+            )
+            for kind, share in SPARSITIES.items()
+        ]
 
-    lasso = {"target": tfprune.Sparsity(SPARSITY), "stop": 0.6}
     return {
         "dense": recipe.dense(),
-        "importance": recipe.converged("importance", by_importance),
-        "group_lasso": recipe.pruned("group_lasso", ["ffn", "heads"], **lasso),
+        "importance": recipe.pruned_by("importance", by_importance),
+        "group_lasso": recipe.pruned(
+            "group_lasso", ["ffn", "heads"], target=tfprune.Sparsity(LASSO_SPARSITY), stop=0.6
+        ),
     }
 
 
@@ -297,8 +289,10 @@ def table(results):
         f"English to German help text, {sizes['test_pairs']} test sentences; student of "
         f"{sizes['encoder_layers']} encoder layers and {sizes['decoder_layers']} decoder layer "
         f"with self-attention, width {sizes['model_dim']}, {sizes['feed_forward_dim']} units, "
-        f"{sizes['num_heads']} heads, {sizes['vocabulary']:,} pieces; pruned by "
-        f"{sizes['sparsity']:.0%} of heads and units; {in_words(results)}; one sentence at a time.",
+        f"{sizes['num_heads']} heads, {sizes['vocabulary']:,} pieces; by importance "
+        f"{sizes['sparsities']['heads']:.0%} of the heads and {sizes['sparsities']['ffn']:.0%} of "
+        f"the units are pruned, by group lasso {sizes['lasso_sparsity']:.0%} of both; "
+        f"{in_words(results)}; one sentence at a time.",
         f"{results['signatures'][0]}; {results['signatures'][1]}.",
         "",
         "| file | BLEU | p | chrF | words/s | µs a sentence | time by CTranslate2 int8 | "
@@ -370,7 +364,8 @@ def main():
             "vocabulary": len(recipe.vocabulary()),
             "training_pairs": len(recipe.train_pairs),
             "test_pairs": len(pairs),
-            "sparsity": SPARSITY,
+            "sparsities": SPARSITIES,
+            "lasso_sparsity": LASSO_SPARSITY,
         },
         "batches": batched(recipe, models, files, folder, options.smoke),
         "signatures": [rows[BASELINE]["bleu_signature"], rows[BASELINE]["chrf_signature"]],

@@ -22,10 +22,16 @@ _NEEDED = {
     "sentencepiece": "translation",
     "tensorflow_text": "translation",
 }
+_INT8 = " int8"
+_REFERENCE = "dense int8"
 
 
 def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, Any]:
-    """Trains a translator, prunes it by group lasso, exports both, and compares them.
+    """Trains a translator, prunes it in two ways, exports all, and compares them.
+
+    By importance three quarters of the heads and half of the feed-forward units go, and what reads
+    them is fitted to what is left; by group lasso half of the weights of both. All are trained for the same
+    number of steps.
 
     What is finished is not made again, so a second call continues where the first was stopped.
 
@@ -41,6 +47,7 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
         ImportError: If a package is missing that the extras `translation` and `plots` bring.
     """
     from tfprune.export import require_tensorflow
+    from tfprune.translation.evaluation import paired_bootstrap, score
     from tfprune.translation.speed import words_per_second
 
     require_tensorflow()
@@ -49,15 +56,26 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
     name = "numbers_en_es" if fast else "help_en_de"
     folder = Path(folder)
     with _progress() as tick:
-        recipe, lasso = _recipe(folder / f".{name}", fast, tick)
+        recipe = _recipe(folder / f".{name}", fast, tick)
         pairs = recipe.held_out("test", 300 if fast else 500)
-        models = {"dense": recipe.dense(), "pruned": recipe.pruned("pruned", **lasso)}
+        models = {
+            "dense": recipe.dense(),
+            "pruned": recipe.pruned_by("pruned", lambda: _importance(recipe)),
+            "group lasso": _group_lasso(recipe),
+        }
         scores = {k: recipe.scores(k, model, pairs) for k, model in models.items()}
         tick("Exporting")
         files = _export(folder, name, recipe, models)
         tick("Timing")
         timed = {k: str(v) for k, v in files.items() if str(v).endswith(".tflite")}
+        # The first is what the others are compared with.
+        timed = {_REFERENCE: timed.pop(_REFERENCE), **timed}
         speeds = words_per_second(timed, [s for s, _ in pairs[:100]])
+        translations = _translations(files, scores, pairs)
+    references = [target for _, target in pairs]
+    tests = paired_bootstrap(
+        references, translations["dense"], {k: v for k, v in translations.items() if k != "dense"}
+    )
     results: dict[str, Any] = {
         "data": repr(recipe.text),
         "test_sentences": len(pairs),
@@ -65,17 +83,18 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
         "signatures": [scores["dense"]["bleu_signature"], scores["dense"]["chrf_signature"]],
         "models": {
             label: {
-                "bleu": scores[label.split()[0]]["bleu"],
-                "chrf": scores[label.split()[0]]["chrf"],
-                "parameters": scores[label.split()[0]]["parameters"],
-                "megabytes": Path(path).stat().st_size / 1e6,
+                **score(translations[label], references),
+                "p_bleu": tests.get(label, {}).get("bleu_p"),
+                "parameters": scores[_model_of(label)]["parameters"],
+                "megabytes": Path(timed[label]).stat().st_size / 1e6,
                 **speeds[label],
             }
-            for label, path in timed.items()
+            for label in translations
         },
+        "sources": [source for source, _ in pairs[:5]],
+        "references": references[:5],
+        "translations": {label: each[:5] for label, each in translations.items()},
     }
-    # The int8 files translate a little differently; they are scored as they are.
-    _score_int8(results, timed, pairs)
     total = {s.name: (s.groups, s.kind) for s in find_structures(models["dense"])}
     left = scores["pruned"]["groups"]
     results["survivors"] = {k: [left.get(k, 0), n] for k, (n, _) in total.items()}
@@ -86,7 +105,12 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
     )
     # Ratios of neighbouring runs, which a busy machine disturbs less than words per second.
     points = {k: (1 / m["time_ratio"], m["bleu"]) for k, m in results["models"].items()}
-    pareto(points, folder / f"{name}_pareto.png", x="speed against dense (LiteRT, one thread)")
+    pareto(
+        points,
+        folder / f"{name}_pareto.png",
+        x="times as fast as dense int8 (LiteRT, one thread)",
+        title="A translator, dense and pruned",
+    )
     with atomic_write(folder / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n")
     _print(results, folder, name)
@@ -120,7 +144,7 @@ def _recipe(folder, fast, tick):
             tokens_per_batch=2000,
             callbacks=callbacks,
         )
-        return recipe, {"structures": ["ffn", "heads"], "strength": 5e-4, "check_every": 5}
+        return recipe
     text = libreoffice_help("en", "de", interface_strings=True)
     shape = {
         "encoder_layers": 4,
@@ -130,23 +154,39 @@ def _recipe(folder, fast, tick):
         "num_heads": 8,
         "dropout": 0.1,
     }
-    recipe = Recipe(
+    return Recipe(
         text,
         folder,
         shape,
         vocabulary_size=2000,
         max_words=15,
-        pretrain_epochs=9,
-        prune_epochs=7,
+        pretrain_epochs=8,
+        prune_epochs=5,
         converge_epochs=4,
         callbacks=callbacks,
     )
-    return recipe, {
-        "structures": ["ffn", "heads"],
-        "strength": 0.25,
-        "words_per_batch": 2400,
-        "stop": 0.6,  # What is left recovers.
-    }
+
+
+def _importance(recipe):
+    """Heads go first: fewer of them save more time than as many weights of units."""
+    from tfprune import Sparsity
+    from tfprune.callbacks import ImportancePruning
+
+    data = recipe.some_batches(split="train")
+    shares = {"heads": 0.75, "ffn": 0.5}
+    return [
+        ImportancePruning(
+            [kind], Sparsity(share), data, repair=data, start=0, stop=0.4, rounds=3, verbose=0
+        )
+        for kind, share in shares.items()
+    ]
+
+
+def _group_lasso(recipe):
+    from tfprune import Sparsity
+
+    # What is left after 0.6 of the stage recovers.
+    return recipe.pruned("group_lasso", ["ffn", "heads"], target=Sparsity(0.5), stop=0.6)
 
 
 class _Tick(keras.callbacks.Callback):
@@ -174,8 +214,10 @@ _STAGES = {
     "pretrained": "Training",
     "dense_1": "Dense, as long as pruning",
     "dense": "Dense, as long as converging",
-    "pruned_1": "Pruning",
-    "pruned": "Converging after the rebuild",
+    "pruned_1": "Pruning by importance",
+    "pruned": "Converging after importance",
+    "group_lasso_1": "Pruning by group lasso",
+    "group_lasso": "Converging after group lasso",
 }
 
 
@@ -216,30 +258,39 @@ def _export(folder, name, recipe, models):
     files = {}
     for label, model in models.items():
         translator = recipe.translator(model)
-        translator.save(folder / f"{name}_{label}.keras")
-        for kind, quantize in (("", None), (" int8", "dynamic_int8")):
-            path = folder / f"{name}_{label}{kind.replace(' ', '_')}.tflite"
+        stem = f"{name}_{label.replace(' ', '_')}"
+        translator.save(folder / f"{stem}.keras")
+        for kind, quantize in (("", None), (_INT8, "dynamic_int8")):
+            path = folder / f"{stem}{kind.replace(' ', '_')}.tflite"
             files[label + kind] = export_translator(translator, path, quantize)
-        export_translator(translator, folder / f"{name}_{label}")
+        export_translator(translator, folder / stem)
     return files
 
 
-def _score_int8(results, timed, pairs):
-    from tfprune.translation.evaluation import evaluate
+def _model_of(label):
+    return label.removesuffix(_INT8)
+
+
+def _translations(files, scores, pairs):
+    """Label to the translations of the test set; int8 files translate a little differently."""
     from tfprune.translation.loading import load_translator
 
-    for label, path in timed.items():
-        if label.endswith("int8"):
-            result = evaluate(load_translator(path), pairs)
-            results["models"][label].update(bleu=result["bleu"], chrf=result["chrf"])
+    sources = [source for source, _ in pairs]
+    return {
+        label: load_translator(path).translate(sources)
+        if label.endswith(_INT8)
+        else scores[label]["hypotheses"]
+        for label, path in files.items()
+    }
 
 
 def _print(results, folder, name):
-    columns = ("model", "BLEU", "chrF", "parameters", "MB", "words/s", "time")
+    columns = ("model", "BLEU", "p", "chrF", "parameters", "MB", "words/s", "time")
     rows = [
         (
             label,
             f"{m['bleu']:.1f}",
+            "" if m["p_bleu"] is None else f"{m['p_bleu']:.3f}",
             f"{m['chrf']:.1f}",
             m["parameters"],
             f"{m['megabytes']:.2f}",
@@ -250,10 +301,17 @@ def _print(results, folder, name):
     ]
     print(table(columns, rows, "After the same number of steps"))
     groups = [(layer, left, total) for layer, (left, total) in results["survivors"].items()]
-    print(table(("layer", "left", "of"), groups, "Groups left"))
+    print(table(("layer", "left", "of"), groups, "Groups left by importance"))
+    for i, source in enumerate(results["sources"]):
+        print(f"\n{source}")
+        shown = [("reference", results["references"][i])]
+        shown += [(k, each[i]) for k, each in results["translations"].items() if k.endswith(_INT8)]
+        for label, text in shown:
+            print(f"  {label:<17} {text}")
     print(
-        f"{results['test_sentences']} test sentences; {results['signatures'][0]}\n"
-        "words/s: LiteRT, one thread, one sentence at a time; time: against dense, median.\n"
+        f"\n{results['test_sentences']} test sentences; {results['signatures'][0]}\n"
+        "p: of BLEU as far from that of the dense model by chance, paired bootstrap.\n"
+        f"words/s: LiteRT, one thread, a sentence at a time; time: by that of {_REFERENCE}, median.\n"
         f"Pictures: {folder / name}_survivors.png, {folder / name}_pareto.png\n"
         f"Try it: tfprune translate {folder / name}_pruned_int8.tflite "
         + ('"forty-two"' if name.startswith("numbers") else '"Select the cells."')

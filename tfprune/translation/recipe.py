@@ -199,14 +199,25 @@ class Recipe:
             **options: More arguments of `GroupLasso`, such as `target`. By default the penalty
                 lasts for all `pruning_epochs`, during which groups are removed.
         """
+        given = {"stop": None, "removal": "during", **options}
+        return self.pruned_by(name, lambda: [GroupLasso(structures, strength, verbose=0, **given)])
+
+    def pruned_by(
+        self, name: str, callbacks: Callable[[], Sequence[keras.callbacks.Callback]]
+    ) -> keras.Model:
+        """A model pruned by any callbacks of this package, rebuilt and converged.
+
+        Args:
+            name: Name of the files.
+            callbacks: Makes the callbacks of the stage with pruning, which has `pruning_epochs`.
+        """
 
         def pruned():
-            given = {"stop": None, "removal": "during", **options}
-            lasso = GroupLasso(structures, strength, verbose=0, **given)
-            pruned = self.stage(
-                f"{name}_1", self.pretrained, self.pruning_epochs, self.pretrained_epochs, [lasso]
+            done = self.pretrained_epochs
+            stage = f"{name}_1"
+            return rebuild(
+                self.stage(stage, self.pretrained, self.pruning_epochs, done, callbacks())
             )
-            return rebuild(pruned)
 
         return self.converged(name, pruned)
 
