@@ -30,8 +30,8 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
     """Trains a translator, prunes it in two ways, exports all, and compares them.
 
     By importance three quarters of the heads and half of the feed-forward units go, and what reads
-    them is fitted to what is left; by group lasso half of the weights of both. All are trained for the same
-    number of steps.
+    them is fitted to what is left; by group lasso half of the weights of both. All are trained for
+    the same number of steps.
 
     What is finished is not made again, so a second call continues where the first was stopped.
 
@@ -311,7 +311,7 @@ def _print(results, folder, name):
     print(
         f"\n{results['test_sentences']} test sentences; {results['signatures'][0]}\n"
         "p: of BLEU as far from that of the dense model by chance, paired bootstrap.\n"
-        f"words/s: LiteRT, one thread, a sentence at a time; time: by that of {_REFERENCE}, median.\n"
+        f"words/s: LiteRT, one thread, a sentence at a time; time: by {_REFERENCE}'s, median.\n"
         f"Pictures: {folder / name}_survivors.png, {folder / name}_pareto.png\n"
         f"Try it: tfprune translate {folder / name}_pruned_int8.tflite "
         + ('"forty-two"' if name.startswith("numbers") else '"Select the cells."')
