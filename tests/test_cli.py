@@ -1,16 +1,21 @@
 """The command line, in this process and in fresh ones."""
 
+import json
 import os
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
 
+import keras
 import numpy as np
 import pytest
 
+import tfprune
 from tests.models import kill, noise, randomize, transformer
-from tfprune import cli
+from tfprune import cli, commands
 
-COMMANDS = ("inspect", "prune", "rebuild", "export", "measure", "demo", "translate")
+COMMANDS = ("inspect", "prune", "rebuild", "export", "measure", "compare", "demo", "translate")
 
 # Runs the command line and says on the last line which heavy modules that has imported.
 MAIN = """
@@ -76,7 +81,7 @@ def test_native_messages_go_to_a_file(tmp_path, capfd, monkeypatch):
         os.write(2, b"a native message\n")
         raise ValueError("what was wrong")
 
-    monkeypatch.setattr(cli, "_demo", run)
+    monkeypatch.setattr(commands, "demo", run)
     for cache in ("cache", "file/cache"):  # The second cannot be made.
         (tmp_path / "file").touch()
         monkeypatch.setenv("TFPRUNE_CACHE", str(tmp_path / cache))
@@ -97,8 +102,49 @@ def test_inspect_and_rebuild(tmp_path, capsys):
     assert cli.main(["rebuild", str(tmp_path / "m.keras"), str(tmp_path / "small.keras")]) == 0
     assert "Groups left" in capsys.readouterr().out
     assert (tmp_path / "small.keras").stat().st_size < (tmp_path / "m.keras").stat().st_size
+    # What is small already has nothing more to cut.
+    assert cli.main(["rebuild", str(tmp_path / "small.keras"), str(tmp_path / "x.keras")]) == 0
+    assert "Nothing was zero" in capsys.readouterr().out and (tmp_path / "x.keras").exists()
+    compared = ["compare", str(tmp_path / "m.keras"), str(tmp_path / "small.keras")]
+    assert cli.main([*compared, "--no-latency"]) == 0
+    assert "Groups left" in capsys.readouterr().out
+    assert cli.main([*compared, "--no-latency", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["survivors"]["ffn_in"] == [3, 12]
     assert cli.main(["inspect", str(tmp_path / "none.keras")]) == 1
     assert "There is no file" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="There is no file"):
+        cli.main(["--debug", "inspect", str(tmp_path / "none.keras")])
+
+
+def test_versions(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"tfprune {tfprune.__version__}, Python {platform.python_version()}")
+    assert f"keras {version('keras')}\n" in shown
+    status, output, _ = command(tmp_path, "--version")
+    assert status == 0 and output.endswith("\nHEAVY\n")
+    done = subprocess.run([sys.executable, "-m", "tfprune", "--version"], capture_output=True)
+    assert done.stdout.decode() == shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example(capsys, name):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    assert f"example: tfprune {name}" in capsys.readouterr().out
+
+
+@pytest.mark.tensorflow_only
+def test_export_in_int8(tmp_path, capsys):
+    x = keras.Input((8,))
+    keras.Model(x, keras.layers.Dense(64)(x)).save(tmp_path / "m.keras")
+    np.savez(tmp_path / "x.npz", x=noise(32, 8))
+    words = ["export", str(tmp_path / "m.keras"), str(tmp_path / "m.tflite"), "--quantize", "int8"]
+    assert cli.main(words) == 1
+    assert "representative_data" in capsys.readouterr().err
+    assert cli.main([*words, "--data", str(tmp_path / "x.npz")]) == 0
+    assert (tmp_path / "m.tflite").exists()
 
 
 def test_prune(tmp_path, capsys):
@@ -234,8 +280,8 @@ def test_a_process_that_dies_in_an_import_says_why(tmp_path):
     environment["TFPRUNE_CACHE"] = str(tmp_path / "cache")
     for program in (
         "import tfprune, tensorflow",
-        "import sys\nfrom tfprune import cli\ndef run(_): import tensorflow\n"
-        "cli._inspect = run\nsys.exit(cli.main(['inspect', 'm.keras']))",
+        "import sys\nfrom tfprune import cli, commands\ndef run(_): import tensorflow\n"
+        "commands.inspect = run\nsys.exit(cli.main(['inspect', 'm.keras']))",
     ):
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, env=environment, cwd=tmp_path

@@ -1,4 +1,4 @@
-"""The command line: `tfprune inspect | prune | rebuild | export | measure | demo | translate`.
+"""The command line, `tfprune <command>`.
 
 Keras and TensorFlow take seconds to import, so each command imports what it needs when it runs.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tfprune import __version__, commands
 from tfprune.native_messages import LEVEL, shown_if_killed
 
 
@@ -29,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _native_notes_in_a_file():
             options.run(options)
     except (ValueError, RuntimeError, OSError, ImportError, MemoryError) as error:
+        if options.debug:
+            raise
         # TensorFlow's converter writes pages.
         text = " ".join(str(error).split()) or type(error).__name__
         print(f"tfprune: {text if len(text) < 1000 else text[:1000] + ' …'}", file=sys.stderr)
@@ -73,23 +78,62 @@ def _native_notes_in_a_file():
             del os.environ[LEVEL]
 
 
+_EXAMPLES = {
+    "inspect": "tfprune inspect model.keras",
+    "prune": "tfprune prune model.keras small.keras --target 'flops 50%%' --data inputs.npz",
+    "rebuild": "tfprune rebuild pruned.keras small.keras",
+    "export": "tfprune export small.keras small.tflite --quantize dynamic_int8",
+    "measure": "tfprune measure model.tflite small.tflite --sequence-length 64",
+    "compare": "tfprune compare model.keras small.keras --sequence-length 64",
+    "demo": "tfprune demo --fast",
+    "translate": "tfprune translate saved_models/help_en_de_pruned_int8.tflite 'Select the cells.'",
+}
+
+
+class _Version(argparse.Action):
+    """Prints the versions of what matters, without importing it."""
+
+    def __init__(self, option_strings, dest, help=None):
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser, *_):
+        """As argparse calls it."""
+        print(f"tfprune {__version__}, Python {platform.python_version()}, {platform.platform()}")
+        print(f"KERAS_BACKEND {os.environ.get('KERAS_BACKEND', 'not set')}")
+        for package in ("keras", "tensorflow", "jax", "ai-edge-litert", "keras-hub", "numpy"):
+            try:
+                print(f"{package} {version(package)}")
+            except PackageNotFoundError:
+                print(f"{package} not installed")
+        parser.exit()
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="tfprune",
         description="Make Keras 3 models physically smaller.",
         epilog="TensorFlow's own notes go to tensorflow.log in ~/.cache/tfprune or $TFPRUNE_CACHE.",
     )
-    commands = parser.add_subparsers(required=True, metavar="command")
+    parser.add_argument("--version", action=_Version, help="versions, for a report of an error")
+    parser.add_argument("--debug", action="store_true", help="show where an error was raised")
+    added = parser.add_subparsers(required=True, metavar="command")
 
     def command(name, run, text):
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(run=run)
-        return added
+        made = added.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"example: {_EXAMPLES[name]}",
+        )
+        made.set_defaults(run=run)
+        return made
 
-    inspect = command("inspect", _inspect, "List what can be removed from a model, and what not.")
+    inspect = command(
+        "inspect", commands.inspect, "List what can be removed from a model, and what not."
+    )
     inspect.add_argument("model", help="a .keras file")
 
-    prune = command("prune", _prune, "Make a model smaller without training it.")
+    prune = command("prune", commands.prune, "Make a model smaller without training it.")
     prune.add_argument("model", help="a .keras file")
     prune.add_argument("output", help="the smaller .keras file")
     prune.add_argument(
@@ -124,137 +168,46 @@ def _parser():
     )
     prune.add_argument("--examples", type=int, default=512, help="how many to use (%(default)s)")
 
-    rebuild = command("rebuild", _rebuild, "Cut what has been pruned out of a model.")
+    rebuild = command("rebuild", commands.rebuild, "Cut what has been pruned out of a model.")
     rebuild.add_argument("model", help="a .keras file whose pruned weights are zero")
     rebuild.add_argument("output", help="the smaller .keras file")
 
-    export = command("export", _export, "Write a SavedModel or a LiteRT file.")
+    export = command("export", commands.export, "Write a SavedModel or a LiteRT file.")
     export.add_argument("model", help="a .keras file")
     export.add_argument("output", help="a .tflite file, or a folder for a SavedModel")
     export.add_argument(
         "--quantize",
-        choices=["float16", "dynamic_int8"],
-        help="weights of half or a quarter of the size (.tflite only)",
+        choices=["float16", "dynamic_int8", "int8"],
+        help="weights of half or a quarter of the size, or int8 activations too (.tflite only)",
     )
+    export.add_argument("--data", help="an .npz file of inputs, which int8 needs, as for prune")
     export.add_argument("--batch-size", type=int, help="size of the first axis, if it is open")
     export.add_argument("--sequence-length", type=int, help="size of other open axes")
 
-    measure = command("measure", _measure, "Time models in LiteRT, in turn.")
+    measure = command("measure", commands.measure, "Time models in LiteRT, in turn.")
     measure.add_argument("models", nargs="+", help=".tflite or .keras files")
     measure.add_argument("--batch-size", type=int, default=1)
     measure.add_argument("--sequence-length", type=int, default=128)
     measure.add_argument("--threads", type=int, default=1)
     measure.add_argument("--runs", type=int, default=30)
 
-    demo = command("demo", _demo, "Train, prune and export a translator; about 20 minutes.")
+    compare = command("compare", commands.compare, "Say what one model has become in another.")
+    compare.add_argument("before", help="a .keras file")
+    compare.add_argument("after", help="the smaller .keras file")
+    compare.add_argument("--batch-size", type=int, default=1)
+    compare.add_argument("--sequence-length", type=int, default=128)
+    compare.add_argument("--threads", type=int, default=1)
+    compare.add_argument("--no-latency", action="store_true", help="do not time them in LiteRT")
+    compare.add_argument("--json", action="store_true", help="as JSON")
+
+    demo = command("demo", commands.demo, "Train, prune and export a translator; about 20 minutes.")
     demo.add_argument("--fast", action="store_true", help="number words, about three minutes")
     demo.add_argument("--folder", default="saved_models", help="where files go (%(default)s)")
 
-    translate = command("translate", _translate, "Translate text with a saved translator.")
+    translate = command("translate", commands.translate, "Translate text with a saved translator.")
     translate.add_argument("model", help="a .keras or .tflite file or a SavedModel folder")
     translate.add_argument("text", nargs="*", help="sentences; standard input if none is given")
     return parser
-
-
-def _load(path):
-    from tfprune.files import load_keras
-
-    return load_keras(path)
-
-
-def _inspect(options):
-    import tfprune
-
-    print(tfprune.find_structures(_load(options.model)))
-
-
-def _prune(options):
-    import tfprune
-    from tfprune.budgets.reading import target_in_words
-    from tfprune.files import atomic_write, load_arrays
-
-    target = target_in_words(options.target)
-    data = _as_fit_takes_it(load_arrays(options.data))
-    small = tfprune.prune(
-        _load_compiled(options.model),
-        target,
-        data,
-        criterion=options.criterion,
-        repair=None if options.repair == "nothing" else options.repair,
-        within=options.within,
-        examples=options.examples,
-    )
-    with atomic_write(options.output) as temporary:
-        small.save(temporary)
-
-
-def _load_compiled(path):
-    """A model, compiled if that can be done: a loss of one's own may be unknown here."""
-    from tfprune.files import load_keras
-
-    try:
-        return load_keras(path, compiled=True)
-    except ValueError:
-        return load_keras(path)
-
-
-def _as_fit_takes_it(arrays):
-    x = {name: array for name, array in arrays.items() if name not in ("y", "sample_weight")}
-    parts = (x["x"] if set(x) == {"x"} else x, arrays.get("y"), arrays.get("sample_weight"))
-    return parts if "y" in arrays else parts[0]
-
-
-def _rebuild(options):
-    import tfprune
-    from tfprune.files import atomic_write
-
-    before = _load(options.model)
-    after = tfprune.rebuild(before)
-    with atomic_write(options.output) as temporary:
-        after.save(temporary)
-    print(tfprune.compare(before, after, latency=False))
-
-
-def _export(options):
-    import tfprune
-
-    path = tfprune.export(
-        _load(options.model),
-        options.output,
-        options.quantize,
-        batch_size=options.batch_size,
-        sequence_length=options.sequence_length,
-    )
-    print(f"{path} written and checked")
-
-
-def _measure(options):
-    import tfprune
-
-    models = [_load(m) if m.endswith(".keras") else m for m in options.models]
-    timed = tfprune.compare_latency(
-        models,
-        batch_size=options.batch_size,
-        sequence_length=options.sequence_length,
-        threads=options.threads,
-        runs=options.runs,
-    )
-    for name, latency, ratio in zip(options.models, timed.latencies, timed.ratios, strict=True):
-        print(f"{name}: {latency}; {ratio:.2f} of the first")
-
-
-def _demo(options):
-    from tfprune.demo import demo
-
-    demo(options.folder, options.fast)
-
-
-def _translate(options):
-    from tfprune.translation.loading import load_translator
-
-    sentences = options.text or [line.rstrip("\n") for line in sys.stdin]
-    for translation in load_translator(options.model).translate(sentences):
-        print(translation)
 
 
 if __name__ == "__main__":
