@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from tfprune.callbacks.hard_movement import HardMovement
 from tfprune.callbacks.soft_movement import SoftMovement
 from tfprune.criteria.gradients import absolute_gradients
 from tfprune.fit.strengths import checked_strengths
-from tfprune.gates import BlockScores, MovementScores
+from tfprune.gates import BlockScores, Gate, MovementScores
 from tfprune.gates.gate import kernels_of
 from tfprune.gates.movement import checked_block, of_all_kernels
-from tfprune.schedules import cubic
+from tfprune.schedules import Moment, cubic
 
 METHODS = ("struct", "hybrid", "hybrid_filled", "block")
 INITIAL_SCORES = ("zeros", "gradient_importance")
@@ -107,16 +107,16 @@ class MovementPruning(GatedPruning):
     def __init__(
         self,
         method: str = "struct",
-        target: Target | None = None,
+        target: Target | Callable | None = None,
         strength: float | Mapping[str, float] | Callable | None = None,
-        structures=None,
+        structures: str | Iterable[str] | None = None,
         block: tuple[int, int] = (32, 32),
         initial_scores: str = "zeros",
         data: Any = None,
         batches: int | None = None,
         score_learning_rate: float = 0.05,
-        start=0.25,
-        stop=0.7,
+        start: Moment = 0.25,
+        stop: Moment | None = 0.7,
         cool_down: str = "trained",
         within: str = "kind",
         round_to: Mapping[str, int] | None = None,
@@ -152,10 +152,10 @@ class MovementPruning(GatedPruning):
 
     # -- gates -----------------------------------------------------------------------------------
 
-    def make_gates(self):
+    def make_gates(self) -> list[Gate]:
         """A score for each group, or for each block of each kernel."""
         scale = self.score_scale(self.score_learning_rate)
-        gates = []
+        gates: list[Gate] = []
         for s in self.structures:
             if not self._in_blocks(s):
                 gates.append(MovementScores(s, scale))
@@ -169,7 +169,7 @@ class MovementPruning(GatedPruning):
         of_heads = not structure.of_single_connections
         return self.method == "block" or (self.method.startswith("hybrid") and of_heads)
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Chooses what masks by: rank, or a penalty and a threshold."""
         super().prepare()
         if self.criterion is not None:
@@ -186,7 +186,7 @@ class MovementPruning(GatedPruning):
     # -- during the fit --------------------------------------------------------------------------
 
     @property
-    def needs_span(self):
+    def needs_span(self) -> bool:
         """More and more is masked from start to stop."""
         return True
 
@@ -194,7 +194,7 @@ class MovementPruning(GatedPruning):
     def _has_target(self):
         return self.target is not None or self.schedule is not None
 
-    def on_step(self, step, steps):
+    def on_step(self, step: int, steps: int) -> None:
         """Masks more, as the schedule says: what scores lowest, or what is below the threshold."""
         self.prune_zero_groups()
         if not self.state.has_begun and self.criterion is not None:
@@ -237,7 +237,7 @@ class MovementPruning(GatedPruning):
         to_go = (self._full - self.target.limit) / max(self._full - self._least, 1e-12)
         return progress * to_go
 
-    def on_step_outside(self):
+    def on_step_outside(self) -> None:
         """Before pruning there is no penalty; after it, the cool-down."""
         if self._masks_are_trained:
             if not self._is_cooling_down:
@@ -257,7 +257,7 @@ class MovementPruning(GatedPruning):
             if gate.in_blocks:
                 gate.close_groups(~self._open(gate.structure))
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begins anew."""
         super().on_train_begin(logs)
         self._is_cooling_down = False
@@ -282,7 +282,7 @@ class MovementPruning(GatedPruning):
 
     # -- the decision ----------------------------------------------------------------------------
 
-    def finish(self):
+    def finish(self) -> None:
         """Ends a cool-down: masks stay as they are, and what is masked is pruned."""
         if self.owner.clock.has_begun and self._masks_are_trained:
             keep = self.select()
@@ -292,7 +292,7 @@ class MovementPruning(GatedPruning):
                 self.owner.pruned.prune(self.structures[name], ~stays, self.model.optimizer)
         super().finish()
 
-    def select(self):
+    def select(self) -> dict[str, np.ndarray]:
         """What scores highest; under a strength alone, what is not masked."""
         last = self.span()[1]
         if self.state.has_begun:
@@ -306,7 +306,7 @@ class MovementPruning(GatedPruning):
         each = [g.open_groups() for g in mine]
         return of_all_kernels(mine, each) if mine[0].in_blocks else each[0]
 
-    def fix(self, keep):
+    def fix(self, keep: dict[str, np.ndarray]) -> None:
         """Masks stay, but for what is drawn anew."""
         for place, gate in enumerate(self.gates):
             stays = keep[gate.structure.name]
