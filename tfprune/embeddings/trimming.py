@@ -14,7 +14,8 @@ from tfprune.keras_private.functional import operation_of
 from tfprune.keras_private.layers import inner_layers
 from tfprune.rebuild.rebuilding import rebuilt_by
 from tfprune.structures import Structure, Structures, find_structures
-from tfprune.structures.structure import Remainder, Slices
+from tfprune.structures.slices import Slices
+from tfprune.structures.structure import Remainder
 
 
 def trim_vocabulary(
