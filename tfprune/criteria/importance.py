@@ -46,7 +46,8 @@ def gradient_importance(
             embeddings or experts of one layer, are always scored per batch.
         batch_size: Examples in a batch, where `data` are arrays. Where all is scored per example,
             a multiple of 8 is computed 8 examples at a time, since the backward pass needs memory
-            for what all layers emit. Batches of a dataset are taken as they are.
+            for what all layers emit; a loss that relates the examples of a batch sees those 8.
+            Batches of a dataset are taken as they are.
         steps: How many batches to use; all by default.
 
     Returns:
