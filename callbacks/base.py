@@ -70,7 +70,7 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
         self.structures = None
         self.history = []
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: dict[int, Any]) -> PruningCallback:
         """A new callback with the same arguments and the same data, as a tuner makes them.
 
         What belongs to a fit that is over is not copied.
@@ -131,7 +131,7 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
         if np.any(groups & ~before) or np.any(norms[before | groups]):
             self.owner.pruned.prune(structure, groups, self.model.optimizer)
 
-    def refuse_not_finite(self, structure, norms: np.ndarray) -> None:
+    def refuse_not_finite(self, structure: Structure, norms: np.ndarray) -> None:
         """Stops a fit that has diverged.
 
         Args:

@@ -49,7 +49,7 @@ class WithGates(PruningCallback):
         highest = highest_learning_rate(self.model.optimizer)
         return learning_rate / highest if highest > 0 else 1.0
 
-    def groups_left(self):
+    def groups_left(self) -> dict[str, dict[str, int]]:
         """By subnetwork, where there are some."""
         if self.subnetworks is None or not self.decided:
             return super().groups_left()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from tfprune.fit.strength_control import StrengthControl
 from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.keras_private.fits import synchronize
 from tfprune.keras_private.optimizers import trained_by
-from tfprune.schedules import scheduled
+from tfprune.schedules import Moment, scheduled
 
 # The share of the weights of all groups below which the strength is said to be too high.
 ALMOST_NOTHING = 0.02
@@ -118,12 +119,12 @@ class GroupLasso(TargetedPruning):
 
     def __init__(
         self,
-        structures=None,
+        structures: str | Iterable[str] | None = None,
         strength: float | Mapping[str, float] | Callable | None = None,
         target: Target | None = None,
         words_per_batch: float | None = None,
-        start=0,
-        stop=0.5,
+        start: Moment = 0,
+        stop: Moment | None = 0.5,
         removal: str = "at_stop",
         step: str = "gradient",
         threshold: float = 1e-5,
@@ -191,11 +192,11 @@ class GroupLasso(TargetedPruning):
     # -- set up and tear down -----------------------------------------------------------------
 
     @property
-    def needs_span(self):
+    def needs_span(self) -> bool:
         """Under a target, λ is set by what is left of the way to `stop`."""
         return self.target is not None
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Chooses each structure's strength and puts the penalties in place."""
         super().prepare()
         self._has_pressed = False
@@ -213,7 +214,7 @@ class GroupLasso(TargetedPruning):
                     )
                 )
 
-    def finish(self):
+    def finish(self) -> None:
         """Removes groups at the end, if not done yet; says if the strength was far off."""
         if self._decides_at_stop and self.owner.clock.has_begun and not self.state.decided:
             if self.stop is not None:
@@ -269,7 +270,7 @@ class GroupLasso(TargetedPruning):
 
     # -- during the fit -----------------------------------------------------------------------
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Logs the strengths that a target steers, as they are after the last step."""
         if self.target is not None and logs is not None:
             synchronize(self)
@@ -278,7 +279,7 @@ class GroupLasso(TargetedPruning):
                 logs[f"strength/{structure.name}"] = float(strength) * (self.words_per_batch or 1.0)
         super().on_epoch_end(epoch, logs)
 
-    def on_step(self, step, steps):
+    def on_step(self, step: int, steps: int) -> None:
         """Sets the strengths, and prunes the groups that have shrunk."""
         since_start = self.state.since_start(step)
         self._keep_references()
@@ -402,7 +403,7 @@ class GroupLasso(TargetedPruning):
         optimizer = trained_by(self.model.optimizer, structure.slices[0].variable)
         return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
-    def on_step_outside(self):
+    def on_step_outside(self) -> None:
         """No penalty; what is removed stays at zero, and at `stop` it is removed."""
         self.state.strengths.assign(np.zeros(len(self.structures), "float32"))
         self.prune_zero_groups()

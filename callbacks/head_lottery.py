@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -20,7 +20,7 @@ from tfprune.criteria.data import is_function, shares_examples
 from tfprune.fit.rewinding import Checkpoint
 from tfprune.fit.rounds import Rounds
 from tfprune.keras_private.fits import synchronize, trained_on
-from tfprune.schedules import Epoch, Plateau, when
+from tfprune.schedules import Epoch, Moment, Plateau, when
 
 _CLOCK = ("taken", "round", "began", "over", "length")
 
@@ -106,10 +106,10 @@ class HeadLottery(Rounds, TargetedPruning):
         target: Target,
         heads_per_round: int | None = None,
         data: Any = None,
-        structures="heads",
+        structures: str | Iterable[str] | None = "heads",
         criterion: str | Callable = "attention_confidence",
-        start=Epoch(1),  # noqa: B008  # Frozen.
-        round_length=0.6,
+        start: Moment = Epoch(1),  # noqa: B008  # Frozen.
+        round_length: Moment = 0.6,
         within: str = "model",
         batches: int | None = None,
         monitor: str | None = None,
@@ -161,7 +161,7 @@ class HeadLottery(Rounds, TargetedPruning):
 
     # -- before the fit ----------------------------------------------------------------------------
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Makes room for the checkpoint."""
         super().prepare()
         self.criterion.check_structures(self.subject, self.structures)
@@ -175,18 +175,18 @@ class HeadLottery(Rounds, TargetedPruning):
 
         self._check_length()
 
-    def prepared(self):
+    def prepared(self) -> None:
         """Makes room for the checkpoint: a copy of the weights and of the optimizer."""
         self._variables = self.owner.trained_variables()
         heads = sum(s.groups for s in self.structures)
         self._checkpoint = Checkpoint(self._variables, heads, rounds=heads)
         self.owner.attach_part(self._checkpoint)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts without rounds."""
         super().on_train_begin(logs)
         self.rounds, self.scores = [], None
-        self._metric = None
+        self._metric: float | None = None
 
     def _present_data(self):
         return self.data() if is_function(self.data) else self.data
@@ -244,25 +244,26 @@ class HeadLottery(Rounds, TargetedPruning):
     def _clocks(self):
         return ops.convert_to_numpy(self._checkpoint.clock)
 
-    def on_step(self, step, steps):
+    def on_step(self, step: int, steps: int) -> None:
         """Saves the checkpoint, and ends rounds."""
         self.prune_zero_groups()
         self._turn(step, at_epoch_end=False)
 
-    def on_step_outside(self):
+    def on_step_outside(self) -> None:
         """What is pruned stays at zero."""
         self.prune_zero_groups()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Ends a round that is as long as the epoch, now that its metrics are known."""
         if self.monitor is not None:
-            if self.monitor not in (logs or {}):
+            known = logs or {}
+            if self.monitor not in known:
                 raise ValueError(
                     f"`monitor` is {self.monitor!r}, which is not in the epoch logs. Put the "
                     f"callback that writes it before this one. The logs hold: "
-                    f"{', '.join(logs or {})}"
+                    f"{', '.join(known)}"
                 )
-            self._metric = float(logs[self.monitor])
+            self._metric = float(known[self.monitor])
         synchronize(self)
         step = self.owner.clock.steps
         if self._phase(step) == (True, False):
@@ -374,7 +375,7 @@ class HeadLottery(Rounds, TargetedPruning):
             for number in range(1, int(self._clocks()[1]) + 1)
         ]
 
-    def finish(self):
+    def finish(self) -> None:
         """Reads the rounds; warns if the search is not over."""
         if self.owner.clock.has_begun:
             self._read_rounds()

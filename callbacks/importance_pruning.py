@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from tfprune import criteria
 from tfprune.arguments import integer
 from tfprune.budgets.choosing import WITHIN, default_within
@@ -155,7 +157,7 @@ class ImportancePruning(TargetedPruning):
         super().on_train_begin(logs)
         self._done = 0.0
 
-    def before_removal(self, keep):
+    def before_removal(self, keep: dict[str, np.ndarray]) -> None:
         """Fits what has read the groups that go."""
         if self._examples is not None:
             repair(self.subject, self.structures, keep, self._examples.inputs())

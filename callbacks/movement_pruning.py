@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from tfprune import criteria
 from tfprune.arguments import integer, number, one_of
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.gated import GatedPruning
+from tfprune.callbacks.hard_movement import HardMovement
+from tfprune.callbacks.soft_movement import SoftMovement
 from tfprune.criteria.gradients import absolute_gradients
-from tfprune.fit.strengths import checked_strengths, strength_of_each
-from tfprune.gates import BlockScores, MovementScores
+from tfprune.fit.strengths import checked_strengths
+from tfprune.gates import BlockScores, Gate, MovementScores
 from tfprune.gates.gate import kernels_of
-from tfprune.gates.gate_penalties import ScorePenalty
 from tfprune.gates.movement import checked_block, of_all_kernels
-from tfprune.schedules import cubic, scheduled
+from tfprune.schedules import Moment, cubic
 
 METHODS = ("struct", "hybrid", "hybrid_filled", "block")
-# τ_f: under a strength, what has σ(S) at or below this is masked in the end.
-FINAL_THRESHOLD = 0.1
 INITIAL_SCORES = ("zeros", "gradient_importance")
 # So far above and below 0 do scores by importance begin: σ(S) from 0.05 to 0.95.
 HIGHEST_INITIAL_SCORE = 3.0
@@ -106,20 +102,21 @@ class MovementPruning(GatedPruning):
     """
 
     _is_cooling_down: bool
+    _masking: HardMovement | SoftMovement
 
     def __init__(
         self,
         method: str = "struct",
-        target: Target | None = None,
+        target: Target | Callable | None = None,
         strength: float | Mapping[str, float] | Callable | None = None,
-        structures=None,
+        structures: str | Iterable[str] | None = None,
         block: tuple[int, int] = (32, 32),
         initial_scores: str = "zeros",
         data: Any = None,
         batches: int | None = None,
         score_learning_rate: float = 0.05,
-        start=0.25,
-        stop=0.7,
+        start: Moment = 0.25,
+        stop: Moment | None = 0.7,
         cool_down: str = "trained",
         within: str = "kind",
         round_to: Mapping[str, int] | None = None,
@@ -155,10 +152,10 @@ class MovementPruning(GatedPruning):
 
     # -- gates -----------------------------------------------------------------------------------
 
-    def make_gates(self):
+    def make_gates(self) -> list[Gate]:
         """A score for each group, or for each block of each kernel."""
         scale = self.score_scale(self.score_learning_rate)
-        gates = []
+        gates: list[Gate] = []
         for s in self.structures:
             if not self._in_blocks(s):
                 gates.append(MovementScores(s, scale))
@@ -172,37 +169,24 @@ class MovementPruning(GatedPruning):
         of_heads = not structure.of_single_connections
         return self.method == "block" or (self.method.startswith("hybrid") and of_heads)
 
-    def prepare(self):
-        """Puts the penalty on the scores into the loss."""
+    def prepare(self) -> None:
+        """Chooses what masks by: rank, or a penalty and a threshold."""
         super().prepare()
         if self.criterion is not None:
             self.criterion.try_data(self.model, self.subject, self.data, self.batches)
         if self.strength is None:
-            return
-        each = strength_of_each(self.strength, self.structures)
-        # Structure by structure, a function of the step since `start` and a factor.
-        self._strengths = [
-            (
-                scheduled(strength, "strength"),
-                1.0 if isinstance(self.strength, Mapping) else self._factor(s),
+            self._masking = HardMovement(
+                self.gates, self._progress, self._best, self._share_of_blocks, self.pruned
             )
-            for s, strength in zip(self.structures, each, strict=True)
-        ]
-        names = [s.name for s in self.structures]
-        matrices = Counter(gate.structure.kind for gate in self.gates)
-        for gate in self.gates:
-            place = names.index(gate.structure.name)
-            share = 1 / (len(matrices) * matrices[gate.structure.kind])
-            self.state.add_penalty(ScorePenalty(gate, self.state.strengths, place, share))
-
-    def _factor(self, structure):
-        whole_heads = structure.kind == "heads" and not self._in_blocks(structure)
-        return 1 / 32 if whole_heads else 1.0
+        else:
+            self._masking = SoftMovement(
+                self.gates, self.structures, self.strength, self.state, self._grown
+            )
 
     # -- during the fit --------------------------------------------------------------------------
 
     @property
-    def needs_span(self):
+    def needs_span(self) -> bool:
         """More and more is masked from start to stop."""
         return True
 
@@ -210,22 +194,13 @@ class MovementPruning(GatedPruning):
     def _has_target(self):
         return self.target is not None or self.schedule is not None
 
-    def on_step(self, step, steps):
+    def on_step(self, step: int, steps: int) -> None:
         """Masks more, as the schedule says: what scores lowest, or what is below the threshold."""
         self.prune_zero_groups()
         if not self.state.has_begun and self.criterion is not None:
             self._start_from_importance()
         self.state.since_start(step)
-        if self.strength is not None:
-            self._set_strengths(step)
-            self._set_threshold(self._grown(step))
-            return
-        progress = self._progress(step)
-        keep = self.survivors(criteria.movement(self.subject), progress)
-        for gate in self.gates:
-            if not gate.in_blocks:
-                gate.set_mask(keep[gate.structure.name])
-        self._mask_blocks(progress)
+        self._masking.mask(step)
 
     def _start_from_importance(self):
         """Sets the scores of each kind by their order."""
@@ -251,49 +226,25 @@ class MovementPruning(GatedPruning):
         first, last = self.span()
         return cubic(min(max(step - first, 0) / max(last - first, 1), 1.0))
 
-    def _set_strengths(self, step):
-        """Sets λ."""
-        since_start = self.state.since_start(step)
-        share = 1.0 if callable(self.strength) else self._grown(step)
-        strengths = [strength(since_start) * factor * share for strength, factor in self._strengths]
-        self.state.strengths.assign(np.asarray(strengths, "float32"))
+    def _best(self, progress):
+        return self.survivors(criteria.movement(self.subject), progress)
 
-    def _set_threshold(self, grown):
-        """Sets τ."""
-        threshold = FINAL_THRESHOLD * grown
-        for gate in self.gates:
-            gate.set_threshold(math.log(threshold / (1 - threshold)) if threshold else -1e9)
-
-    def _mask_blocks(self, progress):
-        """Closes the same share of blocks as the target removes of the structures' cost."""
-        blocks = [g for g in self.gates if g.in_blocks]
-        if not blocks:
-            return
-        share = progress if self.schedule else progress * self._share_to_go()
-        scores = np.concatenate([self._scores_of_blocks(g).ravel() for g in blocks])
-        stay = np.ones(len(scores), bool)
-        stay[np.argsort(scores, kind="stable")[: int(share * len(scores))]] = False
-        ends = np.cumsum([g.scores.shape[0] * g.scores.shape[1] for g in blocks])
-        for gate, mask in zip(blocks, np.split(stay, ends[:-1]), strict=True):
-            gate.set_mask(mask.reshape(gate.scores.shape))
-
-    def _scores_of_blocks(self, gate):
-        """S; lowest of all for what is pruned already, which counts as masked."""
-        scores = ops.convert_to_numpy(gate.scaled_scores)
-        return np.where(gate.blocks_within(self.pruned(gate.structure)), -np.inf, scores)
-
-    def _share_to_go(self):
+    def _share_of_blocks(self, progress):
+        """The share that the target removes of the structures' cost."""
+        if self.schedule:
+            return progress
         assert self.target is not None
-        return (self._full - self.target.limit) / max(self._full - self._least, 1e-12)
+        to_go = (self._full - self.target.limit) / max(self._full - self._least, 1e-12)
+        return progress * to_go
 
-    def on_step_outside(self):
+    def on_step_outside(self) -> None:
         """Before pruning there is no penalty; after it, the cool-down."""
         if self._masks_are_trained:
             if not self._is_cooling_down:
                 self._is_cooling_down = True
                 self.owner.model_changed()  # The best epoch is one of the cool-down.
-            self._set_strengths(self._last_step)
-            self._set_threshold(1.0)
+            self._masking.mask(self._last_step)
+            self._masking.end(self._last_step)
             self._close_what_leaves()
             self.prune_zero_groups()
             return
@@ -306,7 +257,7 @@ class MovementPruning(GatedPruning):
             if gate.in_blocks:
                 gate.close_groups(~self._open(gate.structure))
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begins anew."""
         super().on_train_begin(logs)
         self._is_cooling_down = False
@@ -331,7 +282,7 @@ class MovementPruning(GatedPruning):
 
     # -- the decision ----------------------------------------------------------------------------
 
-    def finish(self):
+    def finish(self) -> None:
         """Ends a cool-down: masks stay as they are, and what is masked is pruned."""
         if self.owner.clock.has_begun and self._masks_are_trained:
             keep = self.select()
@@ -341,15 +292,13 @@ class MovementPruning(GatedPruning):
                 self.owner.pruned.prune(self.structures[name], ~stays, self.model.optimizer)
         super().finish()
 
-    def select(self):
+    def select(self) -> dict[str, np.ndarray]:
         """What scores highest; under a strength alone, what is not masked."""
-        final = self._progress(self.span()[1])
-        if self.state.has_begun and self.strength is not None:
-            self._set_threshold(1.0)
-        elif self.state.has_begun:
-            self._mask_blocks(final)
+        last = self.span()[1]
+        if self.state.has_begun:
+            self._masking.end(last)
         if self._has_target:
-            return self.survivors(criteria.movement(self.subject), final)
+            return self._best(self._progress(last))
         return {s.name: self._open(s) for s in self.structures}
 
     def _open(self, structure):
@@ -357,7 +306,7 @@ class MovementPruning(GatedPruning):
         each = [g.open_groups() for g in mine]
         return of_all_kernels(mine, each) if mine[0].in_blocks else each[0]
 
-    def fix(self, keep):
+    def fix(self, keep: dict[str, np.ndarray]) -> None:
         """Masks stay, but for what is drawn anew."""
         for place, gate in enumerate(self.gates):
             stays = keep[gate.structure.name]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from tfprune.budgets.choosing import choose
 from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Sparsity, Target
 from tfprune.callbacks.ranked import RankedPruning
-from tfprune.schedules import Plateau, scheduled
+from tfprune.schedules import Moment, Plateau, scheduled
 
 
 class TargetedPruning(RankedPruning):
@@ -35,10 +36,10 @@ class TargetedPruning(RankedPruning):
 
     def __init__(
         self,
-        structures,
+        structures: str | Iterable[str] | None,
         target: Target | Callable | None,
-        start,
-        stop,
+        start: Moment,
+        stop: Moment | None,
         within: str,
         per_cost: bool,
         round_to: Mapping[str, int] | None,
@@ -67,7 +68,7 @@ class TargetedPruning(RankedPruning):
         )
         self.reached: float | dict[str, float] | None = None
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Works out what groups cost; a target that cannot be reached is an error now."""
         if self.needs_span and isinstance(self.stop, Plateau):
             raise ValueError(
@@ -83,7 +84,7 @@ class TargetedPruning(RankedPruning):
         if self.target is not None:
             self.survivors({s.name: np.zeros(s.groups) for s in self.structures})
 
-    def survivors(self, scores, progress: float = 1.0) -> dict[str, np.ndarray]:
+    def survivors(self, scores: Any, progress: float = 1.0) -> dict[str, np.ndarray]:
         """The groups that stay at a point between the whole model and the target.
 
         Args:
@@ -107,7 +108,7 @@ class TargetedPruning(RankedPruning):
             progress if self.target else 1.0,
         )
 
-    def remove(self, scores, progress: float = 1.0) -> None:
+    def remove(self, scores: Any, progress: float = 1.0) -> None:
         """Prunes what scores lowest."""
         keep = self.survivors(scores, progress)
         self.before_removal(keep)
@@ -140,7 +141,7 @@ class TargetedPruning(RankedPruning):
             return int(self._moments.get("start", last)), last
         return self.start.at(self._clock, "start"), last
 
-    def finish(self):
+    def finish(self) -> None:
         """Keeps the cost that was reached."""
         if self.target is None:
             return

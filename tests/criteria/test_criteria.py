@@ -6,6 +6,7 @@ from keras import ops
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune import criteria
+from tfprune.criteria.examples import FirstExamples
 from tfprune.gates import BlockScores, MovementScores, attach
 from tfprune.overlay.folding import times
 from tfprune.overlay.transforms import remove, transform_weight
@@ -130,6 +131,57 @@ def test_importance_in_batches_is_the_mean_over_all_examples():
     in_parts = criteria.gradient_importance(model, (X, Y), batch_size=4)
     for name in at_once:
         np.testing.assert_allclose(at_once[name], in_parts[name], rtol=1e-3, atol=1e-6)
+
+
+class _LargestBatch(keras.losses.Loss):
+    """The mean squared error, which notes how many examples it is ever given at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = 0
+
+    def call(self, y_true, y_pred):
+        self.largest = max(self.largest, len(y_pred))
+        return ops.mean(ops.square(y_true - y_pred), axis=tuple(range(1, len(y_pred.shape))))
+
+
+@pytest.mark.parametrize("given", ["arrays", "some arrays", "first examples"])
+def test_importance_per_example_takes_few_examples_at_once(given):
+    model, loss, x = randomize(transformer()), _LargestBatch(), noise(76, 5, 8)
+    y = noise(76, 5, 3, seed=1)
+    model.compile("sgd", loss, run_eagerly=True)
+    number, steps = (64, 2) if given == "some arrays" else (76, None)
+    expected = criteria.gradient_importance(
+        model, (x[:number], y[:number]), batch_size=number + 1, steps=steps and 1
+    )
+    assert loss.largest == number
+    loss.largest = 0
+    data = FirstExamples(model, (x, y)) if given == "first examples" else (x, y)
+    found = criteria.gradient_importance(model, data, steps=steps)
+    assert loss.largest == 8
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-6)
+
+
+def test_steps_that_hold_all_examples_do_not_run_out_of_data(recwarn):
+    x = noise(36, 5, 8)
+    model = compiled()
+    y = noise(36, 5, 3, seed=1)
+    all_of_it = criteria.gradient_importance(model, (x, y))
+    found = criteria.gradient_importance(model, (x, y), steps=2)
+    assert not [w for w in recwarn if "ran out of data" in str(w.message)]
+    for name in all_of_it:
+        np.testing.assert_array_equal(found[name], all_of_it[name])
+
+
+def test_batches_are_kept_whole_where_scores_depend_on_them():
+    x = noise(32, 5, 8)
+    model = compiled()
+    y = noise(32, 5, 3, seed=1)
+    expected = criteria.gradient_importance(model, (x, y), per="batch", batch_size=32)
+    found = criteria.gradient_importance(model, FirstExamples(model, (x, y)), per="batch")
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
 
 
 def test_per_batch_is_kernel_times_gradient():

@@ -7,7 +7,7 @@ from keras import layers
 
 from tests.models import assert_same, kill, noise, outputs, randomize
 from tfprune.rebuild import rebuild
-from tfprune.rebuild.cutting import ConstantOutput
+from tfprune.rebuild.stand_ins import ConstantOutput
 from tfprune.structures import find_structures
 
 pytestmark = pytest.mark.one_backend

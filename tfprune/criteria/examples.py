@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 from typing import Any
 
@@ -57,6 +59,23 @@ class FirstExamples(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         return self._batches[index]
+
+    def split(self, size: int) -> FirstExamples:
+        """The same examples in batches of at most `size`, in another order.
+
+        All first parts of batches come first, since Keras infers from the first two batches which
+        sizes differ between batches, and parts of one batch have the same.
+        """
+        parts: dict[int, list] = {}
+        for batch in self._batches:
+            for start in range(0, len(tree.flatten(batch[0])[0]), size):
+                rows = slice(start, start + size)
+                parts.setdefault(start, []).append(
+                    tree.map_structure(lambda part: None if part is None else part[rows], batch)  # noqa: B023
+                )
+        smaller = copy.copy(self)
+        smaller._batches = list(itertools.chain.from_iterable(parts.values()))
+        return smaller
 
     def inputs(self) -> list[Any]:
         """x of each batch, as tensors."""

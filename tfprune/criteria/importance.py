@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from tfprune.arguments import integer, keras_model
 from tfprune.criteria.criterion import Criterion, Scores, register_criterion
-from tfprune.criteria.data import as_tensors
+from tfprune.criteria.data import as_tensors, is_arrays
+from tfprune.criteria.examples import FirstExamples
 from tfprune.criteria.gradients import GradientProbe, has_own_loss, metrics_kept
 from tfprune.criteria.structure_scores import StructureScores, own_structures
 from tfprune.overlay.folding import times
 from tfprune.overlay.transforms import hooked
 from tfprune.structures import Structures
+
+_AT_ONCE = 8
+"""Examples in one backward pass, where it does not matter: its memory grows with them."""
 
 
 def gradient_importance(
@@ -39,7 +44,10 @@ def gradient_importance(
             batches, in which examples of opposite sign cancel; the paper's short form,
             `|⟨W[g], ∂L/∂W[g]⟩|`. Groups that are not the input of another layer, such as ranks of
             embeddings or experts of one layer, are always scored per batch.
-        batch_size: Examples in a batch, where `data` are arrays.
+        batch_size: Examples in a batch, where `data` are arrays. Where all is scored per example,
+            a multiple of 8 is computed 8 examples at a time, since the backward pass needs memory
+            for what all layers emit; a loss that relates the examples of a batch sees those 8.
+            Batches of a dataset are taken as they are.
         steps: How many batches to use; all by default.
 
     Returns:
@@ -65,12 +73,15 @@ def gradient_importance(
     """
     _checked_per(per)
     integer("batch_size", batch_size)
+    integer("steps", steps, optional=True)
     keras_model("model", model)
     if not model.compiled or (structures is None and not model.built):
         raise ValueError(
             "`model` must be built and compiled: importance is the gradient of its loss."
         )
     structures = own_structures(model, structures)
+    if per == "example" and all(s.read_as_input for s in structures):
+        data, batch_size, steps = _few_at_a_time(data, batch_size, steps)
     probe = _GroupProbe(model, structures, per)
     with probe.attached():
         batches = probe.run(data, batch_size, steps)
@@ -128,6 +139,18 @@ def _checked_per(per):
     if per not in ("example", "batch"):
         raise ValueError(f"`per` must be 'example' or 'batch'. Received: per={per!r}")
     return per
+
+
+def _few_at_a_time(data, batch_size, steps):
+    """The same examples in smaller batches: the mean over examples does not depend on them."""
+    if isinstance(data, FirstExamples) and steps is None:
+        return data.split(_AT_ONCE), batch_size, steps
+    if not is_arrays(data) or batch_size % _AT_ONCE:
+        return data, batch_size, steps
+    if steps is not None:
+        there = (len(part) for part in tree.flatten(data) if hasattr(part, "shape"))
+        steps = math.ceil(min(steps * batch_size, *there) / _AT_ONCE)
+    return data, _AT_ONCE, steps
 
 
 class _GroupProbe(GradientProbe):

@@ -10,7 +10,8 @@ from keras import ops
 
 from tfprune.arguments import integer
 from tfprune.structures.registry import register_layer_kind
-from tfprune.structures.structure import Reader, Remainder, Slices, Structure
+from tfprune.structures.slices import Slices
+from tfprune.structures.structure import Reader, Remainder, Structure
 
 
 @keras.saving.register_keras_serializable("tfprune")

@@ -91,11 +91,7 @@ def _can_be_factorized(layer) -> bool:
         for name in ("Embedding", "ReversibleEmbedding")
         if hasattr(keras.layers, name)
     ]
-    return (
-        isinstance(layer, keras.layers.Embedding)
-        and type(layer).call in known
-        and getattr(layer, "tie_weights", True)
-    )
+    return type(layer).call in known and getattr(layer, "tie_weights", True)
 
 
 def _factorized(layer, rank):

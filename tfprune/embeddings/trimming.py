@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +14,8 @@ from tfprune.keras_private.functional import operation_of
 from tfprune.keras_private.layers import inner_layers
 from tfprune.rebuild.rebuilding import rebuilt_by
 from tfprune.structures import Structure, Structures, find_structures
-from tfprune.structures.structure import Remainder, Slices
+from tfprune.structures.slices import Slices
+from tfprune.structures.structure import Remainder
 
 
 def trim_vocabulary(
@@ -70,13 +71,23 @@ def trim_vocabulary(
 
 
 class VocabularyRows(Structure):
-    """The rows of an embedding, or the columns of a layer whose outputs are logits over tokens."""
+    """The rows of an embedding, or the columns of a layer whose outputs are logits over tokens.
+
+    Args:
+        layer: The layer.
+        size: The argument of the layer that says how many rows or columns there are.
+        slices: The shares in its variables.
+    """
 
     kind = "vocabulary"
 
+    def __init__(self, layer: keras.Layer, size: str, slices: Sequence[Slices]):
+        super().__init__(f"{layer.path}/vocabulary", getattr(layer, size), tuple(slices))
+        self.size = size
+
     def resized_config(self, layer: keras.Layer, groups: int) -> dict[str, Any]:
         """Fewer rows, or fewer units."""
-        return {"input_dim" if is_embedding(layer) else "units": groups}
+        return {self.size: groups}
 
     def remainders(self) -> list[Remainder]:
         """Not needed: special tokens always stay."""
@@ -90,20 +101,21 @@ def _rows_of(model, number) -> list[VocabularyRows]:
         if id(layer) in seen:
             continue
         seen.add(id(layer))
-        slices: tuple[Slices, ...] = ()
         if is_embedding(layer) and layer.input_dim == number:
-            slices = (Slices(layer, "embeddings", 0, "producer"),)
+            slices = [Slices(layer, "embeddings", 0, "producer")]
             if hasattr(layer, "reverse_embeddings"):
-                slices += (Slices(layer, "reverse_embeddings", 1, "producer"),)
-        elif isinstance(layer, keras.layers.Dense) and layer.units == number:
-            if not _gives_output(model, layer):
-                continue
-            slices = (Slices(layer, "kernel", 1, "producer"),)
+                slices.append(Slices(layer, "reverse_embeddings", 1, "producer"))
+            rows.append(VocabularyRows(layer, "input_dim", slices))
+        elif (
+            isinstance(layer, keras.layers.Dense)
+            and layer.units == number
+            and _gives_output(model, layer)
+        ):
+            slices = [Slices(layer, "kernel", 1, "producer")]
             if layer.use_bias:
-                slices += (Slices(layer, "bias", 0, "producer"),)
-        if slices:
-            rows.append(VocabularyRows(f"{layer.path}/vocabulary", number, slices))
-    if not any(is_embedding(s.slices[0].layer) for s in rows):
+                slices.append(Slices(layer, "bias", 0, "producer"))
+            rows.append(VocabularyRows(layer, "units", slices))
+    if not any(s.size == "input_dim" for s in rows):
         lengths = sorted({x.input_dim for x in inner_layers(model) if is_embedding(x)})
         raise ValueError(
             f"`model` must have an embedding of {number} rows, as many as the tokenizer has "

@@ -63,9 +63,9 @@ def through(operation, constant: Constant, masked: bool) -> Constant | None:
         return None
     if is_identity(operation):
         return constant
-    if not isinstance(operation, (keras.layers.Activation, keras.layers.Lambda)):
-        return None
     function = function_of(operation)
+    if function is None:
+        return None
     value = ops.convert_to_numpy(function(ops.cast(constant.vector[None], "float32")))[0]
     return replace(constant, vector=value, masked=masked)
 

@@ -35,7 +35,8 @@ from tfprune.rebuild.pruned import cannot_copy, keeps_its_cuts, pruned_copy
 from tfprune.structures.biases import output_bias
 from tfprune.structures.dense import cannot_consume, is_dense
 from tfprune.structures.elementwise import is_add, is_identity
-from tfprune.structures.graph import Graph, graph_of, is_masked
+from tfprune.structures.graph import Graph, graph_of
+from tfprune.structures.masks import is_masked
 
 
 def is_plain(model) -> bool:

@@ -7,7 +7,9 @@ from tfprune.structures.cut_variables import CutVariable, LeftOver
 from tfprune.structures.finding import find_structures
 from tfprune.structures.graph import Graph
 from tfprune.structures.registry import register_graph_kind, register_layer_kind
-from tfprune.structures.structure import Remainder, Skipped, SkippedLayer, Slices, Structure
+from tfprune.structures.skipped import Skipped, SkippedLayer
+from tfprune.structures.slices import Slices
+from tfprune.structures.structure import Remainder, Structure
 
 __all__ = [
     "CutVariable",

@@ -12,7 +12,8 @@ from tfprune.keras_private.attention import (
     projections,
 )
 from tfprune.structures.registry import register_layer_kind
-from tfprune.structures.structure import Remainder, Slices, Structure
+from tfprune.structures.slices import Slices
+from tfprune.structures.structure import Remainder, Structure
 
 
 class AttentionHeads(Structure):

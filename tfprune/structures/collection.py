@@ -11,7 +11,8 @@ import numpy as np
 from keras import ops
 
 from tfprune.structures.cut_variables import CutVariable, LeftOver, by_variable, weights_left
-from tfprune.structures.structure import Skipped, Structure
+from tfprune.structures.skipped import Skipped
+from tfprune.structures.structure import Structure
 from tfprune.tables import table
 
 

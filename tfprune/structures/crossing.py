@@ -12,7 +12,8 @@ from tfprune.keras_private.layers import inner_layers
 from tfprune.keras_private.tracing import missing_outputs, own_output_shapes
 from tfprune.structures.flattening import Crossing, FlatGraph
 from tfprune.structures.registry import graph_kinds
-from tfprune.structures.structure import SkippedLayer, Structure
+from tfprune.structures.skipped import SkippedLayer
+from tfprune.structures.structure import Structure
 
 
 def find_crossing(

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.structures.structure import Slices, Structure
+from tfprune.structures.slices import Slices
+from tfprune.structures.structure import Structure
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,13 @@ def is_identity(operation) -> bool:
     return type(operation) in _IDENTITIES
 
 
-def function_of(layer: keras.layers.Activation | keras.layers.Lambda):
-    """The function that an `Activation` or a `Lambda` is at inference."""
-    if isinstance(layer, layers.Activation):
-        return layer.activation
-    return lambda x: layer.call(x, training=False)
+def function_of(operation):
+    """The function that an `Activation` or a `Lambda` is at inference; `None` for others."""
+    if isinstance(operation, layers.Activation):
+        return operation.activation
+    if isinstance(operation, layers.Lambda):
+        return lambda x: operation.call(x, training=False)
+    return None
 
 
 def _keeps_shapes(layer: keras.layers.Lambda) -> bool:

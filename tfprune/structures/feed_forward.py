@@ -15,7 +15,9 @@ from tfprune.structures.dense import is_dense
 from tfprune.structures.graph import Graph
 from tfprune.structures.regions import MustStay, Region
 from tfprune.structures.registry import register_graph_kind
-from tfprune.structures.structure import Remainder, SkippedLayer, Slices, Structure
+from tfprune.structures.skipped import SkippedLayer
+from tfprune.structures.slices import Slices
+from tfprune.structures.structure import Remainder, Structure
 
 
 class FeedForwardUnits(Structure):

@@ -21,8 +21,9 @@ from tfprune.structures.registry import (
     refusal_of,
 )
 from tfprune.structures.running import Running, as_symbols
+from tfprune.structures.skipped import Skipped, SkippedLayer
 from tfprune.structures.sorting_out import sorted_out
-from tfprune.structures.structure import Skipped, SkippedLayer, Structure
+from tfprune.structures.structure import Structure
 
 
 def find_structures(model: keras.Layer) -> Structures:

@@ -9,7 +9,8 @@ import keras
 
 from tfprune.structures.graph import Graph
 from tfprune.structures.overriding import reason_of
-from tfprune.structures.structure import SkippedLayer, Structure
+from tfprune.structures.skipped import SkippedLayer
+from tfprune.structures.structure import Structure
 
 Describe = Callable[[keras.Layer, str], Structure]
 """From a built layer and its name to its structure."""

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 
 from tfprune.structures.collection import Structures
-from tfprune.structures.structure import Skipped, Structure
+from tfprune.structures.skipped import Skipped
+from tfprune.structures.structure import Structure
 
 
 def sorted_out(

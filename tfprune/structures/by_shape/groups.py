@@ -7,7 +7,8 @@ import numpy as np
 
 from tfprune.structures.by_shape.guesses import Guess
 from tfprune.structures.by_shape.proof import counted
-from tfprune.structures.structure import Remainder, Slices, Structure
+from tfprune.structures.slices import Slices
+from tfprune.structures.structure import Remainder, Structure
 
 
 class GroupsByShape(Structure):

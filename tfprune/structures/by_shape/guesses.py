@@ -16,7 +16,7 @@ from tfprune.keras_private.layers import (
 )
 from tfprune.structures.by_shape.roles import Roles
 from tfprune.structures.dense import is_dense, letters
-from tfprune.structures.structure import Slices
+from tfprune.structures.slices import Slices
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from tfprune.structures.by_shape.roles import find_roles
 from tfprune.structures.elementwise import is_identity
 from tfprune.structures.graph import Graph
 from tfprune.structures.running import Running
-from tfprune.structures.structure import SkippedLayer, Structure
+from tfprune.structures.skipped import SkippedLayer
+from tfprune.structures.structure import Structure
 
 
 def find_heads(

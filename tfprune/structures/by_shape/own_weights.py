@@ -20,7 +20,8 @@ from tfprune.structures.by_shape.guesses import (
 )
 from tfprune.structures.by_shape.proven import Given, proven
 from tfprune.structures.running import Arguments, Running
-from tfprune.structures.structure import Slices, Structure
+from tfprune.structures.slices import Slices
+from tfprune.structures.structure import Structure
 
 _MOST = 4  # Sizes that are tried.
 

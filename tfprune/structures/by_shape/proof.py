@@ -24,7 +24,8 @@ from tfprune.keras_private.variables import standing_in
 from tfprune.structures.by_shape.guesses import Guess, axis_outside
 from tfprune.structures.by_shape.padding import picked, spread_out
 from tfprune.structures.by_shape.resizing import numbers_with, set_numbers
-from tfprune.structures.structure import Slices, Structure
+from tfprune.structures.slices import Slices
+from tfprune.structures.structure import Structure
 
 # Results of two programs that compute the same differ by less, as a share of the largest value.
 _TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}

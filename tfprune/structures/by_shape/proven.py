@@ -14,7 +14,7 @@ from tfprune.keras_private.layers import kept_by_keras, layer_and_inner_layers, 
 from tfprune.structures.by_shape.guesses import Guess
 from tfprune.structures.by_shape.proof import DIFFERS, Trial
 from tfprune.structures.running import Arguments
-from tfprune.structures.structure import Slices
+from tfprune.structures.slices import Slices
 
 Found = tuple[Guess, tuple[Slices, ...]] | str
 """A guess that holds, with the kernels that silence its groups, or why none does."""

@@ -1,0 +1,95 @@
+"""The share that a structure has in one variable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.keras_private.layers import plain_variable
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The share that a structure has in one variable: one slice for each group, along one axis.
+
+    Args:
+        layer: The layer that owns the variable.
+        attribute: The attribute of `layer` that holds it, such as `"kernel"` or `"bias"`.
+        axis: The axis along which the groups lie. Each group takes `shape[axis] // groups`
+            consecutive positions (more than one for the query heads of a shared key and value),
+            unless there are `segments`.
+        role: `"producer"` if the variable makes what the group emits, `"consumer"` if it
+            reads it.
+        within: The axis of the single connections inside a group: the head size. `None` where
+            a group is a single connection, as a feed-forward unit is.
+        bias: For a consumer, the attribute of `layer` with the bias that is added right behind,
+            into which the constants of removed groups are folded. `None` if there is none.
+        reads_input: Whether what a consumer multiplies is the input of `layer`, its last axes those
+            of the groups, as with the kernel of a `Dense` layer; not something made inside.
+        segments: Lengths of consecutive parts of the axis, in each of which all groups have their
+            places one after the other, as the queries, keys and values of a fused projection do.
+            `None` if the axis is one such part.
+    """
+
+    layer: keras.Layer
+    attribute: str
+    axis: int
+    role: str
+    within: int | None = None
+    bias: str | None = None
+    reads_input: bool = False
+    segments: tuple[int, ...] | None = None
+
+    def owners(self, groups: int) -> np.ndarray:
+        """The group that each position along the axis belongs to, an array `(length,)`.
+
+        Args:
+            groups: How many groups there are.
+        """
+        segments = self.segments or (self.variable.shape[self.axis],)
+        return np.concatenate([np.repeat(np.arange(groups), n // groups) for n in segments])
+
+    @property
+    def variable(self) -> keras.Variable:
+        """The variable itself, whatever is applied to it."""
+        return plain_variable(self.layer, self.attribute)
+
+    @property
+    def bias_variable(self) -> keras.Variable | None:
+        """The bias behind a consumer, if there is one."""
+        return None if self.bias is None else getattr(self.layer, self.bias)
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether the variable multiplies, as a kernel does; a bias, which is added, does not.
+
+        A bias has an axis for the groups and, where a group is several connections, one for those.
+        Whatever has more axes is a matrix.
+        """
+        return len(self.variable.shape) > len(self.connection_axes)
+
+    def input_axis(self, inputs: Any) -> int:
+        """The axis of what a consumer reads along which the groups lie: its last are the kernel's.
+
+        Args:
+            inputs: The input of `layer`, a tensor.
+        """
+        return len(inputs.shape) - len(self.connection_axes) + self.axis
+
+    @property
+    def connection_axes(self) -> tuple[int, ...]:
+        """The axes that number single connections (rows or columns) rather than groups."""
+        return (self.axis,) if self.within is None else (self.axis, self.within)
+
+    @property
+    def begins_with_inputs(self) -> bool:
+        """Whether the first axes of a consumer are those of what it reads, as in `Dense`."""
+        return sorted(self.connection_axes) == list(range(len(self.connection_axes)))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of what a consumer reads at one position, if it `begins_with_inputs`."""
+        return tuple(self.variable.shape[: len(self.connection_axes)])
