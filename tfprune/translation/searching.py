@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops
 
-from tfprune.translation.argmax import argmax, id_of_largest
+from tfprune.translation.argmax import id_of_largest
 from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.vocabulary import Vocabulary
 
@@ -18,7 +18,7 @@ def greedy(
     decoder: StepDecoder,
     source: Any,
     batch: int | None = None,
-    argmax: Callable[[Any], Any] = argmax,
+    choose: Callable[[Any, Any], Any] = id_of_largest,
 ) -> Any:
     """Takes the likeliest word at each position, the one of the lowest id if two are equal.
 
@@ -26,8 +26,8 @@ def greedy(
         decoder: The decoding step.
         source: Ids `(batch, length)`.
         batch: The batch size, where it is known; exports to LiteRT need it.
-        argmax: Function of logits `(batch, vocabulary)` to the index of the largest, `(batch,)`
-            int32. An export may know a better operation.
+        choose: Function of logits and ids, as `id_of_largest`. An export may know better
+            operations.
 
     Returns:
         Ids `(batch, max_length)`, the end id included, then padding.
@@ -43,7 +43,7 @@ def greedy(
 
     def advance(position, word, done, words, *old):
         logits, states = decoder.step(word, position, memory, list(old))
-        chosen = argmax(logits) if candidates is None else id_of_largest(logits, candidates)
+        chosen = choose(logits, candidates)
         if batch != 1:
             chosen = ops.where(done, _PAD, chosen)
             done = ops.logical_or(done, chosen == _END)
@@ -138,6 +138,9 @@ def _repeated(ids: Any) -> Any:
 def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any]:
     """How far given words are from the likeliest ones, after the words before them.
 
+    With a shortlist the likeliest ones and all are those of the candidates, each counted once; a
+    word that is none of them is infinitely far.
+
     Args:
         decoder: The decoding step.
         source: Ids `(batch, length)`.
@@ -149,6 +152,8 @@ def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any]
     """
     batch = ops.shape(source)[0]
     memory = decoder.encode(source)
+    candidates = decoder.candidates(memory)
+    counted = None if candidates is None else ops.logical_not(_repeated(candidates))
     places = ops.arange(decoder.max_length, dtype="int32")[None]
 
     def unfinished(position, *rest):
@@ -159,9 +164,17 @@ def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any]
         logits = ops.cast(logits, "float32")
         best = ops.max(logits, axis=-1)
         given = ops.take(words, position, axis=1)
-        chosen = ops.take_along_axis(logits, given[:, None], axis=1)[:, 0]
+        if candidates is None:
+            chosen = ops.take_along_axis(logits, given[:, None], axis=1)[:, 0]
+            mean = ops.mean(logits, axis=-1)
+        else:
+            chosen = ops.max(
+                ops.where(candidates == given[:, None], logits, -float("inf")), axis=-1
+            )
+            number = ops.sum(ops.cast(counted, "float32"), axis=-1)
+            mean = ops.sum(ops.where(counted, logits, 0.0), axis=-1) / number
         of_words = ops.where(places == position, (best - chosen)[:, None], of_words)
-        of_all = ops.where(places == position, (best - ops.mean(logits, -1))[:, None], of_all)
+        of_all = ops.where(places == position, (best - mean)[:, None], of_all)
         return (position + 1, given, of_words, of_all, *states)
 
     first = (
