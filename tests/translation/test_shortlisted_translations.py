@@ -184,7 +184,7 @@ def test_an_int8_file_chooses_likely_candidates(tmp_path, model):
     translator = Translator(model(), VOCABULARY, 12, FEW)
     file = LiteRTTranslator(export_translator(translator, tmp_path / "t.tflite", "dynamic_int8"))
     words = np.concatenate([file.words(source) for source in ENCODED])
-    lost, chance = map(np.asarray, shortfalls(translator.decoder, padded(ENCODED), words))
+    lost, chance, _ = map(np.asarray, shortfalls(translator.decoder, padded(ENCODED), words))
     there = np.cumsum(words == END, axis=1) - (words == END) == 0
     assert lost[there].mean() <= 0.03 * chance[there].mean()
     for source, ids, kept in zip(ENCODED, words, there, strict=True):
@@ -230,7 +230,7 @@ def test_shortfalls_are_those_among_the_candidates():
     words[:, ::2] = greedy(Translator(model, VOCABULARY, 12, FEW).decoder, padded(ENCODED))[:, ::2]
     target = np.concatenate([np.full((len(words), 1), START), words[:, :-1]], axis=1)
     decoder = Translator(model, VOCABULARY, 12, FEW).decoder
-    lost, chance = map(keras.ops.convert_to_numpy, shortfalls(decoder, padded(ENCODED), words))
+    lost, chance, _ = map(keras.ops.convert_to_numpy, shortfalls(decoder, padded(ENCODED), words))
     logits = keras.ops.convert_to_numpy(model({"source": padded(ENCODED), "target": target}))
     for i, source in enumerate(ENCODED):
         open_ = np.unique([*FEW.frequent, *FEW.lists[source].ravel()])

@@ -181,6 +181,16 @@ class StepDecoder:
         """
         return None if self._listed is None else memory[-1]
 
+    def repeat(self, memory: list[Any], times: int) -> list[Any]:
+        """What `encode` returned, for `times` beginnings of each sentence, one after the other.
+
+        What has no axis for the batch is read by all of them.
+        """
+        candidates = self.candidates(memory)
+        alone = self._listed is not None and len(candidates.shape) == 1
+        shared = len(memory) - (self._listed.number_kept if alone else 0)
+        return [*(ops.repeat(m, times, axis=0) for m in memory[:shared]), *memory[shared:]]
+
     def start(self, batch: Any) -> list[Any]:
         """The states before the first word, for `batch` sentences."""
         return [state for node in self._decoder for state in self.form_of(node).start(batch)]

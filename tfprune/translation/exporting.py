@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from tfprune.arguments import one_of
+from tfprune.arguments import integer, one_of
 from tfprune.extras import require
 from tfprune.files import atomic_write
 from tfprune.translation.checking import check_ids, check_text
@@ -19,13 +19,16 @@ from tfprune.translation.litert_operations import (
     take_as_is,
     take_quantized,
 )
-from tfprune.translation.searching import greedy
+from tfprune.translation.searching import beam_search, greedy
 from tfprune.translation.translator import Translator
 from tfprune.translation.vocabulary import Vocabulary, vocabulary_path
 
 
 def export_translator(
-    translator: Translator, path: str | os.PathLike, quantize: str | None = None
+    translator: Translator,
+    path: str | os.PathLike,
+    quantize: str | None = None,
+    beam: int = 1,
 ) -> Path:
     """Writes a translator for deployment, whole or not at all.
 
@@ -40,6 +43,7 @@ def export_translator(
             `(1, length)` to ids, with its vocabulary beside it. Any other name gives a SavedModel
             that maps text to text; a folder that exists is replaced as by `tfprune.export`.
         quantize: `None` or `"dynamic_int8"`; LiteRT only.
+        beam: Beginnings kept by beam search; 1 is greedy search.
 
     Returns:
         The path.
@@ -60,24 +64,25 @@ def export_translator(
         raise ValueError(f"`translator` must be a Translator. Received: translator={translator!r}")
     path = checked_target(path)
     one_of("quantize", quantize, (None, "dynamic_int8"))
+    beam = integer("beam", beam)
     if path.suffix != ".tflite":
         if quantize:
             raise ValueError(f"`quantize` applies to .tflite files. Received: path={str(path)!r}")
         with atomic_write(path, folder=True, may_replace=is_saved_model) as temporary:
-            _save_text_model(translator, temporary)
-            check_text(translator, temporary)
+            _save_text_model(translator, temporary, beam)
+            check_text(translator, temporary, beam)
         return path
     with tempfile.TemporaryDirectory() as folder:
-        _save_id_model(translator, folder, quantize)
+        _save_id_model(translator, folder, quantize, beam)
         content = convert_saved_model(folder, "translate", quantize)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
-        check_ids(translator, temporary, quantize)
+        check_ids(translator, temporary, quantize, beam)
         translator.vocabulary.save(vocabulary_path(path))
     return path
 
 
-def _save_id_model(translator, folder, quantize):
+def _save_id_model(translator, folder, quantize, beam):
     import tensorflow as tf
 
     shortlist = translator.shortlist
@@ -93,12 +98,14 @@ def _save_id_model(translator, folder, quantize):
         # there, so the graph is made of constants.
         constants = [(variable, tf.constant(value)) for variable, value in values]
         with keras.StatelessScope(constants):
-            return {"words": greedy(decoder, source, batch=1, choose=id_of_largest)}
+            if beam == 1:
+                return {"words": greedy(decoder, source, batch=1, choose=id_of_largest)}
+            return {"words": beam_search(decoder, source, beam, batch=1)[0]}
 
     tf.saved_model.save(tf.Module(), str(folder), signatures={"translate": translate})
 
 
-def _save_text_model(translator, folder):
+def _save_text_model(translator, folder, beam):
     import tensorflow as tf
 
     text = require("tensorflow_text", extra="translation")
@@ -116,7 +123,10 @@ def _save_text_model(translator, folder):
         empty = ids.row_lengths() == 0
         end = tf.fill((tf.shape(sentences)[0], 1), Vocabulary.end_id)
         ids = tf.concat([ids, end], axis=1).to_tensor(Vocabulary.pad_id)
-        words = greedy(translator.decoder, ids)
+        if beam == 1:
+            words = greedy(translator.decoder, ids)
+        else:
+            words, _ = beam_search(translator.decoder, ids, beam)
         special = (words <= Vocabulary.end_id) | empty[:, None]
         kept = tf.ragged.boolean_mask(words, tf.logical_not(special))
         return {"translations": module.tokenizer.detokenize(kept)}

@@ -76,6 +76,11 @@ class OutputRows(Form):
             candidates = ops.reshape(candidates, (-1,))
         return [*self._gather(candidates), candidates]
 
+    @property
+    def number_kept(self) -> int:
+        """The number of tensors that `keep` returns."""
+        return 2 if getattr(self.layer, "bias", None) is None else 3
+
     def run(self, values: Values, step: Step | None = None) -> None:
         """As in `Form`: logits `(batch, candidates)`."""
         assert step is not None

@@ -60,7 +60,9 @@ def greedy(
     return ops.while_loop(unfinished, advance, first)[3]
 
 
-def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]:
+def beam_search(
+    decoder: StepDecoder, source: Any, beam: int, batch: int | None = None
+) -> tuple[Any, Any]:
     """Keeps the `beam` likeliest beginnings at each position.
 
     With a shortlist the probabilities are those among the candidates.
@@ -69,16 +71,18 @@ def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]
         decoder: The decoding step.
         source: Ids `(batch, length)`.
         beam: Beginnings kept.
+        batch: The batch size, where it is known; exports to LiteRT need it.
 
     Returns:
         Ids `(batch, max_length)` of the best translation and its log-probability `(batch,)`.
     """
-    batch = ops.shape(source)[0]
-    memory = decoder.encode(source)
+    memory = decoder.encode(source, batch)
+    batch = ops.shape(source)[0] if batch is None else batch
     candidates = decoder.candidates(memory)
+    memory = decoder.repeat(memory, beam)
+    if candidates is not None:
+        candidates = ops.reshape(candidates, (batch, -1))
     repeated = None if candidates is None else _repeated(candidates)[:, None]
-    memory = [ops.repeat(m, beam, axis=0) for m in memory]
-    places = ops.arange(decoder.max_length, dtype="int32")[None, None]
     # At first all beams are alike; only one of them may have children.
     scores = (
         ops.tile(ops.concatenate([ops.zeros((1, 1)), ops.full((1, beam - 1), -1e9)], 1), (batch, 1))
@@ -110,21 +114,23 @@ def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]
         moved = [ops.take(s, flat, axis=0) for s in states]
         done = ops.take_along_axis(done, parent, axis=1)
         chosen = ops.where(done, _PAD, chosen)
-        words = ops.take_along_axis(words, parent[:, :, None], axis=1)
-        words = ops.where(places == position, chosen[:, :, None], words)
         done = ops.logical_or(done, chosen == _END)
-        return (position + 1, ops.reshape(chosen, (-1,)), done, words, scores, *moved)
+        chosen = ops.reshape(chosen, (-1,))
+        words = ops.take(words, flat, axis=0)
+        words = ops.slice_update(words, (0, position), ops.expand_dims(chosen, 1))
+        return (position + 1, chosen, done, words, scores, *moved)
 
     first = (
         ops.cast(0, "int32"),
         ops.full((batch * beam,), _START, dtype="int32"),
         ops.zeros((batch, beam), dtype="bool"),
-        ops.zeros((batch, beam, decoder.max_length), dtype="int32"),
+        ops.zeros((batch * beam, decoder.max_length), dtype="int32"),
         scores,
         *decoder.start(batch * beam),
     )
     result = ops.while_loop(unfinished, advance, first)
-    return result[3][:, 0], result[4][:, 0]
+    words = ops.reshape(result[3], (batch, beam, decoder.max_length))
+    return words[:, 0], result[4][:, 0]
 
 
 def _repeated(ids: Any) -> Any:
@@ -135,7 +141,7 @@ def _repeated(ids: Any) -> Any:
     return ops.take_along_axis(again, ops.argsort(order, axis=-1), axis=-1)
 
 
-def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any]:
+def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any, Any]:
     """How far given words are from the likeliest ones, after the words before them.
 
     With a shortlist the likeliest ones and all are those of the candidates, each counted once; a
@@ -147,8 +153,8 @@ def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any]
         words: Ids `(batch, max_length)`.
 
     Returns:
-        Two arrays `(batch, max_length)`: by how much the logit of each word is smaller than the
-        largest, and by how much the mean of all logits is.
+        Three arrays `(batch, max_length)`: by how much the logit of each word is smaller than the
+        largest, by how much the mean of all logits is, and the log-probability of each word.
     """
     batch = ops.shape(source)[0]
     memory = decoder.encode(source)
@@ -159,7 +165,7 @@ def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any]
     def unfinished(position, *rest):
         return position < decoder.max_length
 
-    def advance(position, word, of_words, of_all, *old):
+    def advance(position, word, of_words, of_all, gains, *old):
         logits, states = decoder.step(word, position, memory, list(old))
         logits = ops.cast(logits, "float32")
         best = ops.max(logits, axis=-1)
@@ -167,21 +173,23 @@ def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any]
         if candidates is None:
             chosen = ops.take_along_axis(logits, given[:, None], axis=1)[:, 0]
             mean = ops.mean(logits, axis=-1)
+            total = ops.logsumexp(logits, axis=-1)
         else:
             chosen = ops.max(
                 ops.where(candidates == given[:, None], logits, -float("inf")), axis=-1
             )
             number = ops.sum(ops.cast(counted, "float32"), axis=-1)
             mean = ops.sum(ops.where(counted, logits, 0.0), axis=-1) / number
+            total = ops.logsumexp(ops.where(counted, logits, -1e9), axis=-1)
         of_words = ops.where(places == position, (best - chosen)[:, None], of_words)
         of_all = ops.where(places == position, (best - mean)[:, None], of_all)
-        return (position + 1, given, of_words, of_all, *states)
+        gains = ops.where(places == position, (chosen - total)[:, None], gains)
+        return (position + 1, given, of_words, of_all, gains, *states)
 
     first = (
         ops.cast(0, "int32"),
         ops.full((batch,), _START, dtype="int32"),
-        ops.zeros((batch, decoder.max_length)),
-        ops.zeros((batch, decoder.max_length)),
+        *(ops.zeros((batch, decoder.max_length)) for _ in range(3)),
         *decoder.start(batch),
     )
-    return ops.while_loop(unfinished, advance, first)[2:4]
+    return ops.while_loop(unfinished, advance, first)[2:5]
