@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from keras import ops
 
 from tests.models import noise
-from tfprune.translation import exporting
 from tfprune.translation.argmax import argmax
 
 
@@ -34,11 +33,3 @@ def test_signs_of_zeros_and_infinities():
 def test_with_nan_an_index_is_in_range():
     values = np.full((1, 12), np.nan, "float32")
     assert 0 <= int(argmax(ops.convert_to_tensor(values))[0]) < 12
-
-
-@pytest.mark.tensorflow_only
-@pytest.mark.parametrize("length", [1, 7, 12, 4000])
-def test_that_of_an_export_is_the_same(length):
-    values = np.round(noise(1, length))  # Many are equal.
-    found = exporting.litert_argmax(ops.convert_to_tensor(values))
-    np.testing.assert_array_equal(found, values.argmax(axis=1))

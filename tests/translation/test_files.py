@@ -119,7 +119,7 @@ def test_shortfalls_are_what_the_whole_model_says():
     target = np.concatenate([[[1], [1]], words[:, :-1]], axis=1)
     logits = np.asarray(made.model({"source": source, "target": target}))
     best = logits.max(-1)
-    lost, chance = map(np.asarray, shortfalls(made.decoder, source, words))
+    lost, chance, _ = map(np.asarray, shortfalls(made.decoder, source, words))
     chosen = np.take_along_axis(logits, words[..., None], axis=-1)[..., 0]
     np.testing.assert_allclose(lost, best - chosen, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(chance, best - logits.mean(-1), rtol=1e-3, atol=1e-3)

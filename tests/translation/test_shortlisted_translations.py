@@ -14,11 +14,13 @@ from tfprune.translation import (
     Translator,
     Vocabulary,
     export_translator,
+    exporting,
     load_translator,
     student,
 )
 from tfprune.translation.encoding import padded
-from tfprune.translation.searching import beam_search
+from tfprune.translation.loading import LiteRTTranslator
+from tfprune.translation.searching import beam_search, greedy, shortfalls
 
 pytestmark = pytest.mark.one_backend
 
@@ -153,9 +155,91 @@ def test_a_saved_model_has_the_shortlist(tmp_path):
     found = load_translator(tmp_path / "saved").translate(SOURCES)
     assert found == translator.translate(SOURCES)
     assert found != Translator(translator.model, VOCABULARY, 12).translate(SOURCES)
-    with pytest.raises(ValueError, match="`translator` must have no shortlist"):
-        export_translator(translator, tmp_path / "t.tflite")
-    assert not (tmp_path / "t.tflite").exists()
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize(("form", "decoder"), FORMS)
+def test_a_float_file_gives_the_ids_of_the_translator(tmp_path, form, decoder):
+    translator = Translator(made(form, decoder), VOCABULARY, 12, FEW)
+    file = LiteRTTranslator(export_translator(translator, tmp_path / "t.tflite"))
+    for source, expected in zip(ENCODED, translator.search(ENCODED), strict=True):
+        words = file.words(source)[0]
+        np.testing.assert_array_equal(words[: len(expected)], expected)
+        assert not words[len(expected) :].any()
+
+
+def with_a_bias():
+    """A student with many candidates of which the bias decides."""
+    model = made("dense")
+    model.layers[-1].bias.assign(np.random.default_rng(2).normal(scale=30, size=SIZE))
+    return model
+
+
+INT8 = [lambda: made(), lambda: made("factorized"), with_a_bias, with_an_end]
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("model", INT8, ids=["tied", "factorized", "with a bias", "with an end"])
+def test_an_int8_file_chooses_likely_candidates(tmp_path, model):
+    translator = Translator(model(), VOCABULARY, 12, FEW)
+    file = LiteRTTranslator(export_translator(translator, tmp_path / "t.tflite", "dynamic_int8"))
+    words = np.concatenate([file.words(source) for source in ENCODED])
+    lost, chance, _ = map(np.asarray, shortfalls(translator.decoder, padded(ENCODED), words))
+    there = np.cumsum(words == END, axis=1) - (words == END) == 0
+    assert lost[there].mean() <= 0.03 * chance[there].mean()
+    for source, ids, kept in zip(ENCODED, words, there, strict=True):
+        assert set(ids[kept]) <= {*FEW.frequent, *FEW.lists[source].ravel()}
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("form", ["tied", "dense"])
+@pytest.mark.parametrize("quantize", [None, "dynamic_int8"])
+def test_a_file_is_larger_by_the_lists_alone(tmp_path, form, quantize):
+    model = student(SIZE, 1, 1, 64, 12, 2, max_length=32)
+    if form == "dense":
+        plain = keras.layers.Dense(SIZE, name="out")
+        model = keras.Model(model.input, plain(model.get_layer("decoder_norm").output))
+    sizes = []
+    for number, shortlist in enumerate((None, FEW)):
+        path = tmp_path / f"{number}.tflite"
+        translator = Translator(randomize(model, scale=0.1), VOCABULARY, 12, shortlist)
+        sizes.append(export_translator(translator, path, quantize).stat().st_size)
+    # A second table would take 64 bytes a piece and more.
+    assert sizes[1] - sizes[0] < FEW.lists.nbytes + 24 * SIZE
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize(
+    ("shortlist", "quantize"),
+    [(ALL, "dynamic_int8"), (None, None), (Shortlist(np.full((SIZE, 1), END), [END]), None)],
+    ids=["all", "none", "the end"],
+)
+def test_a_file_with_other_candidates_is_not_written(tmp_path, monkeypatch, shortlist, quantize):
+    translator = Translator(made(), VOCABULARY, 12, FEW)
+    save = exporting._save_id_model
+    other = Translator(translator.model, VOCABULARY, 12, shortlist)
+    monkeypatch.setattr(exporting, "_save_id_model", lambda _, *rest: save(other, *rest))
+    with pytest.raises(ValueError, match="does not translate as the model does"):
+        export_translator(translator, tmp_path / "t.tflite", quantize)
+    assert not list(tmp_path.iterdir())
+
+
+def test_shortfalls_are_those_among_the_candidates():
+    model = made()
+    words = np.random.default_rng(0).integers(3, SIZE, (len(ENCODED), 12)).astype("int32")
+    words[:, ::2] = greedy(Translator(model, VOCABULARY, 12, FEW).decoder, padded(ENCODED))[:, ::2]
+    target = np.concatenate([np.full((len(words), 1), START), words[:, :-1]], axis=1)
+    decoder = Translator(model, VOCABULARY, 12, FEW).decoder
+    lost, chance, _ = map(keras.ops.convert_to_numpy, shortfalls(decoder, padded(ENCODED), words))
+    logits = keras.ops.convert_to_numpy(model({"source": padded(ENCODED), "target": target}))
+    for i, source in enumerate(ENCODED):
+        open_ = np.unique([*FEW.frequent, *FEW.lists[source].ravel()])
+        best = logits[i][:, open_].max(-1)
+        chosen = np.where(np.isin(words[i], open_), logits[i][np.arange(12), words[i]], -np.inf)
+        np.testing.assert_allclose(lost[i], best - chosen, rtol=1e-3, atol=1e-3)
+        mean = logits[i][:, open_].mean(-1)
+        np.testing.assert_allclose(chance[i], best - mean, rtol=1e-3, atol=1e-3)
+    assert np.isinf(lost).any() and np.isfinite(lost[:, 1::2]).any()
 
 
 def test_what_is_no_shortlist_of_the_vocabulary_is_refused():

@@ -34,12 +34,12 @@ def argmax(values: Any) -> Any:
     return row * columns + _first_of_largest(ops.squeeze(chosen, axis=1))
 
 
-def id_of_largest(values: Any, ids: Any) -> Any:
+def id_of_largest(values: Any, ids: Any = None) -> Any:
     """The id of the largest number in each row, the lowest id of equal ones.
 
     Args:
         values: Tensor `(batch, length)`.
-        ids: The id of each number, `(batch, length)`, int32.
+        ids: The id of each number, `(batch, length)` or `(length,)`, int32; by default its index.
 
     Returns:
         Ids `(batch,)`, int32.
@@ -51,6 +51,8 @@ def id_of_largest(values: Any, ids: Any) -> Any:
     >>> ops.convert_to_numpy(found).tolist()
     [5]
     """
+    if ids is None:
+        return argmax(values)
     largest = ops.max(values, axis=-1, keepdims=True)
     # With NaN nothing is equal: the highest id, so that it is one of them.
     highest = ops.max(ids, axis=-1, keepdims=True)

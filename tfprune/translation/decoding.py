@@ -42,8 +42,9 @@ class StepDecoder:
     Args:
         model: A student, or what `tfprune.rebuild` made of one.
         max_length: The longest translation, in tokens.
-        lookup: Function of an embedding's table `(vocabulary, width)` and ids to its rows; by
-            default the embedding looks them up itself. An export may know a better operation.
+        take: Function of a weight, ids and the axis along which the weight has an entry for each
+            id, to the rows of an embedding, and with a shortlist of the output layer; by default
+            `keras.ops.take`. An export may know a better operation.
         shortlist: The pieces whose logits are computed, `None` for all.
 
     Raises:
@@ -56,7 +57,7 @@ class StepDecoder:
         self,
         model: keras.Model,
         max_length: int,
-        lookup: Callable[[Any, Any], Any] | None = None,
+        take: Callable[[Any, Any, int], Any] | None = None,
         shortlist: Shortlist | None = None,
     ):
         inputs = {t.name: t for t in model.inputs}
@@ -66,7 +67,7 @@ class StepDecoder:
                 f"Received: inputs {', '.join(sorted(inputs))}"
             )
         self.max_length = max_length
-        self._lookup = lookup
+        self._take = take
         self.source, self.target = inputs["source"], inputs["target"]
         self.output = model.outputs[0]
         graph = graph_of(model)
@@ -92,7 +93,7 @@ class StepDecoder:
             # Last, so that what it keeps stands at the end of all that is kept.
             made_by = next(n for n in graph.nodes if any(t is self.output for t in n.outputs))
             self._decoder = [*(n for n in self._decoder if n is not made_by), made_by]
-            self._listed = OutputRows(made_by, shortlist, self.source)
+            self._listed = OutputRows(made_by, shortlist, self.source, take)
 
     @property
     def nodes(self) -> tuple[list[Any], list[Any]]:
@@ -175,10 +176,20 @@ class StepDecoder:
             memory: What `encode` returned.
 
         Returns:
-            Ids `(batch, candidates)`, in no order and with repetitions; `None` without a shortlist:
-            all pieces in their order.
+            Ids `(batch, candidates)`, in no order and with repetitions, `(candidates,)` if `encode`
+            was told that the batch is 1; `None` without a shortlist: all pieces in their order.
         """
         return None if self._listed is None else memory[-1]
+
+    def repeat(self, memory: list[Any], times: int) -> list[Any]:
+        """What `encode` returned, for `times` beginnings of each sentence, one after the other.
+
+        What has no axis for the batch is read by all of them.
+        """
+        candidates = self.candidates(memory)
+        alone = self._listed is not None and len(candidates.shape) == 1
+        shared = len(memory) - (self._listed.number_kept if alone else 0)
+        return [*(ops.repeat(m, times, axis=0) for m in memory[:shared]), *memory[shared:]]
 
     def start(self, batch: Any) -> list[Any]:
         """The states before the first word, for `batch` sentences."""
@@ -214,7 +225,7 @@ class StepDecoder:
             # `ops.add` squeezes the row of a single sentence, of which LiteRT then has no shape.
             return functools.reduce(operator.add, args[0])
         # A tied embedding is in the graph once more, reversed, as the output layer.
-        if self._lookup is None or not is_embedding(operation) or kwargs.get("reverse"):
+        if self._take is None or not is_embedding(operation) or kwargs.get("reverse"):
             return operation(*args, **kwargs)
-        rows = ops.cast(self._lookup(operation.embeddings, args[0]), operation.compute_dtype)
+        rows = ops.cast(self._take(operation.embeddings, args[0], 0), operation.compute_dtype)
         return operation.project(rows) if isinstance(operation, FactorizedEmbedding) else rows

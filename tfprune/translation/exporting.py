@@ -8,32 +8,42 @@ from pathlib import Path
 
 import keras
 
-from tfprune.arguments import one_of
+from tfprune.arguments import integer, one_of
 from tfprune.extras import require
 from tfprune.files import atomic_write
-from tfprune.translation.argmax import divisor
 from tfprune.translation.checking import check_ids, check_text
 from tfprune.translation.decoding import StepDecoder
-from tfprune.translation.searching import greedy
+from tfprune.translation.litert_operations import (
+    id_of_largest,
+    take_as_embedding,
+    take_as_is,
+    take_quantized,
+)
+from tfprune.translation.searching import beam_search, greedy
 from tfprune.translation.translator import Translator
 from tfprune.translation.vocabulary import Vocabulary, vocabulary_path
 
 
 def export_translator(
-    translator: Translator, path: str | os.PathLike, quantize: str | None = None
+    translator: Translator,
+    path: str | os.PathLike,
+    quantize: str | None = None,
+    beam: int = 1,
 ) -> Path:
     """Writes a translator for deployment, whole or not at all.
 
-    The file keeps the translator's `max_length`, and is compared with the translator before it
-    counts, on sentences of several lengths.
+    The file keeps the translator's `max_length` and shortlist, and is compared with the translator
+    before it counts, on sentences of several lengths. Of words that are exactly equally likely a
+    LiteRT file with a shortlist takes the first in the order of `Shortlist.candidates`, where the
+    translator takes the lowest id.
 
     Args:
         translator: The translator; Keras must run on TensorFlow.
         path: A name ending in `.tflite` gives a LiteRT file whose signature `translate` maps ids
             `(1, length)` to ids, with its vocabulary beside it. Any other name gives a SavedModel
-            that maps text to text; a folder that exists is replaced as by `tfprune.export`. A
-            translator with a shortlist can be a SavedModel only.
+            that maps text to text; a folder that exists is replaced as by `tfprune.export`.
         quantize: `None` or `"dynamic_int8"`; LiteRT only.
+        beam: Beginnings kept by beam search; 1 is greedy search.
 
     Returns:
         The path.
@@ -54,32 +64,32 @@ def export_translator(
         raise ValueError(f"`translator` must be a Translator. Received: translator={translator!r}")
     path = checked_target(path)
     one_of("quantize", quantize, (None, "dynamic_int8"))
+    beam = integer("beam", beam)
     if path.suffix != ".tflite":
         if quantize:
             raise ValueError(f"`quantize` applies to .tflite files. Received: path={str(path)!r}")
         with atomic_write(path, folder=True, may_replace=is_saved_model) as temporary:
-            _save_text_model(translator, temporary)
-            check_text(translator, temporary)
+            _save_text_model(translator, temporary, beam)
+            check_text(translator, temporary, beam)
         return path
-    if translator.shortlist is not None:
-        raise ValueError(
-            "`translator` must have no shortlist to become a .tflite file, which chooses from all "
-            "pieces. Received: a translator with a shortlist; make one with `shortlist=None`."
-        )
     with tempfile.TemporaryDirectory() as folder:
-        _save_id_model(translator, folder)
+        _save_id_model(translator, folder, quantize, beam)
         content = convert_saved_model(folder, "translate", quantize)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
-        check_ids(translator, temporary, quantize)
+        check_ids(translator, temporary, quantize, beam)
         translator.vocabulary.save(vocabulary_path(path))
     return path
 
 
-def _save_id_model(translator, folder):
+def _save_id_model(translator, folder, quantize, beam):
     import tensorflow as tf
 
-    decoder = StepDecoder(translator.model, translator.max_length, lookup=_lookup())
+    shortlist = translator.shortlist
+    take = take_quantized if quantize else take_as_is
+    if shortlist is None:
+        take = take_as_embedding
+    decoder = StepDecoder(translator.model, translator.max_length, take, shortlist)
     values = [(v, keras.ops.convert_to_numpy(v)) for v in translator.model.variables]
 
     @tf.function(input_signature=[tf.TensorSpec((1, None), tf.int32, name="source")])
@@ -88,48 +98,14 @@ def _save_id_model(translator, folder):
         # there, so the graph is made of constants.
         constants = [(variable, tf.constant(value)) for variable, value in values]
         with keras.StatelessScope(constants):
-            return {"words": greedy(decoder, source, batch=1, argmax=litert_argmax)}
+            if beam == 1:
+                return {"words": greedy(decoder, source, batch=1, choose=id_of_largest)}
+            return {"words": beam_search(decoder, source, beam, batch=1)[0]}
 
     tf.saved_model.save(tf.Module(), str(folder), signatures={"translate": translate})
 
 
-def _lookup():
-    """LiteRT's own operation for rows of an embedding.
-
-    It reads the int8 table that the output layer of a tied model reads too; a plain gather would
-    bring a second one into the file.
-    """
-    import tensorflow as tf
-
-    # The converter knows the operation by this name.
-    @tf.function(experimental_implements="embedding_matmul")
-    def rows(table, ids):
-        return tf.gather(table, ids)
-
-    def lookup(table, ids):
-        flat = rows(tf.convert_to_tensor(table), tf.reshape(ids, [-1]))
-        if len(ids.shape) == 1:
-            return flat
-        return tf.reshape(flat, tf.concat([tf.shape(ids), tf.shape(flat)[1:]], axis=0))
-
-    return lookup
-
-
-def litert_argmax(values):
-    """LiteRT's own operation, on a table of about as many rows as columns.
-
-    The largest number of each row is found by a fast operation, and the place by a slow one.
-    """
-    import tensorflow as tf
-
-    length = values.shape[-1]
-    columns = divisor(length)
-    table = tf.reshape(values, (length // columns, columns))
-    row = tf.argmax(tf.reduce_max(table, axis=-1)[None], axis=-1, output_type=tf.int32)
-    return row * columns + tf.argmax(tf.gather(table, row), axis=-1, output_type=tf.int32)
-
-
-def _save_text_model(translator, folder):
+def _save_text_model(translator, folder, beam):
     import tensorflow as tf
 
     text = require("tensorflow_text", extra="translation")
@@ -147,7 +123,10 @@ def _save_text_model(translator, folder):
         empty = ids.row_lengths() == 0
         end = tf.fill((tf.shape(sentences)[0], 1), Vocabulary.end_id)
         ids = tf.concat([ids, end], axis=1).to_tensor(Vocabulary.pad_id)
-        words = greedy(translator.decoder, ids)
+        if beam == 1:
+            words = greedy(translator.decoder, ids)
+        else:
+            words, _ = beam_search(translator.decoder, ids, beam)
         special = (words <= Vocabulary.end_id) | empty[:, None]
         kept = tf.ragged.boolean_mask(words, tf.logical_not(special))
         return {"translations": module.tokenizer.detokenize(kept)}

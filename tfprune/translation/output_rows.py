@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -27,12 +28,21 @@ class OutputRows(Form):
         node: The call.
         shortlist: The shortlist.
         source: The symbolic tensor of source ids.
+        take: Function of a weight, ids `(…,)` and the axis along which the weight has an entry for
+            each id, to rows `(…, width)`, of a vector to numbers `(…,)`; by default
+            `keras.ops.take`. An export may know a better operation.
 
     Raises:
         ValueError: If the logits are made in another way.
     """
 
-    def __init__(self, node: Any, shortlist: Shortlist, source: Any):
+    def __init__(
+        self,
+        node: Any,
+        shortlist: Shortlist,
+        source: Any,
+        take: Callable[[Any, Any, int], Any] | None = None,
+    ):
         super().__init__(node)
         layer = node.operation
         kinds = (layers.Dense, layers.ReversibleEmbedding, FactorizedEmbedding)
@@ -53,11 +63,23 @@ class OutputRows(Form):
                 f"Received: a model that makes them by {type(layer).__name__} {layer.name!r}"
             )
         self.layer, self.shortlist, self.source = layer, shortlist, source
+        self._take = take or _take
 
     def keep(self, values: Values) -> list[Any]:
-        """As in `Form`: rows `(batch, candidates, width)`, biases if there are any, candidates."""
+        """As in `Form`: rows `(batch, candidates, width)`, biases if there are any, candidates.
+
+        Where the batch is known to be 1, they have no axis for it: LiteRT computes the product with
+        a matrix faster than that with a batch of them.
+        """
         candidates = self.shortlist.candidates(values.whole(self.source))
+        if isinstance(values.batch, int) and values.batch == 1:
+            candidates = ops.reshape(candidates, (-1,))
         return [*self._gather(candidates), candidates]
+
+    @property
+    def number_kept(self) -> int:
+        """The number of tensors that `keep` returns."""
+        return 2 if getattr(self.layer, "bias", None) is None else 3
 
     def run(self, values: Values, step: Step | None = None) -> None:
         """As in `Form`: logits `(batch, candidates)`."""
@@ -69,14 +91,14 @@ class OutputRows(Form):
     def _gather(self, ids):
         """The rows of the output layer for some pieces, and their biases if there are any."""
         if isinstance(self.layer, layers.Dense):
-            table = ops.transpose(self._weight("kernel"))
+            name, axis = "kernel", 1
         elif getattr(self.layer, "tie_weights", True):
-            table = self._weight("embeddings")
+            name, axis = "embeddings", 0
         else:
-            table = ops.transpose(self._weight("reverse_embeddings"))
-        found = [ops.take(table, ids, axis=0)]
+            name, axis = "reverse_embeddings", 1
+        found = [self._take(self._weight(name), ids, axis)]
         if getattr(self.layer, "bias", None) is not None:
-            found.append(ops.take(self._weight("bias"), ids, axis=0))
+            found.append(self._take(self._weight("bias"), ids, 0))
         return [self._reversed(x) for x in found]
 
     def _logits(self, x, rows, bias=None):
@@ -85,7 +107,10 @@ class OutputRows(Form):
         x = self._reversed(ops.cast(x, self.layer.compute_dtype) if self.layer.autocast else x)
         if isinstance(self.layer, FactorizedEmbedding):
             x = ops.matmul(x, ops.transpose(self._reversed(self._weight("kernel"))))
-        logits = ops.squeeze(ops.matmul(rows, ops.expand_dims(x, 2)), axis=2)
+        if len(rows.shape) == 2:
+            logits = ops.matmul(x, ops.transpose(rows))
+        else:
+            logits = ops.squeeze(ops.matmul(rows, ops.expand_dims(x, 2)), axis=2)
         if bias is not None:
             logits = logits + bias
         cap = getattr(self.layer, "logit_soft_cap", None)
@@ -102,3 +127,7 @@ class OutputRows(Form):
             getattr(self.layer, attribute), transforms_of(self.layer).get(attribute, ())
         )
         return ops.cast(weight, self.layer.compute_dtype)
+
+
+def _take(weight, ids, axis):
+    return ops.take(ops.moveaxis(weight, axis, 0), ids, axis=0)

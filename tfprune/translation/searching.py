@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops
 
-from tfprune.translation.argmax import argmax, id_of_largest
+from tfprune.translation.argmax import id_of_largest
 from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.vocabulary import Vocabulary
 
@@ -18,7 +18,7 @@ def greedy(
     decoder: StepDecoder,
     source: Any,
     batch: int | None = None,
-    argmax: Callable[[Any], Any] = argmax,
+    choose: Callable[[Any, Any], Any] = id_of_largest,
 ) -> Any:
     """Takes the likeliest word at each position, the one of the lowest id if two are equal.
 
@@ -26,8 +26,8 @@ def greedy(
         decoder: The decoding step.
         source: Ids `(batch, length)`.
         batch: The batch size, where it is known; exports to LiteRT need it.
-        argmax: Function of logits `(batch, vocabulary)` to the index of the largest, `(batch,)`
-            int32. An export may know a better operation.
+        choose: Function of logits and ids, as `id_of_largest`. An export may know better
+            operations.
 
     Returns:
         Ids `(batch, max_length)`, the end id included, then padding.
@@ -43,7 +43,7 @@ def greedy(
 
     def advance(position, word, done, words, *old):
         logits, states = decoder.step(word, position, memory, list(old))
-        chosen = argmax(logits) if candidates is None else id_of_largest(logits, candidates)
+        chosen = choose(logits, candidates)
         if batch != 1:
             chosen = ops.where(done, _PAD, chosen)
             done = ops.logical_or(done, chosen == _END)
@@ -60,7 +60,9 @@ def greedy(
     return ops.while_loop(unfinished, advance, first)[3]
 
 
-def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]:
+def beam_search(
+    decoder: StepDecoder, source: Any, beam: int, batch: int | None = None
+) -> tuple[Any, Any]:
     """Keeps the `beam` likeliest beginnings at each position.
 
     With a shortlist the probabilities are those among the candidates.
@@ -69,16 +71,18 @@ def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]
         decoder: The decoding step.
         source: Ids `(batch, length)`.
         beam: Beginnings kept.
+        batch: The batch size, where it is known; exports to LiteRT need it.
 
     Returns:
         Ids `(batch, max_length)` of the best translation and its log-probability `(batch,)`.
     """
-    batch = ops.shape(source)[0]
-    memory = decoder.encode(source)
+    memory = decoder.encode(source, batch)
+    batch = ops.shape(source)[0] if batch is None else batch
     candidates = decoder.candidates(memory)
+    memory = decoder.repeat(memory, beam)
+    if candidates is not None:
+        candidates = ops.reshape(candidates, (batch, -1))
     repeated = None if candidates is None else _repeated(candidates)[:, None]
-    memory = [ops.repeat(m, beam, axis=0) for m in memory]
-    places = ops.arange(decoder.max_length, dtype="int32")[None, None]
     # At first all beams are alike; only one of them may have children.
     scores = (
         ops.tile(ops.concatenate([ops.zeros((1, 1)), ops.full((1, beam - 1), -1e9)], 1), (batch, 1))
@@ -110,21 +114,23 @@ def beam_search(decoder: StepDecoder, source: Any, beam: int) -> tuple[Any, Any]
         moved = [ops.take(s, flat, axis=0) for s in states]
         done = ops.take_along_axis(done, parent, axis=1)
         chosen = ops.where(done, _PAD, chosen)
-        words = ops.take_along_axis(words, parent[:, :, None], axis=1)
-        words = ops.where(places == position, chosen[:, :, None], words)
         done = ops.logical_or(done, chosen == _END)
-        return (position + 1, ops.reshape(chosen, (-1,)), done, words, scores, *moved)
+        chosen = ops.reshape(chosen, (-1,))
+        words = ops.take(words, flat, axis=0)
+        words = ops.slice_update(words, (0, position), ops.expand_dims(chosen, 1))
+        return (position + 1, chosen, done, words, scores, *moved)
 
     first = (
         ops.cast(0, "int32"),
         ops.full((batch * beam,), _START, dtype="int32"),
         ops.zeros((batch, beam), dtype="bool"),
-        ops.zeros((batch, beam, decoder.max_length), dtype="int32"),
+        ops.zeros((batch * beam, decoder.max_length), dtype="int32"),
         scores,
         *decoder.start(batch * beam),
     )
     result = ops.while_loop(unfinished, advance, first)
-    return result[3][:, 0], result[4][:, 0]
+    words = ops.reshape(result[3], (batch, beam, decoder.max_length))
+    return words[:, 0], result[4][:, 0]
 
 
 def _repeated(ids: Any) -> Any:
@@ -135,8 +141,11 @@ def _repeated(ids: Any) -> Any:
     return ops.take_along_axis(again, ops.argsort(order, axis=-1), axis=-1)
 
 
-def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any]:
+def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any, Any]:
     """How far given words are from the likeliest ones, after the words before them.
+
+    With a shortlist the likeliest ones and all are those of the candidates, each counted once; a
+    word that is none of them is infinitely far.
 
     Args:
         decoder: The decoding step.
@@ -144,31 +153,43 @@ def shortfalls(decoder: StepDecoder, source: Any, words: Any) -> tuple[Any, Any]
         words: Ids `(batch, max_length)`.
 
     Returns:
-        Two arrays `(batch, max_length)`: by how much the logit of each word is smaller than the
-        largest, and by how much the mean of all logits is.
+        Three arrays `(batch, max_length)`: by how much the logit of each word is smaller than the
+        largest, by how much the mean of all logits is, and the log-probability of each word.
     """
     batch = ops.shape(source)[0]
     memory = decoder.encode(source)
+    candidates = decoder.candidates(memory)
+    counted = None if candidates is None else ops.logical_not(_repeated(candidates))
     places = ops.arange(decoder.max_length, dtype="int32")[None]
 
     def unfinished(position, *rest):
         return position < decoder.max_length
 
-    def advance(position, word, of_words, of_all, *old):
+    def advance(position, word, of_words, of_all, gains, *old):
         logits, states = decoder.step(word, position, memory, list(old))
         logits = ops.cast(logits, "float32")
         best = ops.max(logits, axis=-1)
         given = ops.take(words, position, axis=1)
-        chosen = ops.take_along_axis(logits, given[:, None], axis=1)[:, 0]
+        if candidates is None:
+            chosen = ops.take_along_axis(logits, given[:, None], axis=1)[:, 0]
+            mean = ops.mean(logits, axis=-1)
+            total = ops.logsumexp(logits, axis=-1)
+        else:
+            chosen = ops.max(
+                ops.where(candidates == given[:, None], logits, -float("inf")), axis=-1
+            )
+            number = ops.sum(ops.cast(counted, "float32"), axis=-1)
+            mean = ops.sum(ops.where(counted, logits, 0.0), axis=-1) / number
+            total = ops.logsumexp(ops.where(counted, logits, -1e9), axis=-1)
         of_words = ops.where(places == position, (best - chosen)[:, None], of_words)
-        of_all = ops.where(places == position, (best - ops.mean(logits, -1))[:, None], of_all)
-        return (position + 1, given, of_words, of_all, *states)
+        of_all = ops.where(places == position, (best - mean)[:, None], of_all)
+        gains = ops.where(places == position, (chosen - total)[:, None], gains)
+        return (position + 1, given, of_words, of_all, gains, *states)
 
     first = (
         ops.cast(0, "int32"),
         ops.full((batch,), _START, dtype="int32"),
-        ops.zeros((batch, decoder.max_length)),
-        ops.zeros((batch, decoder.max_length)),
+        *(ops.zeros((batch, decoder.max_length)) for _ in range(3)),
         *decoder.start(batch),
     )
-    return ops.while_loop(unfinished, advance, first)[2:4]
+    return ops.while_loop(unfinished, advance, first)[2:5]
