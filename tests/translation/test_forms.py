@@ -11,15 +11,14 @@ from tfprune.keras_private.attention import projections
 from tfprune.overlay.folding import times
 from tfprune.overlay.transforms import transform_weight
 from tfprune.translation import student
-from tfprune.translation.attention_forms import (
-    CausalSelfAttention,
-    CrossAttention,
-    KeptCrossAttention,
-    KeptSelfAttention,
-    SelfAttention,
-)
+from tfprune.translation.attention_forms import KeptCrossAttention, KeptSelfAttention
 from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.forms import Position, Recurrence, Rows, Whole
+from tfprune.translation.plain_attention import (
+    CausalSelfAttention,
+    CrossAttention,
+    SelfAttention,
+)
 from tfprune.translation.searching import greedy
 from tfprune.translation.student_layers import SinusoidalPositions, sinusoids
 

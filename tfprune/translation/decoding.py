@@ -20,16 +20,15 @@ from keras import ops
 from tfprune.embeddings.factorized_embedding import FactorizedEmbedding, is_embedding
 from tfprune.structures.graph import graph_of
 from tfprune.structures.registry import describe_of
-from tfprune.translation.attention_forms import (
+from tfprune.translation.attention_forms import KeptCrossAttention, KeptSelfAttention
+from tfprune.translation.forms import Form, Position, Recurrence, Rows, Step, Whole
+from tfprune.translation.output_rows import OutputRows
+from tfprune.translation.plain_attention import (
     CausalSelfAttention,
     CrossAttention,
-    KeptCrossAttention,
-    KeptSelfAttention,
     SelfAttention,
     has_plain_heads,
 )
-from tfprune.translation.forms import Form, Position, Recurrence, Rows, Step, Whole
-from tfprune.translation.output_rows import OutputRows
 from tfprune.translation.proving import proven_forms
 from tfprune.translation.shortlist import Shortlist
 from tfprune.translation.student_layers import SSRU, SinusoidalPositions
@@ -186,10 +185,10 @@ class StepDecoder:
 
         What has no axis for the batch is read by all of them.
         """
-        candidates = self.candidates(memory)
-        alone = self._listed is not None and len(candidates.shape) == 1
-        shared = len(memory) - (self._listed.number_kept if alone else 0)
-        return [*(ops.repeat(m, times, axis=0) for m in memory[:shared]), *memory[shared:]]
+        each = len(memory)
+        if self._listed is not None and len(memory[-1].shape) == 1:
+            each -= self._listed.number_kept
+        return [*(ops.repeat(m, times, axis=0) for m in memory[:each]), *memory[each:]]
 
     def start(self, batch: Any) -> list[Any]:
         """The states before the first word, for `batch` sentences."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -86,9 +88,9 @@ def _save_id_model(translator, folder, quantize, beam):
     import tensorflow as tf
 
     shortlist = translator.shortlist
-    take = take_quantized if quantize else take_as_is
-    if shortlist is None:
-        take = take_as_embedding
+    take: Callable[..., Any] = take_as_embedding
+    if shortlist is not None:
+        take = take_quantized if quantize else take_as_is
     decoder = StepDecoder(translator.model, translator.max_length, take, shortlist)
     values = [(v, keras.ops.convert_to_numpy(v)) for v in translator.model.variables]
 
