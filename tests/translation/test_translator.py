@@ -54,7 +54,7 @@ def test_steps_give_the_logits_of_the_whole_sentence(decoder, tied):
     expected = keras.ops.convert_to_numpy(made.model({"source": source, "target": target}))
     memory, states = made.decoder.encode(source), made.decoder.start(2)
     for t in range(5):
-        logits, states = made.decoder.step(target[:, t : t + 1], t, memory, states)
+        logits, states = made.decoder.step(target[:, t], t, memory, states)
         got = keras.ops.convert_to_numpy(logits)
         np.testing.assert_allclose(got, expected[:, t], rtol=1e-3, atol=1e-3)
 
