@@ -1,7 +1,7 @@
 """Each size of each group, cut out, equals the gated model; over random architectures."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.models import assert_same, noise, outputs, randomize
@@ -33,6 +33,8 @@ def gated(model, draw, subnetworks):
     return size
 
 
+# Each model is compiled for several sizes; JAX takes five seconds for one.
+@settings(max_examples=max(4, settings().max_examples // 4))
 @given(data=st.data())
 def test_a_cut_network_equals_the_gated_one(data):
     model, ids, width = data.draw(models())
