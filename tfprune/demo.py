@@ -168,7 +168,11 @@ def _recipe(folder, fast, tick):
 
 
 def _importance(recipe):
-    """Heads go first: fewer of them save more time than as many weights of units."""
+    """Heads go first: fewer of them save more time than as many weights of units.
+
+    The same share of each layer: ranked over all layers, the decoder, which takes most of the time
+    of a translation, would keep everything.
+    """
     from tfprune import Sparsity
     from tfprune.callbacks import ImportancePruning
 
@@ -176,7 +180,15 @@ def _importance(recipe):
     shares = {"heads": 0.75, "ffn": 0.5}
     return [
         ImportancePruning(
-            [kind], Sparsity(share), data, repair=data, start=0, stop=0.4, rounds=3, verbose=0
+            [kind],
+            Sparsity(share),
+            data,
+            repair=data,
+            within="layer",
+            start=0,
+            stop=0.4,
+            rounds=3,
+            verbose=0,
         )
         for kind, share in shares.items()
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,22 @@ def take_as_embedding(table: Any, ids: Any, axis: int = 0) -> Any:
     """
     import tensorflow as tf
 
-    # The converter knows the operation by this name.
-    @tf.function(experimental_implements="embedding_matmul")
-    def rows(table, ids):
-        return tf.gather(table, ids, axis=axis)
-
-    flat = rows(tf.convert_to_tensor(table), tf.reshape(ids, [-1]))
+    flat = _rows()(tf.convert_to_tensor(table), tf.reshape(ids, [-1]))
     if len(ids.shape) == 1:
         return flat
     return tf.reshape(flat, tf.concat([tf.shape(ids), tf.shape(flat)[1:]], axis=0))
+
+
+@functools.cache  # TensorFlow warns of functions that are made anew for each call.
+def _rows():
+    import tensorflow as tf
+
+    # The converter knows the operation by this name.
+    @tf.function(experimental_implements="embedding_matmul")
+    def rows(table, ids):
+        return tf.gather(table, ids)
+
+    return rows
 
 
 def take_as_is(weight: Any, ids: Any, axis: int) -> Any:
