@@ -37,7 +37,7 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
 
     Args:
         folder: Where models, pictures and results are written.
-        fast: Number words instead of help text: three minutes instead of twenty, no download.
+        fast: Number words instead of help text: three minutes instead of twenty-five, no download.
 
     Returns:
         The results, as in `results.json`.
@@ -168,11 +168,7 @@ def _recipe(folder, fast, tick):
 
 
 def _importance(recipe):
-    """Heads go first: fewer of them save more time than as many weights of units.
-
-    The same share of each layer: ranked over all layers, the decoder, which takes most of the time
-    of a translation, would keep everything.
-    """
+    """Heads go first: fewer of them save more time than as many weights of units."""
     from tfprune import Sparsity
     from tfprune.callbacks import ImportancePruning
 
@@ -184,7 +180,6 @@ def _importance(recipe):
             Sparsity(share),
             data,
             repair=data,
-            within="layer",
             start=0,
             stop=0.4,
             rounds=3,
