@@ -9,7 +9,6 @@ and a rebuilt student, whose layers are smaller or gone, is decoded by the same 
 from __future__ import annotations
 
 import functools
-import inspect
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from tfprune.embeddings.factorized_embedding import FactorizedEmbedding, is_embe
 from tfprune.structures.graph import graph_of
 from tfprune.structures.registry import describe_of
 from tfprune.translation.attention_forms import KeptCrossAttention, KeptSelfAttention
-from tfprune.translation.forms import Form, Position, Recurrence, Rows, Step, Whole
+from tfprune.translation.forms import Form, Position, Recurrence, Rows, Step, Whole, arguments_of
 from tfprune.translation.output_rows import OutputRows
 from tfprune.translation.plain_attention import (
     CausalSelfAttention,
@@ -143,8 +142,7 @@ class StepDecoder:
         layer = node.operation
         if not isinstance(layer, keras.Layer) or not describe_of(layer):
             return False, False
-        call = inspect.signature(layer.call)
-        arguments = call.bind(*node.arguments.args, **node.arguments.kwargs).arguments
+        arguments = arguments_of(node)
         if "value" not in arguments:  # It mixes no positions.
             return False, False
         return True, id(arguments["value"]) in self._changing

@@ -6,6 +6,7 @@ computes what the layer computes.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -64,20 +65,18 @@ class Form:
         """
         raise NotImplementedError
 
-    @property
+    @functools.cached_property
     def arguments(self) -> dict[str, Any]:
         """The arguments of the call by name, with symbolic tensors."""
-        given = self.node.arguments
-        return (
-            inspect.signature(self.node.operation.call).bind(*given.args, **given.kwargs).arguments
-        )
+        return arguments_of(self.node)
 
 
-def _read(node, read):
-    return (
-        tree.map_structure(read, node.arguments.args),
-        tree.map_structure(read, node.arguments.kwargs),
-    )
+def arguments_of(node: Any) -> dict[str, Any]:
+    """The arguments of a call by name, with symbolic tensors."""
+    operation, given = node.operation, node.arguments
+    # Of the class, since a fit replaces `call` of the layer itself.
+    call = inspect.signature(type(operation).call)
+    return call.bind(operation, *given.args, **given.kwargs).arguments
 
 
 class Whole(Form):
@@ -94,10 +93,14 @@ class Whole(Form):
 
     def run(self, values: Values, step: Step | None = None) -> None:
         """As in `Form`."""
-        args, kwargs = _read(self.node, values.whole)
+        self._run(values.whole, values.set_whole)
+
+    def _run(self, read, write):
+        given = self.node.arguments
+        args, kwargs = (tree.map_structure(read, each) for each in (given.args, given.kwargs))
         outputs = tree.flatten(self.call(self.node.operation, *args, **kwargs))
         for tensor, value in zip(self.node.outputs, outputs, strict=True):
-            values.set_whole(tensor, value)
+            write(tensor, value)
 
 
 class Rows(Whole):
@@ -105,10 +108,7 @@ class Rows(Whole):
 
     def run(self, values: Values, step: Step | None = None) -> None:
         """As in `Form`."""
-        args, kwargs = _read(self.node, values.rows)
-        outputs = tree.flatten(self.call(self.node.operation, *args, **kwargs))
-        for tensor, value in zip(self.node.outputs, outputs, strict=True):
-            values.set_rows(tensor, value)
+        self._run(values.rows, values.set_rows)
 
 
 class Recurrence(Form):

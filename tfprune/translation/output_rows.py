@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -52,10 +51,7 @@ class OutputRows(Form):
         if known and isinstance(layer, layers.Dense):
             known = layer.activation is keras.activations.linear and layer.kernel.ndim == 2
         elif known:
-            bound = inspect.signature(type(layer).call).bind(
-                layer, *node.arguments.args, **node.arguments.kwargs
-            )
-            known = bool(bound.arguments.get("reverse"))
+            known = bool(self.arguments.get("reverse"))
         if not known or getattr(layer, "quantization_mode", None):
             raise ValueError(
                 "`shortlist` needs a model whose logits are made by a Dense layer without "
