@@ -128,6 +128,31 @@ def test_what_treats_each_position_alone_is_taken(name):
     assert_steps_are_right(decoding(TAKEN[name]))
 
 
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("how", ["layer", "operation", "by name"])
+def test_additions_of_one_sentence_keep_its_row(how):
+    """`ops.add` squeezes a row of one, and LiteRT has no shapes after that."""
+    import tensorflow as tf
+
+    def mix(x):
+        y = layers.Dense(8)(x)
+        if how == "layer":
+            return layers.Add()([x, y])
+        return x + y if how == "operation" else ops.add(x1=x, x2=y)
+
+    model = decoding(mix)
+    assert_steps_are_right(model)
+    decoder = StepDecoder(model, 12)
+    memory = decoder.encode(tf.constant([[4, 9, 3]]))
+
+    @tf.function
+    def step(word):
+        return decoder.step(word, 0, memory, [])[0]
+
+    graph = step.get_concrete_function(tf.TensorSpec((1,), tf.int32)).graph
+    assert not [op.name for op in graph.get_operations() if op.type == "Squeeze"]
+
+
 @pytest.mark.parametrize("decoder", ["ssru", "self_attention"])
 @pytest.mark.parametrize("form", ["whole", "tied", "pruned", "emptied", "factorized"])
 @pytest.mark.parametrize("normalization", ["pre", "post"])

@@ -66,7 +66,7 @@ def is_elementwise(operation) -> bool:
 
 def is_add(operation) -> bool:
     """Whether an operation adds its inputs."""
-    return isinstance(operation, layers.Add) or type(operation) in _ADDITIONS
+    return type(operation) is layers.Add or type(operation) in _ADDITIONS
 
 
 def is_identity(operation) -> bool:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from tfprune.embeddings.factorized_embedding import FactorizedEmbedding, is_embedding
+from tfprune.structures.elementwise import is_add
 from tfprune.structures.graph import graph_of
 from tfprune.structures.registry import describe_of
 from tfprune.translation.attention_forms import KeptCrossAttention, KeptSelfAttention
@@ -218,9 +219,11 @@ class StepDecoder:
 
     def call(self, operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
         """What an operation computes, with embeddings looked up as an export wants it."""
-        if type(operation) is keras.layers.Add:
+        if is_add(operation):
             # `ops.add` squeezes the row of a single sentence, of which LiteRT then has no shape.
-            return functools.reduce(operator.add, args[0])
+            summands = tree.flatten((args, kwargs))
+            if len({getattr(x, "dtype", None) for x in summands}) == 1:
+                return functools.reduce(operator.add, summands)
         # A tied embedding is in the graph once more, reversed, as the output layer.
         if self._take is None or not is_embedding(operation) or kwargs.get("reverse"):
             return operation(*args, **kwargs)
