@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Neighbours stay together as long as both have work: files share what they train.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo demo-fast test test-slow fuzz check lint install
+.PHONY: demo demo-fast test test-slow fuzz check lint docs install
 
 demo: install
 	$(BIN)/tfprune demo
@@ -54,6 +54,10 @@ lint: install
 	$(BIN)/ruff check .
 	@mkdir -p .mypy_cache/tfprune && ln -sfn ../../callbacks .mypy_cache/tfprune/callbacks
 	$(BIN)/mypy
+
+# The site in build/site: guides, API, results, papers, notebooks. A broken link is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 install: $(STAMP)
 
