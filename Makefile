@@ -55,9 +55,10 @@ lint: install
 	@mkdir -p .mypy_cache/tfprune && ln -sfn ../../callbacks .mypy_cache/tfprune/callbacks
 	$(BIN)/mypy
 
-# The site in build/site: guides, API, results, papers, notebooks. A broken link is an error.
+# The site in build/site: guides, API, results, papers, notebooks. A broken link is an error, but not
+# with --quiet, where MkDocs does not count its warnings.
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 install: $(STAMP)
 
