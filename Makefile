@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Neighbours stay together as long as both have work: files share what they train.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo demo-fast test test-slow fuzz check lint docs install
+.PHONY: demo demo-fast test test-slow fuzz check lint types docs install
 
 demo: install
 	$(BIN)/tfprune demo
@@ -52,6 +52,9 @@ check: lint
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	@$(MAKE) --no-print-directory types
+
+types: install
 	@mkdir -p .mypy_cache/tfprune && ln -sfn ../../callbacks .mypy_cache/tfprune/callbacks
 	$(BIN)/mypy
 

@@ -19,6 +19,7 @@ PAGES = [
     *sorted(ROOT.glob("docs/**/*.md")),
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
 ]
 # Choosing a backend takes a process of its own.
 OWN_PROCESS = "jax.md"
