@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Neighbours stay together as long as both have work: files share what they train.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo demo-fast test test-slow fuzz check lint install
+.PHONY: demo demo-fast test test-slow fuzz check lint types docs install
 
 demo: install
 	$(BIN)/tfprune demo
@@ -52,8 +52,16 @@ check: lint
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	@$(MAKE) --no-print-directory types
+
+types: install
 	@mkdir -p .mypy_cache/tfprune && ln -sfn ../../callbacks .mypy_cache/tfprune/callbacks
 	$(BIN)/mypy
+
+# The site in build/site: guides, API, results, papers, notebooks. A broken link is an error, but not
+# with --quiet, where MkDocs does not count its warnings.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 install: $(STAMP)
 

@@ -1,5 +1,6 @@
 """README.md and docs: their programs run, their links lead somewhere, the README stays short."""
 
+import ast
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ PAGES = [
     *sorted(ROOT.glob("docs/**/*.md")),
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
 ]
 # Choosing a backend takes a process of its own.
 OWN_PROCESS = "jax.md"
@@ -87,6 +89,25 @@ def test_every_page_is_in_a_table_of_contents():
         text = (ROOT / contents).read_text()
         for page in (ROOT / "docs" / folder).glob("*.md"):
             assert page.name == "README.md" or f"{page.name})" in text, page.name
+
+
+def messages_of(path):
+    """The strings of a file, with `…` for each value in them, as lines of one paragraph."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
+            yield "".join(parts)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_every_message_that_is_explained_exists():
+    page = ROOT / "docs" / "troubleshooting.md"
+    sources = [*ROOT.glob("tfprune/**/*.py"), *ROOT.glob("callbacks/*.py")]
+    messages = "\n".join(message for path in sources for message in messages_of(path))
+    explained = re.findall("^### (.*)$", page.read_text(), re.M)
+    assert len(explained) > 20
+    assert [message for message in explained if message not in messages] == []
 
 
 def test_every_picture_of_the_benchmarks_is_shown():
