@@ -73,6 +73,7 @@ class HeadLottery(Rounds, TargetedPruning):
             with the heads that are left.
         check_every: Steps from one look to the next.
         verbose: 1 prints a line for each round and a table at the end.
+        log_structures: As in `PruningCallback`.
 
     Attributes:
         rounds: One dictionary for each round: `round`, `left` (structure name to heads), `removed`
@@ -117,6 +118,7 @@ class HeadLottery(Rounds, TargetedPruning):
         stop_training: bool = True,
         check_every: int = 20,
         verbose: int = 1,
+        log_structures: bool = False,
     ):
         super().__init__(
             structures,
@@ -128,6 +130,7 @@ class HeadLottery(Rounds, TargetedPruning):
             round_to=None,
             check_every=check_every,
             verbose=verbose,
+            log_structures=log_structures,
         )
         if not isinstance(target, Target):
             raise ValueError(
