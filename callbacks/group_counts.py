@@ -52,4 +52,4 @@ class GroupCounts:
             for s in self.structures
         ]
         heads = ["layer", "kind", *columns, "of"]
-        print(table(heads, rows, f"{type(self).__name__}: {title}", text_columns=2))
+        print(table(heads, rows, f"{type(self).__name__}: {title}", text_columns=2, paths=True))

@@ -21,6 +21,7 @@ from tfprune.fit.rewinding import Checkpoint
 from tfprune.fit.rounds import Rounds
 from tfprune.keras_private.fits import synchronize, trained_on
 from tfprune.schedules import Epoch, Moment, Plateau, when
+from tfprune.tables import wrapped
 
 _CLOCK = ("taken", "round", "began", "over", "length")
 
@@ -316,7 +317,7 @@ class HeadLottery(Rounds, TargetedPruning):
         self._set_clock(round=number, began=step, over=over)
         self._read_rounds()
         if self.verbose:
-            print(self.line(self.rounds[-1], over))
+            print(wrapped(self.line(self.rounds[-1], over)))
         if over and self.stop_training:
             self.model.stop_training = True
 

@@ -12,6 +12,7 @@ from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Sparsity, Target
 from tfprune.callbacks.ranked import RankedPruning
 from tfprune.schedules import Moment, Plateau, scheduled
+from tfprune.tables import wrapped
 
 
 class TargetedPruning(RankedPruning):
@@ -167,4 +168,4 @@ class TargetedPruning(RankedPruning):
                 whose = f" of {column}" if len(reached) > 1 else ""
                 name = type(self).__name__
                 text = f"{name}{whose}: {self.target.describe(cost)}; the target is {goal}."
-                print(f"{text}{self.target.note}")
+                print(wrapped(f"{text}{self.target.note}"))
