@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune import native_messages
 from tfprune.arguments import built_model, integer
 from tfprune.litert import Runner
 from tfprune.measuring.input_checks import check_numeric, checked_inputs
@@ -121,6 +122,7 @@ class LatencyComparison:
         return table(columns, rows, title)
 
 
+@native_messages.filtered()
 def compare_latency(
     models: Sequence[keras.Model | str | os.PathLike],
     inputs: Sequence[np.ndarray] | None = None,

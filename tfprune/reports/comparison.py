@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from tfprune import native_messages
 from tfprune.arguments import built_model, finite_weights, integer
 from tfprune.errors import in_one_line
 from tfprune.measuring.counting import count_flops, count_parameters
@@ -101,6 +102,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else significant(value)
 
 
+@native_messages.filtered()
 def compare(
     before: keras.Model,
     after: keras.Model,
