@@ -135,7 +135,7 @@ def test_setting_the_log_level_shows_what_tensorflow_says():
         "    os.write(2, b'something else: INFO: stays\\n')\n"
     )
     lines = {level: run(noisy.format(level)).stderr.splitlines() for level in "0123"}
-    assert [len(lines[level]) for level in "0123"] == [4, 1, 2, 1]  # Keras sets 1 by itself.
+    assert [len(lines[level]) for level in "0123"] == [4, 1, 2, 1]  # JAX sets 1 by itself.
     assert "failed call" in lines["2"][0] and lines["3"] == ["something else: INFO: stays"]
 
 

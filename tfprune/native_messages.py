@@ -30,10 +30,10 @@ def filtered() -> Iterator[None]:
     after its libraries have started, and they write as they start; where it was imported first, it
     has not read it at all, and neither does LiteRT. So standard error goes to a temporary file
     inside the context, and at its end everything but messages below the level is passed on. With
-    level 0 nothing is held back; level 1, which Keras sets by itself, counts as not set.
+    level 0 nothing is held back; level 1, which JAX sets by itself, counts as not set.
     """
     level = os.environ.get(LEVEL, "3")
-    # Keras sets 1 as it is imported where nothing is set; that is not what somebody asked for.
+    # JAX sets 1 as it is imported, which others do where it is installed: nobody asked for that.
     level = "3" if level == "1" else level
     with ExitStack() as undo:
         if level in ("2", "3") and _redirecting.acquire(blocking=False):
