@@ -124,15 +124,16 @@ def table(results):
             lines.append(
                 f"| {target} | {kind} | {full['bleu']:.2f} | {listed['bleu']:.2f} | "
                 f"{listed['bleu'] - full['bleu']:+.2f} | {p_value(listed)} | "
-                f"{listed['same']:.1%} | {listed['time_ratio']:.2f} | {listed['bytes'] / full['bytes']:.2f} | "
-                f"{m['coverage']['pieces']:.1%} | {m['training_pairs']:,} | "
+                f"{listed['same']:.1%} | {listed['time_ratio']:.2f} | "
+                f"{listed['bytes'] / full['bytes']:.2f} | {m['coverage']['pieces']:.1%} | "
+                f"{m['training_pairs']:,} | "
                 f"{m['seconds_to_learn']:.0f} |"
             )
     lines += [
         "",
         "p: of a difference as large by chance, paired bootstrap. time: median of the ratios "
-        "sentence by sentence, tokens made from text included. pieces covered: of the references, by the "
-        "candidates of their sentences. pairs: of sentences, from which both students and "
+        "sentence by sentence, tokens made from text included. pieces covered: of the references, "
+        "by the candidates of their sentences. pairs: of sentences, from which both students and "
         "shortlists are learned.",
     ]
     return "\n".join(lines) + "\n"
