@@ -5,9 +5,9 @@
 A student with self-attention in its decoder is trained on help text, English to German, and pruned
 in two ways for as many steps: by importance with repair, and by group lasso. All are exported in
 float and int8, with a shortlist where LiteRT takes one. CTranslate2 gets the weights of the same
-dense student, with and without its vocabulary map, which is made of the same shortlist. Sentences
-are timed in blocks that take turns, each after a call that is not timed. Results are written to
-benchmarks/results/device.{json,md,png}
+dense student, with and without its vocabulary map, which is made of the same shortlist, and ONNX
+Runtime the graph of its float file. Sentences are timed in blocks that take turns, each after a
+call that is not timed. Results are written to benchmarks/results/device.{json,md,png}
 """
 
 import json
@@ -121,6 +121,13 @@ def files_of(recipe, models, shortlist, folder, tiny):
                 "max_length": recipe.max_length,
                 "vocabulary": str(recipe.folder / "vocabulary.model"),
             }
+    paths = {name: folder / f"{name}.onnx" for name in ("float", "int8")}
+    if not paths["int8"].exists():
+        from onnx_translator import convert as convert_to_onnx
+
+        convert_to_onnx(recipe.translator(models["dense"]), paths["float"], paths["int8"])
+    for name, path in paths.items():
+        found[f"ONNX Runtime {name}"] = {"engine": "onnx", "path": str(path)}
     return found
 
 
@@ -131,6 +138,10 @@ def opened(file, threads):
 
         translator = LiteRTTranslator(file["path"], threads)
         return lambda ids: translator.words(ids)[0].tolist()
+    if file["engine"] == "onnx":
+        from onnx_translator import Engine as OnnxEngine
+
+        return OnnxEngine(file["path"], threads).words
     from ctranslate2_model import Engine
 
     from tfprune.translation.vocabulary import Vocabulary
@@ -168,6 +179,8 @@ def alone(file, ids):
 
     if file["engine"] == "litert":  # Libraries are no part of it.
         import tfprune.translation.loading  # noqa: F401
+    elif file["engine"] == "onnx":
+        import onnx_translator  # noqa: F401
     else:
         import ctranslate2_model  # noqa: F401
     before, started = resident(), time.perf_counter()

@@ -87,24 +87,41 @@ def export_translator(
 def _save_id_model(translator, folder, quantize, beam):
     import tensorflow as tf
 
-    shortlist = translator.shortlist
     take: Callable[..., Any] = take_as_embedding
-    if shortlist is not None:
+    if translator.shortlist is not None:
         take = take_quantized if quantize else take_as_is
-    decoder = StepDecoder(translator.model, translator.max_length, take, shortlist)
+    translate = id_function(translator, take, beam)
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"translate": translate})
+
+
+def id_function(translator: Translator, take: Callable[..., Any], beam: int = 1) -> Any:
+    """The translation of one sentence as a `tf.function` without variables.
+
+    Args:
+        translator: The translator.
+        take: Gives rows of an embedding, or of an output layer with a shortlist, as
+            `keras.ops.take` does.
+        beam: Beginnings kept by beam search; 1 is greedy search.
+
+    Returns:
+        Function of ids `(1, length)` that returns `{"words": ids}`, `(1, max_length)`.
+    """
+    import tensorflow as tf
+
+    decoder = StepDecoder(translator.model, translator.max_length, take, translator.shortlist)
     values = [(v, keras.ops.convert_to_numpy(v)) for v in translator.model.variables]
 
     @tf.function(input_signature=[tf.TensorSpec((1, None), tf.int32, name="source")])
     def translate(source):
-        # The converter leaves variables inside a loop as they are, and LiteRT cannot find them
-        # there, so the graph is made of constants.
+        # Converters leave variables inside a loop as they are, and LiteRT cannot find them there,
+        # so the graph is made of constants.
         constants = [(variable, tf.constant(value)) for variable, value in values]
         with keras.StatelessScope(constants):
             if beam == 1:
                 return {"words": greedy(decoder, source, batch=1, choose=id_of_largest)}
             return {"words": beam_search(decoder, source, beam, batch=1)[0]}
 
-    tf.saved_model.save(tf.Module(), str(folder), signatures={"translate": translate})
+    return translate
 
 
 def _save_text_model(translator, folder, beam):
