@@ -2,10 +2,12 @@
 
     python benchmarks/half_encoder.py                       # all; about two hours on two cores
     python benchmarks/half_encoder.py --runs dense importance --seeds 0
+    python benchmarks/half_encoder.py --full --runs importance movement_soft_struct --seeds 0
 
-MiniLM in the small setting of small_minilm.py. All runs have the same number of steps, pruning
-included, and are judged on the same sentences. Runs that are finished are not made again. Results
-are written to benchmarks/results/half_encoder.{json,md} after each.
+MiniLM in the small setting of small_minilm.py, or with `--full` all of it and all sentences, where
+a run takes a quarter of an hour. All runs have the same number of steps, pruning included, and are
+judged on the same sentences. Runs that are finished are not made again. Results are written to
+benchmarks/results/half_encoder.{json,md} after each, in full to half_encoder_full.{json,md}.
 """
 
 from pathlib import Path
@@ -94,7 +96,7 @@ def results_of(figures, settings):
             "not_zero": {seed: f["not_zero"] for seed, f in each.items()},
             "groups": next(iter(each.values()))["groups"],
             "against": {
-                other: difference(right[name], right[other])
+                other: difference(right[name], right[other], seeds_count=not settings["full"])
                 for other in ("dense", "importance", "random")
                 if other in right and other != name and set(each) & set(right[other])
             },
@@ -106,8 +108,10 @@ def table(results):
     """The results in Markdown."""
     sizes, models = results["sizes"], results["models"]
     full = next(iter(models["dense"]["weights"].values()))
+    where = "in full" if sizes["full"] else "in a small setting"
+    error = "test sentences alone" if sizes["full"] else "test sentences and seeds together"
     lines = [
-        "# Half of an encoder: MiniLM in a small setting",
+        f"# Half of an encoder: MiniLM {where}",
         "",
         f"The first {sizes['layers']} layers of MiniLM, {sizes['training']:,} training sentences "
         f"of at most {sizes['longest']} tokens, {sizes['epochs']} epochs, batches of "
@@ -128,7 +132,7 @@ def table(results):
         )
     lines += [
         "",
-        "Differences in points, with their standard error (test sentences and seeds together); "
+        f"Differences in points, with their standard error ({error}); "
         "bold where it is more than two of them. weights left, not zero: of the weights of "
         "units and heads, after `rebuild`. minutes: of `fit`, beside other work.",
     ]
@@ -141,22 +145,26 @@ def main():
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "half_encoder")
+    parser.add_argument("--full", action="store_true", help="all of MiniLM, all sentences")
     options = parser.parse_args()
     folder, seeds = options.folder, options.seeds
+    if options.full:
+        folder = folder.with_name(f"{folder.name}_full")
     if options.smoke:
         folder, seeds = smoke_folder(), [0, 1]
         options.runs = ["dense", "importance", "movement_soft_hybrid"]
     for seed in seeds:
         for name in dict.fromkeys(["dense", *options.runs]):
-            run(Small(folder, seed, options.smoke), name)
-            write_report(folder, options.smoke)
+            run(Small(folder, seed, options.smoke, options.full), name)
+            write_report(folder, options.smoke, options.full)
 
 
-def write_report(folder, tiny):
+def write_report(folder, tiny, full):
     """Reports all that is finished, of whatever seeds."""
     figures = finished(folder, RUNS)
-    results = results_of(figures, Small(folder, 0, tiny).about())
-    write("half_encoder", results, table(results))
+    settings = {**Small(folder, 0, tiny, full).about(), "full": full}
+    results = results_of(figures, settings)
+    write("half_encoder_full" if full else "half_encoder", results, table(results))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def difference(ours, theirs):
+def difference(ours, theirs, seeds_count=True):
     """The mean difference between two methods, and its standard error.
 
     Two things are drawn by chance: the test examples, and the seed of the training. The error holds
@@ -12,15 +12,20 @@ def difference(ours, theirs):
     Args:
         ours: Seed to what each example gave, such as 1 for right and 0 for wrong.
         theirs: Likewise; seeds that only one of the two has do not count.
+        seeds_count: Whether the error holds what the seed does; it needs two of them then.
+            Otherwise it is that of the test examples alone, for these very models.
 
     Returns:
-        The mean, its standard error (`None` with fewer than two seeds), and the number of seeds.
+        The mean, its standard error (`None` where seeds count and there are fewer than two), and
+        the number of seeds.
     """
     seeds = [seed for seed in ours if seed in theirs]
     each = np.array([np.subtract(ours[seed], theirs[seed]) for seed in seeds], float)
+    by_example = each.mean(axis=0).std(ddof=1) / np.sqrt(each.shape[1])
+    if not seeds_count:
+        return each.mean(), float(by_example), len(seeds)
     if len(seeds) < 2:
         return each.mean(), None, len(seeds)
-    by_example = each.mean(axis=0).std(ddof=1) / np.sqrt(each.shape[1])
     by_seed = each.mean(axis=1).std(ddof=1) / np.sqrt(len(seeds))
     return each.mean(), float(np.hypot(by_example, by_seed)), len(seeds)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.arguments import integer, keras_model, one_of
-from tfprune.callbacks.group_counts import GroupCounts
+from tfprune.arguments import boolean, integer, keras_model, one_of
+from tfprune.callbacks.epoch_logs import EpochLogs
 from tfprune.callbacks.phases import Phases
 from tfprune.configurable import Configurable, copy_from_arguments
 from tfprune.fit.owner import FitOwner
@@ -22,7 +21,7 @@ from tfprune.structures import Structure, Structures
 from tfprune.structures.collection import checked_patterns
 
 
-class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callback):
+class PruningCallback(Phases, EpochLogs, Configurable, keras.callbacks.Callback):
     """Base of the pruning callbacks.
 
     A subclass says what happens in `prepare` (once, before the first step), `on_step` (every
@@ -31,9 +30,20 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
     removes it when the fit ends, however it ends.
 
     A penalty on the loss is in `loss` but not in `val_loss`, nor in what `model.evaluate` gives
-    while the fit runs. The epoch logs hold it as it is after the last step of the epoch, under the
-    name of the class, such as `penalty/group_lasso`. They hold the groups that are left as
-    `groups/…`, by kind and by structure.
+    while the fit runs.
+
+    The epoch logs have, at the end of each epoch:
+
+    - `groups/ffn`, `groups/heads` and so on: how many groups of each kind are left, integers;
+    - `sparsity`: which share of the weights in the groups of all pruning callbacks is removed;
+    - `strength/ffn` and so on, where a strength works: the mean over the structures of a kind,
+      after the last step of the epoch;
+    - `penalty/group_lasso`, by the name of the class: the penalty after the last step;
+    - `distance/group_lasso`, likewise, with a target: by how much the model costs more than it may,
+      in the unit of the target; 0 or less once that is met. It is a share of weights, parameters
+      or operations, or milliseconds. Of two callbacks of one class, the larger.
+
+    A callback that reads the logs, such as `TensorBoard` or `CSVLogger`, stands behind this one.
 
     Args:
         structures: Kinds, names or regular expressions; `None` means all structures.
@@ -42,6 +52,8 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
         stop: When it stops, as `start`; `None` means at the end of the fit.
         check_every: Steps from one look at the weights to the next.
         verbose: 0 for silence, 1 for a table at the end.
+        log_structures: Whether the epoch logs have entries for each structure too, such as
+            `groups/encoder_0_ffn`, and not only for each kind.
 
     Attributes:
         owner: The `FitOwner` of the fit.
@@ -61,12 +73,14 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
         stop: Moment | None = None,
         check_every: int = 20,
         verbose: int = 1,
+        log_structures: bool = False,
     ):
         super().__init__()
         self.patterns = checked_patterns(structures)
         self._set_phases(start, stop)
         self.check_every = integer("check_every", check_every)
         self.verbose = one_of("verbose", verbose, (0, 1, False, True))
+        self.log_structures = boolean("log_structures", log_structures)
         self.structures = None
         self.history = []
 
@@ -249,19 +263,16 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
             self._check(step)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the weights, and logs the penalty and how many groups are left."""
+        """Looks at the weights, and logs what presses on them and what is left."""
         synchronize(self)
         self.owner.clock.save()
-        penalty = self.state.penalty()  # As the last step had it: the next look may end it.
-        if logs is not None and penalty is not None:
-            name = f"penalty/{_snake_case(type(self).__name__)}"
-            logs[name] = logs.get(name, 0.0) + penalty
+        self._log_pressure(logs)  # As the last step had it: the next look may end it.
         step = self.owner.clock.steps
         phase = self._phase(step)
         self._check_plateaus(step, logs or {})
         if step != self._last_step or self._phase(step) != phase:
             self._check(step)
-        self._log_groups(logs)
+        self._log_left(logs)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Ends pruning where no list of callbacks does."""
@@ -286,7 +297,3 @@ class PruningCallback(Phases, GroupCounts, Configurable, keras.callbacks.Callbac
             self.on_step(step, steps)
         else:
             self.on_step_outside()
-
-
-def _snake_case(name):
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

@@ -73,6 +73,7 @@ class DynamicSparsity(WithGates, RankedPruning):
         batches: Batches of `data` to look at; all by default.
         seed: Seed of the sizes.
         verbose: 1 prints a table of the sizes at the end.
+        log_structures: As in `PruningCallback`.
 
     Attributes:
         gates: The gates, also after the fit.
@@ -122,6 +123,7 @@ class DynamicSparsity(WithGates, RankedPruning):
         batches: int | None = None,
         seed: int = 0,
         verbose: int = 1,
+        log_structures: bool = False,
     ):
         super().__init__(
             structures,
@@ -130,6 +132,7 @@ class DynamicSparsity(WithGates, RankedPruning):
             per_cost=per_cost,
             round_to=round_to,
             verbose=verbose,
+            log_structures=log_structures,
         )
         sizes = _checked_sizes(sizes)
         train_gates = boolean("train_gates", train_gates)

@@ -1,4 +1,4 @@
-"""What a pruning callback reports: the groups that are left, in epoch logs and in a table."""
+"""The groups that a pruning callback has left, and a table of them."""
 
 from __future__ import annotations
 
@@ -43,18 +43,6 @@ class GroupCounts:
     def _left_in_weights(self):
         return {s.name: int(np.count_nonzero(s.norms())) for s in self.structures}
 
-    def _log_groups(self, logs: dict[str, Any] | None) -> None:
-        """Adds the groups that are left to `history` and to the logs of an epoch."""
-        left = self._left_in_weights()
-        self.history.append(left)
-        if logs is not None:
-            for kind in self.structures.kinds:
-                # Another callback may prune structures of this kind too.
-                logs[f"groups/{kind}"] = logs.get(f"groups/{kind}", 0) + sum(
-                    left[s.name] for s in self.structures if s.kind == kind
-                )
-            logs.update({f"groups/{name}": count for name, count in left.items()})
-
     def _print_summary(self):
         self._print_table("groups left", self.groups_left())
 
@@ -64,4 +52,4 @@ class GroupCounts:
             for s in self.structures
         ]
         heads = ["layer", "kind", *columns, "of"]
-        print(table(heads, rows, f"{type(self).__name__}: {title}", text_columns=2))
+        print(table(heads, rows, f"{type(self).__name__}: {title}", text_columns=2, paths=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +14,6 @@ from tfprune.budgets.targets import Target
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.fit.strength_control import StrengthControl
 from tfprune.fit.strengths import checked_strengths, strength_of_each
-from tfprune.keras_private.fits import synchronize
 from tfprune.keras_private.optimizers import trained_by
 from tfprune.schedules import Moment, scheduled
 
@@ -85,10 +83,11 @@ class GroupLasso(TargetedPruning):
         round_to: With a `target`, kind to a number whose multiples are left, such as `{"ffn": 8}`.
         check_every: Steps from one look at the norms to the next.
         verbose: 1 prints a table at the end.
+        log_structures: As in `PruningCallback`.
 
     Attributes:
-        strengths_reached: With a `target`, structure name to the last strength. The epoch logs hold
-            the strengths as `strength/…`, by structure.
+        strengths_reached: With a `target`, structure name to the last strength. The epoch logs have
+            the strengths as `strength/…`, by kind.
 
     Raises:
         ValueError: For arguments out of range; in `fit`, if a pattern matches nothing, the model
@@ -135,6 +134,7 @@ class GroupLasso(TargetedPruning):
         round_to: Mapping[str, int] | None = None,
         check_every: int = 20,
         verbose: int = 1,
+        log_structures: bool = False,
     ):
         super().__init__(
             structures,
@@ -146,6 +146,7 @@ class GroupLasso(TargetedPruning):
             round_to=round_to,
             check_every=check_every,
             verbose=verbose,
+            log_structures=log_structures,
         )
         self.removal = one_of("removal", removal, ("at_stop", "during"))
         one_of("step", step, ("gradient", "proximal"))
@@ -270,14 +271,10 @@ class GroupLasso(TargetedPruning):
 
     # -- during the fit -----------------------------------------------------------------------
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Logs the strengths that a target steers, as they are after the last step."""
-        if self.target is not None and logs is not None:
-            synchronize(self)
-            strengths = keras.ops.convert_to_numpy(self.state.strengths)
-            for structure, strength in zip(self.structures, strengths, strict=True):
-                logs[f"strength/{structure.name}"] = float(strength) * (self.words_per_batch or 1.0)
-        super().on_epoch_end(epoch, logs)
+    def strengths(self) -> dict[str, float]:
+        """Structure name to λ as it is now, in the unit of `strength`; 0 while pruning is off."""
+        values = keras.ops.convert_to_numpy(self.state.strengths) * (self.words_per_batch or 1.0)
+        return dict(zip((s.name for s in self.structures), values.tolist(), strict=True))
 
     def on_step(self, step: int, steps: int) -> None:
         """Sets the strengths, and prunes the groups that have shrunk."""

@@ -62,6 +62,7 @@ class HardConcreteGates(GatedPruning):
         seed: Seed of the draws.
         check_every: Steps from one look to the next.
         verbose: 1 prints a table at the end.
+        log_structures: As in `PruningCallback`.
 
     Raises:
         ValueError: For arguments out of range; in `fit`, if a target cannot be reached, and as
@@ -104,6 +105,7 @@ class HardConcreteGates(GatedPruning):
         seed: int | None = 0,
         check_every: int = 10,
         verbose: int = 1,
+        log_structures: bool = False,
     ):
         if target is not None and not isinstance(target, Target):
             raise ValueError(
@@ -120,6 +122,7 @@ class HardConcreteGates(GatedPruning):
             round_to=round_to,
             check_every=check_every,
             verbose=verbose,
+            log_structures=log_structures,
         )
         one_of("penalty", penalty, ("lagrangian", "l1"))
         if target is None and strength is None:
@@ -182,6 +185,14 @@ class HardConcreteGates(GatedPruning):
         diversity = self._diversity.strength(self.diversity) if self.diversity else 0.0
         self.gates.set_penalty_values(
             PenaltyValues(self.strength, limit, multiplier, span, diversity)
+        )
+
+    def distance_to_target(self) -> float | None:
+        """Until the choice is made, that of the expected size: nothing is removed before."""
+        if self.target is None or self.decided:
+            return super().distance_to_target()
+        return (
+            float(np.max(ops.convert_to_numpy(self._penalty.expected_size()))) - self.target.limit
         )
 
     def _draw(self, are_drawn):

@@ -21,6 +21,7 @@ from tfprune.fit.rewinding import Checkpoint
 from tfprune.fit.rounds import Rounds
 from tfprune.keras_private.fits import synchronize, trained_on
 from tfprune.schedules import Epoch, Moment, Plateau, when
+from tfprune.tables import wrapped
 
 _CLOCK = ("taken", "round", "began", "over", "length")
 
@@ -73,6 +74,7 @@ class HeadLottery(Rounds, TargetedPruning):
             with the heads that are left.
         check_every: Steps from one look to the next.
         verbose: 1 prints a line for each round and a table at the end.
+        log_structures: As in `PruningCallback`.
 
     Attributes:
         rounds: One dictionary for each round: `round`, `left` (structure name to heads), `removed`
@@ -117,6 +119,7 @@ class HeadLottery(Rounds, TargetedPruning):
         stop_training: bool = True,
         check_every: int = 20,
         verbose: int = 1,
+        log_structures: bool = False,
     ):
         super().__init__(
             structures,
@@ -128,6 +131,7 @@ class HeadLottery(Rounds, TargetedPruning):
             round_to=None,
             check_every=check_every,
             verbose=verbose,
+            log_structures=log_structures,
         )
         if not isinstance(target, Target):
             raise ValueError(
@@ -313,7 +317,7 @@ class HeadLottery(Rounds, TargetedPruning):
         self._set_clock(round=number, began=step, over=over)
         self._read_rounds()
         if self.verbose:
-            print(self.line(self.rounds[-1], over))
+            print(wrapped(self.line(self.rounds[-1], over)))
         if over and self.stop_training:
             self.model.stop_training = True
 

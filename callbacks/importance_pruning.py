@@ -54,6 +54,7 @@ class ImportancePruning(TargetedPruning):
             see `tfprune.prune`. `None` fits nothing.
         check_every: Steps from one look to the next.
         verbose: 1 prints a table at the end.
+        log_structures: As in `PruningCallback`.
 
     Raises:
         ValueError: For arguments out of range; in `fit`, if a target cannot be reached, and as
@@ -96,6 +97,7 @@ class ImportancePruning(TargetedPruning):
         repair: Any = None,
         check_every: int = 20,
         verbose: int = 1,
+        log_structures: bool = False,
     ):
         self.criterion = criteria.get(criterion, data)
         if within is None:
@@ -110,6 +112,7 @@ class ImportancePruning(TargetedPruning):
             round_to=round_to,
             check_every=check_every,
             verbose=verbose,
+            log_structures=log_structures,
         )
         if target is None:
             raise ValueError("`target` must be given, such as tfprune.Sparsity(0.5).")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from tfprune import criteria
 from tfprune.arguments import integer, number, one_of
@@ -78,6 +79,7 @@ class MovementPruning(GatedPruning):
         seed: Seed of what `"hybrid_filled"` draws.
         check_every: Steps from one change of the masks to the next.
         verbose: 1 prints a table at the end.
+        log_structures: As in `PruningCallback`.
 
     Raises:
         ValueError: For arguments out of range; in `fit`, if a target cannot be reached, and as
@@ -123,6 +125,7 @@ class MovementPruning(GatedPruning):
         seed: int | None = 0,
         check_every: int = 10,
         verbose: int = 1,
+        log_structures: bool = False,
     ):
         super().__init__(
             structures,
@@ -134,6 +137,7 @@ class MovementPruning(GatedPruning):
             round_to=round_to,
             check_every=check_every,
             verbose=verbose,
+            log_structures=log_structures,
         )
         if target is None and strength is None:
             raise ValueError("`target`, `strength` or both must be given. Received: neither")
@@ -193,6 +197,13 @@ class MovementPruning(GatedPruning):
     @property
     def _has_target(self):
         return self.target is not None or self.schedule is not None
+
+    def strengths(self) -> dict[str, float]:
+        """Structure name to λ as it is now; none without `strength`."""
+        if self.strength is None:
+            return {}
+        values = ops.convert_to_numpy(self.state.strengths)
+        return dict(zip((s.name for s in self.structures), values.tolist(), strict=True))
 
     def on_step(self, step: int, steps: int) -> None:
         """Masks more, as the schedule says: what scores lowest, or what is below the threshold."""

@@ -23,6 +23,7 @@ class RankedPruning(PruningCallback):
         round_to: As in `tfprune.budgets.choosing.choose`.
         check_every: As in `PruningCallback`.
         verbose: As in `PruningCallback`.
+        log_structures: As in `PruningCallback`.
 
     Raises:
         ValueError: For arguments out of range.
@@ -41,9 +42,15 @@ class RankedPruning(PruningCallback):
         round_to: Mapping[str, int] | None = None,
         check_every: int = 20,
         verbose: int = 1,
+        log_structures: bool = False,
     ):
         super().__init__(
-            structures, start=start, stop=stop, check_every=check_every, verbose=verbose
+            structures,
+            start=start,
+            stop=stop,
+            check_every=check_every,
+            verbose=verbose,
+            log_structures=log_structures,
         )
         self.per_cost = boolean("per_cost", per_cost)
         check_within(within, self.per_cost, self._compared)

@@ -12,6 +12,7 @@ from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Sparsity, Target
 from tfprune.callbacks.ranked import RankedPruning
 from tfprune.schedules import Moment, Plateau, scheduled
+from tfprune.tables import wrapped
 
 
 class TargetedPruning(RankedPruning):
@@ -28,6 +29,7 @@ class TargetedPruning(RankedPruning):
         round_to: As in `RankedPruning`.
         check_every: As in `PruningCallback`.
         verbose: As in `PruningCallback`.
+        log_structures: As in `PruningCallback`.
 
     Attributes:
         reached: What the model costs at the end of the fit, in the unit of the target; with
@@ -45,6 +47,7 @@ class TargetedPruning(RankedPruning):
         round_to: Mapping[str, int] | None,
         check_every: int,
         verbose: int,
+        log_structures: bool = False,
     ):
         super().__init__(
             structures,
@@ -55,6 +58,7 @@ class TargetedPruning(RankedPruning):
             round_to=round_to,
             check_every=check_every,
             verbose=verbose,
+            log_structures=log_structures,
         )
         is_function = callable(target) and not isinstance(target, type)
         if target is not None and not isinstance(target, Target) and not is_function:
@@ -141,11 +145,22 @@ class TargetedPruning(RankedPruning):
             return int(self._moments.get("start", last)), last
         return self.start.at(self._clock, "start"), last
 
+    def distance_to_target(self) -> float | None:
+        """By how much the model costs more than the target allows now, in the unit of the target.
+
+        With several subnetworks that of the one that costs most; `None` without a target.
+        """
+        return None if self.target is None else max(self._costs().values()) - self.target.limit
+
+    def _costs(self):
+        """Title of a column, as in `groups_left`, to what the model costs."""
+        return {column: self._cost(left) for column, left in self.groups_left().items()}
+
     def finish(self) -> None:
         """Keeps the cost that was reached."""
         if self.target is None:
             return
-        reached = {column: self._cost(left) for column, left in self.groups_left().items()}
+        reached = self._costs()
         self.reached = reached if len(reached) > 1 else next(iter(reached.values()))
         if self.verbose:
             goal = self.target.describe(self.target.limit)
@@ -153,4 +168,4 @@ class TargetedPruning(RankedPruning):
                 whose = f" of {column}" if len(reached) > 1 else ""
                 name = type(self).__name__
                 text = f"{name}{whose}: {self.target.describe(cost)}; the target is {goal}."
-                print(f"{text}{self.target.note}")
+                print(wrapped(f"{text}{self.target.note}"))

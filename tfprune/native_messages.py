@@ -17,22 +17,26 @@ LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _MESSAGE = re.compile(rb"([IWE])\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\] |(INFO|WARNING|ERROR): ")
 _BEFORE_ABSL = b"WARNING: All log messages before absl::InitializeLog()"
 
-# Standard error is the process's: while one thread has redirected it, another must not.
-_redirecting = threading.RLock()
+# Standard error is the process's: while it is redirected, neither another thread nor a call inside
+# may do it again.
+_redirecting = threading.Lock()
 
 
 @contextmanager
 def filtered() -> Iterator[None]:
     """Applies `TF_CPP_MIN_LOG_LEVEL`, 3 by default, to messages written without regard to it.
 
-    TensorFlow reads that variable only after its libraries have started, and they write as they
-    start; LiteRT does not read it at all. So standard error goes to a temporary file inside the
-    context, and at its end everything but messages below the level is passed on. With level 0,
-    nothing is held back.
+    Also a decorator of functions that let native code work. TensorFlow reads that variable only
+    after its libraries have started, and they write as they start; where it was imported first, it
+    has not read it at all, and neither does LiteRT. So standard error goes to a temporary file
+    inside the context, and at its end everything but messages below the level is passed on. With
+    level 0 nothing is held back; level 1, which JAX sets by itself, counts as not set.
     """
     level = os.environ.get(LEVEL, "3")
+    # JAX sets 1 as it is imported, which others do where it is installed: nobody asked for that.
+    level = "3" if level == "1" else level
     with ExitStack() as undo:
-        if level in ("1", "2", "3") and _redirecting.acquire(blocking=False):
+        if level in ("2", "3") and _redirecting.acquire(blocking=False):
             undo.callback(_redirecting.release)
             undo.enter_context(_held_back(int(level)))
         yield

@@ -24,6 +24,7 @@ from tfprune.repair.repairing import HOW
 from tfprune.repair.restoring import readers_restored
 from tfprune.reports.comparison import compare
 from tfprune.structures import Structures, find_structures
+from tfprune.tables import significant, wrapped
 
 
 def prune(
@@ -122,7 +123,7 @@ def prune(
     scored_by.check_structures(model, found)
     scored_by.try_data(model, model, batches, None)
 
-    say = print if verbose else _silent
+    say = _say if verbose else _silent
     say(
         f"prune: {batches.examples} examples, {len(found)} structures; scoring groups by "
         f"{scored_by.name or 'a function'} …"
@@ -150,7 +151,7 @@ def prune(
     if verbose:
         counts = {name: int(np.sum(stays)) for name, stays in keep.items()}
         reached = target.describe(cost(counts))
-        print(f"prune: {reached}; the target is {target.describe(target.limit)}.{target.note}")
+        say(f"prune: {reached}; the target is {target.describe(target.limit)}.{target.note}")
         if not in_place:
             print(compare(model, small, latency=False))
     return small
@@ -168,15 +169,21 @@ def _default_criterion(model: keras.Model, found: Structures, batch: tuple, repa
     return "activation" if are_read else "magnitude"
 
 
+def _say(text: str) -> None:
+    """Prints it."""
+    print(wrapped(text))
+
+
 def _silent(text: str) -> None:
     """Says nothing."""
 
 
 def _summary(done: Repairs) -> str:
     errors = np.array(list(done.errors.values())) if done.errors else np.zeros((1, 3))
+    without, fitted = (significant(float(errors[:, i].mean())) for i in (0, 2))
     text = (
         f"prune: {len(done.errors)} layers fitted; mean error of what they emit, as a share of its "
-        f"variance: {errors[:, 0].mean():.3f} without, {errors[:, 2].mean():.3f} fitted."
+        f"variance: {without} without, {fitted} fitted."
     )
     skipped = [f"{name} ({why})" for name, why in list(done.skipped.items())[:3]]
     return text + (f" Not fitted: {', '.join(skipped)}." if skipped else "")

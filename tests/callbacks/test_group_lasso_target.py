@@ -64,10 +64,10 @@ def test_groups_are_small_when_the_target_is_met(step, removal, recwarn):
     assert lasso.gone.mean() < 0.25 * np.median(lasso.kept)
     assert left(model)["ffn_in"] == 12 and lasso.reached == 0.5
     assert not [w for w in recwarn if "has not made small" in str(w.message)]
-    groups = history["groups/ffn_in"]
+    groups = history["groups/ffn"]
     assert groups[0] == 24 and groups[49:] == [12] * 11 and min(groups) == 12
     assert (groups[48] < 24) == (removal == "during" or step == "proximal")
-    strengths = history["strength/ffn_in"]
+    strengths = history["strength/ffn"]
     assert max(strengths) > 10 * 1e-4 and strengths[50:] == [0.0] * 10
     assert lasso.strengths_reached["ffn_in"] > 1e-4
     small = tfprune.rebuild(model)
@@ -95,7 +95,7 @@ def test_a_proximal_step_begins_with_what_leads_to_zero():
 def test_a_strength_that_is_far_too_high_falls():
     model = compiled()
     lasso = GroupLasso(["ffn"], strength=100.0, target=HALF, stop=160, check_every=4, verbose=0)
-    strengths = fit(model, lasso, epochs=45).history["strength/ffn_in"]
+    strengths = fit(model, lasso, epochs=45).history["strength/ffn"]
     assert strengths[39] < 1.0
     assert left(model)["ffn_in"] == 12
 
@@ -137,7 +137,7 @@ def test_the_strength_of_a_step_computed_by_hand():
     ]
     expected = np.cumprod([0.05, *factors])
     np.testing.assert_allclose(seen[:3], expected, rtol=1e-3)
-    assert history["strength/ffn_in"][0] == pytest.approx(2 * seen[2])  # After the last step.
+    assert history["strength/ffn"][0] == pytest.approx(2 * seen[2])  # After the last step.
 
 
 @pytest.mark.parametrize("within", ["kind", "layer", "model"])
@@ -191,7 +191,7 @@ def test_during_removes_no_more_than_the_target():
         target=HALF, removal="during", threshold=1e9, check_every=1, stop=None, verbose=0
     )
     history = fit(model, lasso, epochs=2).history
-    assert history["groups/ffn_in"] == [12, 12] and history["groups/attention"] == [1, 1]
+    assert history["groups/ffn"] == [12, 12] and history["groups/heads"] == [1, 1]
 
 
 def test_a_proximal_step_removes_no_more_than_the_target():

@@ -34,7 +34,7 @@ def test_the_lowest_go_at_once_and_stay_gone():
     history = fit(model, pruning).history
     for s in structures:
         np.testing.assert_array_equal(s.norms() > 0, expected[s.name])
-    assert history["groups/ffn_in"] == [expected["ffn_in"].sum()] * 3
+    assert history["groups/ffn"] == [expected["ffn_in"].sum()] * 3
     assert history["loss"][-1] < history["loss"][0]
     small = tfprune.rebuild(model)
     assert_same(outputs(model, X), outputs(small, X))
@@ -62,7 +62,7 @@ def test_by_error_in_rounds(criterion):
         assert pruning.within == "error"
         history = fit(model, pruning).history
         assert (0.2 if rounds else 0.35) <= pruning.reached <= 0.4
-        assert np.all(np.diff(history["groups/ffn_in"]) <= 0)
+        assert np.all(np.diff(history["groups/ffn"]) <= 0)
         found.append({s.name: s.norms() > 0 for s in tfprune.find_structures(model)})
     structures = tfprune.find_structures(compiled())
     if criterion == "gradient_importance":
@@ -116,7 +116,7 @@ def test_rounds_follow_a_cubic_and_score_anew():
     # After 1, 2 and 3 rounds 1-(2/3)^3, 1-(1/3)^3 and all of the 18 units that go; the first
     # falls on the end of the first epoch, which is where the second begins.
     assert seen == [24, 24 - 13, 24 - 17]
-    assert history["groups/ffn_in"] == [11, 7, 6, 6]
+    assert history["groups/ffn"] == [11, 7, 6, 6]
 
 
 def test_schedules_of_tfmot_are_taken():
@@ -131,7 +131,7 @@ def test_schedules_of_tfmot_are_taken():
     )
     history = fit(model, pruning).history
     # Half of the way after 4 of 8 steps, and all of it from then on.
-    assert history["groups/ffn_in"] == [18, 12, 12]
+    assert history["groups/ffn"] == [18, 12, 12]
 
 
 def test_a_target_in_parameters_is_met():

@@ -37,6 +37,7 @@ pytestmark = pytest.mark.one_backend
         ("check_every", "x"),
         ("verbose", "x"),
         ("verbose", 7),
+        ("log_structures", "x"),
     ],
 )
 def test_what_all_share(method, name, value):

@@ -23,3 +23,7 @@ def test_the_same_translations_differ_by_chance_and_bad_ones_do_not():
     assert found["far"]["bleu_p"] < 0.05
     assert found["far"]["bleu"] == score(far, references)["bleu"]
     assert np.isnan(found["baseline"]["bleu_p"])
+    # No word right in either: they differ as texts, not in their scores.
+    wrong = {"wrong": ["red green"] * 40}
+    found = paired_bootstrap(references, ["blue white"] * 40, wrong, samples=20)
+    assert found["wrong"]["bleu"] == found["baseline"]["bleu"] and found["wrong"]["bleu_p"] == 1

@@ -205,6 +205,10 @@ def test_vocabulary(tmp_path):
     VOCABULARY.save(tmp_path / "v")
     again = Vocabulary.load(tmp_path / "v")
     assert again.decode(again.encode("forty-two ☃")) == "forty-two ☃"  # bytes for the rest
+    assert again.decode(np.array([1, *again.encode("forty-two"), 2, 0, 0])) == "forty-two"
+    many = [f"{i} forty-two" for i in range(100)]  # by one call for all; few go one by one
+    assert again.encode_all(many) == [again.encode(text) for text in many]
+    assert again.encode_all(many[:2]) == again.encode_all(many)[:2]
     with pytest.raises(ValueError, match="`size`"):
         Vocabulary.train(["one two"], 5000)
     (tmp_path / "bad").write_bytes(b"nothing")

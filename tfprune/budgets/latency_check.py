@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tfprune.tables import wrapped
+
 
 @dataclass(frozen=True)
 class LatencyCheck:
-    """Milliseconds of one call, side by side; prints as a line.
+    """Milliseconds of one call, side by side; prints as a text.
 
     Args:
         measured: What LiteRT takes now.
@@ -47,4 +49,4 @@ class LatencyCheck:
             parts.append("the table does not know its structures")
         if self.before is not None:
             parts.append(f"the whole model takes {self.before:.3g} ms now")
-        return f"{self.measured:.3g} ms measured; {', '.join(parts)}"
+        return wrapped(f"{self.measured:.3g} ms measured; {', '.join(parts)}")

@@ -20,11 +20,12 @@ from tfprune.files import atomic_write
 from tfprune.structures import Structures, find_structures
 from tfprune.structures.matching import match
 from tfprune.structures.places import places, renaming
+from tfprune.tables import significant, table
 
 
 @dataclass(frozen=True)
 class LatencyTable(Configurable):
-    """Measured times of a model with each structure cut to several sizes.
+    """Measured times of a model with each structure cut to several sizes; prints as a table.
 
     Times nearly add up over layers, since a call runs them one after the other; so a table of
     single structures tells the time of any combination. By how much combined cuts save more or less
@@ -155,6 +156,20 @@ class LatencyTable(Configurable):
             saved = float(np.interp(saved, sums, measured)) + max(0.0, saved - sums[-1])
         return float(self.full - saved)
 
+    def __str__(self) -> str:
+        rows = []
+        for name, pairs in self.points.items():
+            groups = pairs[-1][0]
+            left, saved = zip(*pairs, strict=True)
+            at = (np.interp(share * groups, left, saved) / self.full for share in _SHOWN)
+            rows.append([name, groups, *(f"{share:.1%}" for share in at)])
+        title = (
+            f"A call takes {significant(self.full)} ms. The share of that which is saved, where of "
+            "the groups of one structure so many are left"
+        )
+        columns = ["layer", "groups", *(f"{share:.0%}" for share in _SHOWN)]
+        return table(columns, rows, title, paths=True)
+
     def names_in(self, model: keras.Model, structures: Structures) -> dict[str, str]:
         """The names that structures of a model have in this table.
 
@@ -257,6 +272,8 @@ class LatencyTable(Configurable):
 
 
 _Number = TypeVar("_Number", int, float)
+
+_SHOWN = (0.75, 0.5, 0.25, 0.0)  # Shares of the groups left.
 
 _OPTIONS = ("batch_size", "sequence_length", "threads", "warmup")
 

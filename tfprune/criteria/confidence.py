@@ -15,6 +15,7 @@ from tfprune.criteria.attention_probe import AttentionProbe
 from tfprune.criteria.criterion import Criterion, Scores, register_criterion
 from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check_data, is_arrays
 from tfprune.structures import Structure, Structures
+from tfprune.tables import wrapped
 
 
 class Confidence(dict):
@@ -51,7 +52,8 @@ class Confidence(dict):
             f"{path} ({self.kinds[path]}): " + " ".join(f"{score:.2f}" for score in scores)
             for path, scores in self.items()
         ]
-        return "\n".join(lines + [f"{path}: skipped, {why}" for path, why in self.skipped.items()])
+        lines += [f"{path}: skipped, {why}" for path, why in self.skipped.items()]
+        return "\n".join(map(wrapped, lines))
 
 
 def attention_confidence(

@@ -13,6 +13,7 @@ from tfprune.embeddings.factorized_embedding import FactorizedEmbedding
 from tfprune.keras_private.layers import inner_layers
 from tfprune.rebuild.rebuilding import rebuilt_by
 from tfprune.structures import find_structures
+from tfprune.tables import wrapped
 
 
 def factorize_embeddings(
@@ -71,7 +72,7 @@ def factorize_embeddings(
             f"embeddings that it has. Received: rank={rank!r} and embeddings {sizes or 'none'}"
         )
     if verbose:
-        print(*lines, sep="\n")
+        print(*map(wrapped, lines), sep="\n")
     return rebuilt_by(model, find_structures(model), None, replacements, others_stay=True)
 
 

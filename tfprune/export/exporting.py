@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 
+from tfprune import native_messages
 from tfprune.arguments import built_model, finite_weights, integer, one_of, path_given
 from tfprune.export.checking import check_file
 from tfprune.export.comparing import FLOAT, HALF, QUANTIZED
@@ -19,6 +20,7 @@ from tfprune.export.saved_model import is_saved_model, save, serve_by_name
 from tfprune.files import atomic_write
 
 
+@native_messages.filtered()
 def export(
     model: keras.Model,
     path: str | os.PathLike,

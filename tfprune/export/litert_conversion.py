@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune import native_messages
 from tfprune.export.inputs import signature
 
 
@@ -92,7 +93,7 @@ def convert_saved_model(folder: str, signature: str, quantize: str | None = None
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantize:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    with _conversion_errors():
+    with native_messages.filtered(), _conversion_errors():
         return converter.convert()
 
 

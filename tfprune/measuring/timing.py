@@ -13,14 +13,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune import native_messages
 from tfprune.arguments import built_model, integer
 from tfprune.litert import Runner
 from tfprune.measuring.input_checks import check_numeric, checked_inputs
+from tfprune.tables import significant, table
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The time that one call takes.
+    """The time that one call takes; prints as a line.
 
     Args:
         median: Milliseconds.
@@ -40,8 +42,9 @@ class Timing:
 
     def __str__(self) -> str:
         return (
-            f"{self.median:.3f} ms (median of {self.runs}, fastest {self.fastest:.3f}, "
-            f"90th percentile {self.percentile_90:.3f}; {self.threads} thread"
+            f"{significant(self.median)} ms (median of {self.runs}, fastest "
+            f"{significant(self.fastest)}, 90th percentile {significant(self.percentile_90)}; "
+            f"{self.threads} thread"
             f"{'s' * (self.threads > 1)})"
         )
 
@@ -92,7 +95,7 @@ def measure_latency(
 
 @dataclass(frozen=True)
 class LatencyComparison:
-    """Several models timed in turn.
+    """Several models timed in turn; prints as a table.
 
     Args:
         latencies: The timing of each model.
@@ -102,7 +105,24 @@ class LatencyComparison:
     latencies: list[Timing]
     ratios: list[float]
 
+    def __str__(self) -> str:
+        rows = [
+            [
+                str(number),
+                *(significant(ms) for ms in (timing.median, timing.fastest, timing.percentile_90)),
+                f"{ratio:.2f}",
+            ]
+            for number, (timing, ratio) in enumerate(
+                zip(self.latencies, self.ratios, strict=True), start=1
+            )
+        ]
+        one = self.latencies[0]
+        columns = ["model", "median", "fastest", "90th percentile", "of the first"]
+        title = f"Milliseconds of {one.runs} calls, {one.threads} thread{'s' * (one.threads > 1)}"
+        return table(columns, rows, title)
 
+
+@native_messages.filtered()
 def compare_latency(
     models: Sequence[keras.Model | str | os.PathLike],
     inputs: Sequence[np.ndarray] | None = None,

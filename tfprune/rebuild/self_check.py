@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tfprune import native_messages
 from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.structures import Structures
 from tfprune.structures.graph import Untraceable
@@ -32,7 +33,8 @@ class SelfCheck:
         self, model: keras.Model, structures: Structures, keep: Mapping[str, Any] | None = None
     ):
         self._inputs = self._expected = None
-        with _silenced(structures, keep or {}):
+        # Inputs that it cannot read are said to be invalid, though others are tried then.
+        with native_messages.filtered(), _silenced(structures, keep or {}):
             for tried in TRIES:
                 try:
                     inputs = made_up_inputs(model, *tried)

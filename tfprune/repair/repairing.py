@@ -20,7 +20,7 @@ from tfprune.repair.least_squares import RIDGE, Fit, fit
 from tfprune.repair.readers import Reader, readers
 from tfprune.repair.restoring import readers_restored
 from tfprune.structures import Structures
-from tfprune.tables import table
+from tfprune.tables import significant, table, wrapped
 
 HOW = ("least_squares", "bias")
 
@@ -42,12 +42,14 @@ class Repairs:
 
     def __str__(self) -> str:
         rows = [
-            [name, f"{self.positions[name]:,}", *(f"{error:.3f}" for error in errors)]
+            [name, f"{self.positions[name]:,}", *map(significant, errors)]
             for name, errors in self.errors.items()
         ]
         columns = ["layer", "positions", "without", "bias", "fitted"]
-        parts = [table(columns, rows, "Error, as a share of the variance")] if rows else []
-        parts += [f"{name}: not fitted, {why}" for name, why in self.skipped.items()]
+        parts = (
+            [table(columns, rows, "Error, as a share of the variance", paths=True)] if rows else []
+        )
+        parts += [wrapped(f"{name}: not fitted, {why}") for name, why in self.skipped.items()]
         return "\n".join(parts)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from tfprune import native_messages
 from tfprune.arguments import built_model, finite_weights, integer
 from tfprune.errors import in_one_line
 from tfprune.measuring.counting import count_flops, count_parameters
@@ -19,7 +20,7 @@ from tfprune.reports.related import check_related
 from tfprune.structures import find_structures
 from tfprune.structures.matching import match
 from tfprune.structures.places import places
-from tfprune.tables import table
+from tfprune.tables import significant, table, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,20 +86,23 @@ class Comparison:
             groups = [
                 (n, self.kinds[n], left, total) for n, (left, total) in self.survivors.items()
             ]
-            parts.append(table(["layer", "kind", "left", "of"], groups, "Groups left", 2))
+            parts.append(
+                table(["layer", "kind", "left", "of"], groups, "Groups left", 2, paths=True)
+            )
         removed = [name for name, (left, _) in self.survivors.items() if not left]
         if removed:
-            parts.append(f"Nothing is left of {', '.join(removed)}: skipped at inference.")
+            parts.append(wrapped(f"Nothing is left of {', '.join(removed)}: skipped at inference."))
         if self.unmatched:
             listed = ", ".join(f"{name} ({why})" for name, why in self.unmatched.items())
-            parts.append(f"Not matched: {listed}.")
-        return "\n".join([*parts, *self.notes])
+            parts.append(wrapped(f"Not matched: {listed}."))
+        return "\n".join([*parts, *map(wrapped, self.notes)])
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.3f}"
+    return f"{value:,.0f}" if value == int(value) else significant(value)
 
 
+@native_messages.filtered()
 def compare(
     before: keras.Model,
     after: keras.Model,

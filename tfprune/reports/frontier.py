@@ -17,7 +17,7 @@ from tfprune.gates.dynamic import at_size, size_of
 from tfprune.measuring.counting import count_parameters
 from tfprune.measuring.timing import compare_latency
 from tfprune.rebuild import rebuild
-from tfprune.tables import table
+from tfprune.tables import significant, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +80,7 @@ class Frontier:
 
 
 def _cell(value):
-    return value if isinstance(value, int) else f"{value:.4g}"
+    return value if isinstance(value, int) else significant(value)
 
 
 def sizes(

@@ -157,7 +157,9 @@ class Structures(Sequence):
         rows = [(s.name, s.kind, s.groups, s.weights) for s in self._found]
         parts = ["No structure that can be removed was found."]
         if rows:
-            parts = [table(["layer", "kind", "groups", "weights"], rows, "Structures", 2)]
+            parts = [
+                table(["layer", "kind", "groups", "weights"], rows, "Structures", 2, paths=True)
+            ]
         if self.skipped:
             alike: dict[str, list[Skipped]] = {}
             for s in self.skipped:
@@ -169,7 +171,7 @@ class Structures(Sequence):
                 )
                 for reason, group in alike.items()
             ]
-            parts.append(table(["layer", "reason"], listed, "Skipped", 2))
+            parts.append(table(["layer", "reason"], listed, "Skipped", 2, paths=True))
         return "\n".join(parts)
 
 
@@ -195,9 +197,8 @@ def checked_patterns(patterns: Any) -> list[str] | None:
 
 def _in_brief(names: Sequence[str]) -> str:
     """Names in one cell of a table: the first two, and how many there are."""
-    if len(names) <= 2:
-        return ", ".join(names)
-    return f"{names[0]}, {names[1]}, … ({len(names)} layers)"
+    more = [f"… ({len(names)} layers)"] if len(names) > 2 else []
+    return "\n".join([*names[:2], *more])
 
 
 def _matches(pattern: str, structure: Structure) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfprune import native_messages
 from tfprune.keras_private.functional import mask_of
 from tfprune.keras_private.layers import inner_layers, own_variables
 from tfprune.keras_private.methods import replaced
@@ -52,6 +53,7 @@ class Running:
             found: dict[int, Arguments] = {}
             watched = [x for x in inner_layers(model) if inner_layers(x) or own_variables(x)]
             with (
+                native_messages.filtered(),
                 ExitStack() as stack,
                 suppress(Exception),
             ):  # Whatever layers that cannot read it raise.

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.structures.slices import Slices
-from tfprune.tables import table
+from tfprune.tables import table, wrapped
 
 Reader = Callable[[Any], np.ndarray]
 """Gives the value of a variable as an array; rebuild passes values it has already folded."""
@@ -97,8 +97,7 @@ class Structure:
             f'{self.name}: {self.groups} groups of {self.group_size} weights, kind "{self.kind}"'
         )
         columns = ["variable", "role", "shape", "axis", "a group"]
-        # Not as the table's own title, which is broken into lines of the table's width.
-        return f"{title}\n{table(columns, rows, text_columns=2)}"
+        return f"{wrapped(title)}\n{table(columns, rows, text_columns=2, paths=True)}"
 
     # -- what a kind must say -----------------------------------------------------------------
 

@@ -70,7 +70,7 @@ def paired_bootstrap(
 
     Returns:
         Name to `"bleu"`, `"bleu_p"`, `"chrf"`, `"chrf_p"`; the baseline is called `"baseline"`.
-        `p` is 1 where all translations are the baseline's.
+        `p` is 1 where the scores are equal.
     """
     sacrebleu = require("sacrebleu.metrics", extra="translation")
     significance = require("sacrebleu.significance", extra="translation")
@@ -93,8 +93,8 @@ def paired_bootstrap(
             metric = "bleu" if "bleu" in key.lower() else "chrf"
             table[name][metric] = float(column[place].score)
             p = column[place].p_value
-            # SacreBLEU counts the samples that differ by more than nothing.
-            p = 1.0 if place and systems[place][1] == list(baseline) else p
+            # SacreBLEU counts the samples that differ by more than the scores do.
+            p = 1.0 if place and column[place].score == column[0].score else p
             table[name][f"{metric}_p"] = float("nan") if p is None else float(p)
     return table
 

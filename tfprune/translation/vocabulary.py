@@ -15,6 +15,8 @@ from tfprune.files import atomic_write
 
 # Types of pieces in a SentencePiece model; other types are special pieces.
 _ORDINARY, _BYTE = 1, 6
+# SentencePiece starts threads for a list, which takes as long as twenty sentences.
+_WORTH_THREADS = 64
 
 
 class Vocabulary:
@@ -149,16 +151,22 @@ class Vocabulary:
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many sentences."""
-        return self._processor.encode(_texts("texts", texts))
+        found = _texts("texts", texts)
+        if len(found) < _WORTH_THREADS:
+            return [self._processor.encode(text) for text in found]
+        return self._processor.encode(found)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The sentence that ids spell; padding, start and end are left out."""
-        special = {self.pad_id, self.start_id, self.end_id}
-        numbers = [int(i) for i in ids]
-        wrong = next((i for i in numbers if not 0 <= i < len(self)), None)
-        if wrong is not None:
+        special = (self.pad_id, self.start_id, self.end_id)
+        # Numbers of Python: those of an array take most of the time, one by one.
+        numbers = list(map(int, ids.tolist() if hasattr(ids, "tolist") else ids))
+        wrong = (
+            [i for i in (min(numbers), max(numbers)) if not 0 <= i < len(self)] if numbers else []
+        )
+        if wrong:
             raise ValueError(
-                f"`ids` must be from 0 to {len(self) - 1}, the vocabulary's. Received: {wrong}"
+                f"`ids` must be from 0 to {len(self) - 1}, the vocabulary's. Received: {wrong[0]}"
             )
         return self._processor.decode([i for i in numbers if i not in special])
 
