@@ -54,6 +54,7 @@ class Reviews(Small):
 
     name, title = "minilm", "MiniLM in a small setting"
     unit, scale, difference = "accuracy (%)", 100, "in points"
+    points = staticmethod(in_points)
 
     def dense(self):
         """The fine-tuned model, from its file if it is there."""
@@ -95,7 +96,7 @@ class Reviews(Small):
     def in_words(self, row, with_difference=False):
         """The accuracy of a run."""
         text = f"{np.mean(list(row['mean'].values())):.1%}"
-        return f"{text} ({in_points(row['against_dense'])})" if with_difference else text
+        return f"{text} ({self.points(row['against']['dense'])})" if with_difference else text
 
 
 class Translations(SmallStudent):
@@ -103,6 +104,7 @@ class Translations(SmallStudent):
 
     name, title = "translator", "a translator in a small setting"
     unit, scale, difference = "cross-entropy of a word", 1, "in cross-entropy"
+    points = staticmethod(in_loss)
 
     def __init__(self, folder, seed, tiny=False):
         super().__init__(folder, seed, STUDENT_EPOCHS, tiny)
@@ -130,7 +132,7 @@ class Translations(SmallStudent):
         """The loss of a run and its BLEU."""
         text = f"{np.mean(list(row['mean'].values())):.3f}"
         if with_difference:
-            text += f" ({in_loss(row['against_dense'])})"
+            text += f" ({self.points(row['against']['dense'])})"
         return f"{text}, BLEU {np.mean(list(row['bleu'].values())):.1f}"
 
 
@@ -146,9 +148,24 @@ def rows_of(figures):
             "mean": {s: float(np.mean(f["each"])) for s, f in runs.items()},
             "bleu": {s: f["bleu"] for s, f in runs.items() if "bleu" in f},
             "seconds": float(np.median([f.get("seconds", 0.0) for f in runs.values()])),
-            "against_dense": difference(each[name], each["dense"]),
+            "against": {
+                other: difference(each[name], each[by])
+                for other, by in {"dense": "dense", **compared_with(name)}.items()
+                if by in each
+            },
         }
         for name, runs in figures.items()
+    }
+
+
+def compared_with(name):
+    """What a run is compared with besides dense: what it is called, and its name."""
+    criterion, repair, *rest = {**NAMES, **NAMES_TRAINED}.get(name, (None, None))
+    if repair != "least squares":
+        return {}
+    return {
+        "not fitted": name_of(criterion, "nothing", *rest),
+        "reconstruction": name_of("reconstruction", repair, *rest),
     }
 
 
@@ -163,7 +180,7 @@ def report(work):
     }
     write(stem, results, table(results, work))
     series = {
-        f"{criterion}{'+least squares' if repair != 'nothing' else ''}": [
+        f"{criterion.replace('_', ' ')}{'+fitted' if repair != 'nothing' else ''}": [
             (100 * s, work.scale * np.mean(list(rows[name]["mean"].values())))
             for s in SPARSITIES
             if (name := name_of(criterion, repair, s)) in rows
@@ -176,7 +193,7 @@ def report(work):
         result(f"{stem}.png"),
         x="weights of units and heads removed (%)",
         y=work.unit,
-        title="Pruned without training",
+        title=f"Pruned without training: {work.title}",
         reference=work.scale * np.mean(list(rows["dense"]["mean"].values())),
     )
 
@@ -210,6 +227,12 @@ def table(results, work):
         "examples and seeds together); bold where it is more than two of them. seconds: of "
         "`tfprune.prune`, beside other work.",
     ]
+    lines += ["", "Fitted by least squares, against the same by reconstruction:", ""]
+    lines += [f"| criterion | {head} |", "|---|" + "---|" * len(shown)]
+    for criterion in CRITERIA[:-1]:
+        names = [name_of(criterion, "least squares", s) for s in shown]
+        pairs = [models.get(name, {}).get("against", {}).get("reconstruction") for name in names]
+        lines.append(f"| {criterion} | {' | '.join(work.points(pair) for pair in pairs)} |")
     trained = [name for name in NAMES_TRAINED if name in models]
     if trained:
         lines += ["", *trained_table(models, work)]
@@ -222,7 +245,9 @@ def trained_table(models, work):
     lines = [
         f"Trained afterwards, pruned by {criterion}:",
         "",
-        "| removed | repair | none | " + " | ".join(f"{n} epochs" for n in epochs) + " |",
+        "| removed | repair | none | "
+        + " | ".join(f"{n} epoch{'s' * (n > 1)}" for n in epochs)
+        + " |",
         "|---|---|---|" + "---|" * len(epochs),
     ]
     for sparsity in sparsities:
@@ -230,6 +255,8 @@ def trained_table(models, work):
             rows = [models.get(name_of(criterion, repair, sparsity, n)) for n in (0, *epochs)]
             cells = " | ".join(work.in_words(m, True) if m else "" for m in rows)
             lines.append(f"| {sparsity:.0%} | {repair} | {cells} |")
+        pairs = [m["against"].get("not fitted") if m else None for m in rows]
+        lines.append(f"| {sparsity:.0%} | difference | {' | '.join(map(work.points, pairs))} |")
     return lines
 
 

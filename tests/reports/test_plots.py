@@ -72,7 +72,7 @@ def test_curves_pair_a_method_with_its_variant(tmp_path):
     assert list(zip(*a.get_data(), strict=True)) == [(1, 9), (2, 5)]
     assert a.get_color() == teacher.get_color() != b.get_color()
     assert [line.get_linestyle() for line in (a, teacher)] == ["-", "--"]
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == list(series)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["a", "a, teacher", "b"]
     assert (tmp_path / "c.png").stat().st_size > 1000
     with pytest.raises(ValueError, match="`series`"):
         plots.curves({})

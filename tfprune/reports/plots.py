@@ -162,7 +162,7 @@ def curves(
 
     Args:
         series: Method to points `(x, y)`. A variant, named as a method followed by `+…`, has the
-            colour of the method and a dashed line.
+            colour of the method and a dashed line; the legend has a comma for the plus.
         path: Where to write a PNG; `None` writes none.
         x: Label of the horizontal axis.
         y: Label of the vertical axis.
@@ -190,7 +190,7 @@ def curves(
             marker=_MARKERS[number // len(_COLOURS) % len(_MARKERS)],
             markerfacecolor="white" if plus else None,
             linestyle="--" if plus else "-",
-            label=name,
+            label=name.replace("+", ", "),
         )
     _legend(figure, "right upper")
     return _written(figure, path)
