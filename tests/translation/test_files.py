@@ -95,6 +95,18 @@ def test_a_float_file_gives_the_ids_of_the_translator(tmp_path, decoder, kind, n
         assert not words[len(expected) :].any()
 
 
+def test_sentences_are_run_by_length_and_come_back_in_their_order(tmp_path, monkeypatch):
+    made = translator(max_length=64)
+    file = LiteRTTranslator(export_translator(made, tmp_path / "t.tflite"))
+    sentences = ["one two three four five six seven", "one", "", LONG[0], "two three", "  "]
+    expected = [file.translate(sentence)[0] for sentence in sentences]
+    assert made.translate(sentences) == expected and expected[2] == expected[5] == ""
+    lengths, words = [], file.words
+    monkeypatch.setattr(file, "words", lambda ids: (lengths.append(len(ids)), words(ids))[1])
+    assert file.translate(sentences) == expected
+    assert lengths == sorted(lengths) and len(set(lengths)) == 4
+
+
 def test_files_that_do_not_say_take_64_tokens(tmp_path):
     made = translator()
     made.model.save(tmp_path / "t.keras")

@@ -67,7 +67,12 @@ class LiteRTTranslator:
     def translate(self, sentences: Sequence[str] | str, **_: Any) -> list[str]:
         """One translation for each sentence, one at a time."""
         encoded = encode_sources(as_list(sentences), self.vocabulary, self.max_length)
-        return [self.vocabulary.decode(self.words(ids)[0]) if ids else "" for ids in encoded]
+        found = [""] * len(encoded)
+        # By length: LiteRT plans its memory anew whenever the length changes.
+        for i in sorted(range(len(encoded)), key=lambda i: len(encoded[i])):
+            if encoded[i]:
+                found[i] = self.vocabulary.decode(self.words(encoded[i])[0])
+        return found
 
 
 class SavedTranslator:
