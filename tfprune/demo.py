@@ -31,7 +31,8 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
 
     By importance three quarters of the heads and half of the feed-forward units go, and what reads
     them is fitted to what is left; by group lasso half of the weights of both. All are trained for
-    the same number of steps.
+    the same number of steps; from pruning on, the pruned ones learn the translations that the int8
+    file of the dense model gives of the training text.
 
     What is finished is not made again, so a second call continues where the first was stopped.
 
@@ -48,6 +49,7 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
     """
     from tfprune.export import require_tensorflow
     from tfprune.translation.evaluation import paired_bootstrap, score
+    from tfprune.translation.loading import LiteRTTranslator
     from tfprune.translation.speed import words_per_second
 
     require_tensorflow()
@@ -58,14 +60,14 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
     with _progress() as tick:
         recipe = _recipe(folder / f".{name}", fast, tick)
         pairs = recipe.held_out("test", 300 if fast else 500)
-        models = {
-            "dense": recipe.dense(),
-            "pruned": recipe.pruned_by("pruned", lambda: _importance(recipe)),
-            "group lasso": _group_lasso(recipe),
-        }
-        scores = {k: recipe.scores(k, model, pairs) for k, model in models.items()}
+        models = {"dense": recipe.dense()}
         tick("Exporting")
         files = _export(folder, name, recipe, models)
+        teacher = LiteRTTranslator(files[_REFERENCE])  # The fastest that there is.
+        models["pruned"] = recipe.pruned_by("pruned", lambda: _importance(recipe), teacher)
+        models["group lasso"] = _group_lasso(recipe, teacher)
+        scores = {k: recipe.scores(k, model, pairs) for k, model in models.items()}
+        files |= _export(folder, name, recipe, {k: v for k, v in models.items() if k != "dense"})
         tick("Timing")
         timed = {k: str(v) for k, v in files.items() if str(v).endswith(".tflite")}
         # The first is what the others are compared with.
@@ -189,11 +191,13 @@ def _importance(recipe):
     ]
 
 
-def _group_lasso(recipe):
+def _group_lasso(recipe, teacher):
     from tfprune import Sparsity
 
     # What is left after 0.6 of the stage recovers.
-    return recipe.pruned("group_lasso", ["ffn", "heads"], target=Sparsity(0.5), stop=0.6)
+    return recipe.pruned(
+        "group_lasso", ["ffn", "heads"], teacher=teacher, target=Sparsity(0.5), stop=0.6
+    )
 
 
 class _Tick(keras.callbacks.Callback):

@@ -17,6 +17,7 @@ import keras
 from tfprune.arguments import integer, number
 from tfprune.callbacks import GroupLasso
 from tfprune.datasets import ParallelText
+from tfprune.datasets.parallel import Pair
 from tfprune.files import atomic_write
 from tfprune.rebuild import rebuild
 from tfprune.schedules import Plateau
@@ -27,6 +28,7 @@ from tfprune.translation.evaluation import SacreBleu, evaluate
 from tfprune.translation.sentence_pairs import batches
 from tfprune.translation.student import student
 from tfprune.translation.training import compile_student
+from tfprune.translation.translates import Translates
 from tfprune.translation.translator import Translator
 from tfprune.translation.vocabulary import Vocabulary
 
@@ -126,9 +128,12 @@ class Recipe:
         pairs = [p for p in self.text.train if 1 <= len(p[0].split()) <= self.max_words]
         if self.teacher is None:
             return pairs
-        path = self.folder / "distilled.json"
+        return self._distilled(self.teacher, pairs, "distilled")
+
+    def _distilled(self, teacher, pairs, name):
+        path = self.folder / f"{name}.json"
         if not path.exists():
-            pairs = distill(self.teacher, pairs, progress=False)
+            pairs = distill(teacher, pairs, progress=False)
             with atomic_write(path) as temporary:
                 temporary.write_text(json.dumps(pairs, ensure_ascii=False))
         return [tuple(pair) for pair in json.loads(path.read_text())]
@@ -149,10 +154,10 @@ class Recipe:
             Vocabulary.train(sentences, self.vocabulary_size).save(path)
         return Vocabulary.load(path)
 
-    def batches(self, initial_epoch: int = 0):
-        """The training batches from an epoch on."""
+    def batches(self, initial_epoch: int = 0, pairs: Sequence[Pair] | None = None):
+        """The training batches from an epoch on, of other pairs if some are given."""
         return batches(
-            self.train_pairs,
+            self.train_pairs if pairs is None else pairs,
             self.vocabulary(),
             tokens_per_batch=self.tokens_per_batch,
             max_length=self.max_length,
@@ -189,37 +194,55 @@ class Recipe:
             return self.pretrained_epochs + self.converge_epochs
         return self.prune_epochs
 
-    def pruned(self, name: str, structures, strength: float = 1e-5, **options) -> keras.Model:
+    def pruned(
+        self,
+        name: str,
+        structures,
+        strength: float = 1e-5,
+        teacher: Translates | None = None,
+        **options,
+    ) -> keras.Model:
         """A model pruned by group lasso, rebuilt and converged.
 
         Args:
             name: Name of the files.
             structures: As in `GroupLasso`.
             strength: As in `GroupLasso`.
+            teacher: As in `pruned_by`.
             **options: More arguments of `GroupLasso`, such as `target`. By default the penalty
                 lasts for all `pruning_epochs`, during which groups are removed.
         """
         given = {"stop": None, "removal": "during", **options}
-        return self.pruned_by(name, lambda: [GroupLasso(structures, strength, verbose=0, **given)])
+        return self.pruned_by(
+            name, lambda: [GroupLasso(structures, strength, verbose=0, **given)], teacher
+        )
 
     def pruned_by(
-        self, name: str, callbacks: Callable[[], Sequence[keras.callbacks.Callback]]
+        self,
+        name: str,
+        callbacks: Callable[[], Sequence[keras.callbacks.Callback]],
+        teacher: Translates | None = None,
     ) -> keras.Model:
         """A model pruned by any callbacks of this package, rebuilt and converged.
 
         Args:
             name: Name of the files.
             callbacks: Makes the callbacks of the stage with pruning, which has `pruning_epochs`.
+            teacher: Whose translations of the training sources are learned after pretraining in
+                place of the targets, such as the dense model's. They are made once and kept in
+                `folder`.
         """
+        pairs = None
+        if teacher is not None and not (self.folder / f"{name}.keras").exists():
+            pairs = self._distilled(teacher, self.train_pairs, f"{name}.distilled")
 
         def pruned():
             done = self.pretrained_epochs
             stage = f"{name}_1"
-            return rebuild(
-                self.stage(stage, self.pretrained, self.pruning_epochs, done, callbacks())
-            )
+            epochs, made = self.pruning_epochs, callbacks()
+            return rebuild(self.stage(stage, self.pretrained, epochs, done, made, pairs=pairs))
 
-        return self.converged(name, pruned)
+        return self.converged(name, pruned, pairs)
 
     def from_scratch(self, name: str, like: keras.Model) -> keras.Model:
         """The same shape with new weights, trained for as many steps altogether."""
@@ -293,10 +316,21 @@ class Recipe:
             )
         return model
 
-    def converged(self, name: str, make: Callable[[], keras.Model]) -> keras.Model:
-        """What `make` gives, trained to the end; `name` is that of its file."""
+    def converged(
+        self,
+        name: str,
+        make: Callable[[], keras.Model],
+        pairs: Sequence[Pair] | None = None,
+    ) -> keras.Model:
+        """What `make` gives, trained to the end, on other pairs if some are given.
+
+        Args:
+            name: Name of its file.
+            make: As in `stage`.
+            pairs: As in `stage`.
+        """
         done = self.pretrained_epochs + self.pruning_epochs
-        return self.stage(name, make, self.converge_epochs, done, last=True)
+        return self.stage(name, make, self.converge_epochs, done, last=True, pairs=pairs)
 
     def stage(
         self,
@@ -308,6 +342,7 @@ class Recipe:
         learning_rate: float | None = None,
         last: bool = False,
         keep_optimizer: bool = False,
+        pairs: Sequence[Pair] | None = None,
     ) -> keras.Model:
         """Trains for some epochs, unless that was done before; goes on where it was killed.
 
@@ -323,13 +358,14 @@ class Recipe:
             last: Whether it falls to 0.
             keep_optimizer: Whether the file holds the optimizer too, which is as large as two more
                 copies of the weights.
+            pairs: What it is trained on; `train_pairs` by default.
 
         Returns:
             The model, not compiled.
         """
         path = self.folder / f"{name}.keras"
         if not path.exists():
-            model = self._trained(name, make(), epochs, done, callbacks, learning_rate, last)
+            model = self._trained(name, make(), epochs, done, callbacks, learning_rate, last, pairs)
             if not keep_optimizer:
                 model.optimizer = None
             with atomic_write(path) as temporary:
@@ -338,11 +374,11 @@ class Recipe:
         # the epoch it went on from, and begins the next fit there.
         return keras.saving.load_model(path, compile=False)
 
-    def _trained(self, name, model, epochs, done, callbacks, learning_rate, last):
+    def _trained(self, name, model, epochs, done, callbacks, learning_rate, last, pairs):
         backup = self.folder / f"{name}.backup"
         state = backup / "training_metadata.json"
         begun = json.loads(state.read_text())["epoch"] if state.exists() else 0
-        data = self.batches(done + begun)
+        data = self.batches(done + begun, pairs)
         steps = epochs * len(data)
         if not model.compiled:
             compile_student(
