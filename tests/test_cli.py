@@ -302,11 +302,11 @@ def test_what_no_check_has_foreseen(capsys, monkeypatch):
 
 
 def test_the_demo_names_all_that_is_missing(tmp_path, capsys, monkeypatch):
-    for package in ("matplotlib", "sacrebleu"):
+    for package in ("matplotlib", "num2words", "sacrebleu"):
         monkeypatch.setitem(sys.modules, package, None)
     assert cli.main(["demo", "--fast", "--folder", str(tmp_path / "demo")]) == 1
     told = capsys.readouterr().err
-    assert "the packages `matplotlib` and `sacrebleu`, which are not installed" in told
+    assert "the packages `matplotlib`, `num2words` and `sacrebleu`, which are not installed" in told
     assert "pip install 'tfprune[plots,translation]'" in told
     assert not (tmp_path / "demo").exists()
 

@@ -16,6 +16,8 @@ from tfprune.structures import find_structures
 from tfprune.tables import table
 
 _NEEDED = {
+    "tensorflow": "export",
+    "ai_edge_litert": "export",
     "matplotlib": "plots",
     "num2words": "translation",
     "sacrebleu": "translation",
@@ -44,7 +46,7 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
 
     Raises:
         ValueError: If the folder cannot be written or Keras does not run on TensorFlow.
-        ImportError: If a package is missing that the extras `translation` and `plots` bring.
+        ImportError: If packages are missing; it names them all, and the extras that bring them.
     """
     require_all(_NEEDED)  # What is missing is said now, not after the training.
     from tfprune.export import require_tensorflow

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from types import ModuleType
 
+# Backends of Keras that tfprune runs on, and the extra that brings each.
+BACKENDS = {"tensorflow": "export", "jax": "jax"}
+
 
 def require(module: str, extra: str) -> ModuleType:
     """Imports a module of a package that `pip install tfprune` does not bring.
@@ -63,12 +66,29 @@ def is_installed(package: str) -> bool:
         return False
 
 
+def no_backend(package: str) -> ModuleNotFoundError:
+    """The error for a Keras whose backend is not installed.
+
+    Args:
+        package: The backend that Keras wants, a key of `BACKENDS`.
+    """
+    other = "jax" if package == "tensorflow" else "tensorflow"
+    return ModuleNotFoundError(
+        f"Keras runs on {package}, which is not installed. Install it with "
+        f"`pip install 'tfprune[{BACKENDS[package]}]'`; or run Keras on {other}: "
+        f"`pip install 'tfprune[{BACKENDS[other]}]'`, and set KERAS_BACKEND={other}.",
+        name=package,
+    )
+
+
 def _message(missing: Mapping[str, str]) -> str:
     """An error for packages and the extras that bring them."""
-    names = " and ".join(f"`{package}`" for package in missing)
-    packages = "the package {}, which is" if len(missing) == 1 else "the packages {}, which are"
-    extras = ",".join(sorted(set(missing.values())))
-    return (
-        f"This needs {packages.format(names)} not installed. Install "
-        f"{'it' if len(missing) == 1 else 'them'} with `pip install 'tfprune[{extras}]'`."
-    )
+    install = f"`pip install 'tfprune[{','.join(sorted(set(missing.values())))}]'`."
+    *others, last = missing
+    if others:
+        names = ", ".join(f"`{package}`" for package in others)
+        return (
+            f"This needs the packages {names} and `{last}`, which are not installed. "
+            f"Install them with {install}"
+        )
+    return f"This needs the package `{last}`, which is not installed. Install it with {install}"

@@ -80,6 +80,7 @@ def measure_latency(
         ValueError: If there is no such file or it is no LiteRT file, a model is not built or reads
             strings, a number is out of range, or the model cannot read `inputs`, or inputs of such
             shapes.
+        ImportError: If LiteRT is not installed: `pip install "tfprune[export]"`.
 
     Example:
 
@@ -162,6 +163,7 @@ def compare_latency(
 
     Raises:
         ValueError: As `measure_latency`, or if there are no models.
+        ImportError: As `measure_latency`.
 
     Example:
 
