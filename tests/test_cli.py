@@ -99,6 +99,9 @@ def test_inspect_and_rebuild(tmp_path, capsys):
     model.save(tmp_path / "m.keras")
     assert cli.main(["inspect", str(tmp_path / "m.keras")]) == 0
     assert "ffn_in" in capsys.readouterr().out
+    assert cli.main(["inspect", str(tmp_path / "m.keras"), "--json"]) == 0
+    _, ffn = json.loads(capsys.readouterr().out)["structures"]
+    assert (ffn["name"], ffn["groups"], ffn["zero"]) == ("ffn_in", 12, 9)
     assert cli.main(["rebuild", str(tmp_path / "m.keras"), str(tmp_path / "small.keras")]) == 0
     assert "Groups left" in capsys.readouterr().out
     assert (tmp_path / "small.keras").stat().st_size < (tmp_path / "m.keras").stat().st_size
@@ -188,6 +191,126 @@ def test_prune(tmp_path, capsys):
     assert not (tmp_path / "small.keras").exists()
 
 
+def test_prune_prints_json_alone(tmp_path, capsys):
+    keras.Sequential(
+        [keras.Input((8,)), keras.layers.Dense(8, "relu", name="hidden"), keras.layers.Dense(2)]
+    ).save(tmp_path / "m.keras")
+    np.savez(tmp_path / "x.npz", x=noise(32, 8))
+    words = [str(tmp_path / name) for name in ("m.keras", "small.keras", "x.npz")]
+    words = ["prune", *words[:2], "--data", words[2], "--target", "sparsity 50%", "--json"]
+    assert cli.main(words) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["survivors"] == {"hidden": [4, 8]}
+    assert "prune: 32 examples" in told.err
+
+
+@pytest.fixture
+def bad(tmp_path):
+    """A folder with a model, and with files that commands cannot use."""
+    keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)]).save(tmp_path / "none.keras")
+    transformer().save(tmp_path / "m.keras")
+    np.savez(tmp_path / "wide.npz", x=noise(4, 3, 9))
+    np.savez(tmp_path / "named.npz", other=noise(4, 3, 8))
+    np.savez(tmp_path / "objects.npz", x=np.array([{}, None], dtype=object))
+    np.savez(tmp_path / "x.npz", x=noise(4, 3, 8))
+    (tmp_path / "notes.txt").write_text("these are my notes")
+    return tmp_path
+
+
+PRUNE = "prune m.keras out.keras --data {} --target"
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        ("inspect absent.keras", "There is no file 'absent.keras'"),
+        ("inspect notes.txt", "'notes.txt' is no .keras file"),
+        ("rebuild m.keras out.h5", "must end in '.keras'. Received: 'out.h5'"),
+        ("rebuild m.keras notes.txt/out.keras", "`path` must be writable"),
+        ("prune m.keras out.h5 --data x.npz --target sparsity", "must end in '.keras'"),
+        (f"{PRUNE.format('x.npz')} half", "`target` must be 'sparsity', 'parameters' or"),
+        (f"{PRUNE.format('x.npz')} sparsity 150%", "wants a share from 0 to 1"),
+        (f"{PRUNE.format('absent.npz')} sparsity 50%", "There is no file 'absent.npz'"),
+        (f"{PRUNE.format('notes.txt')} sparsity 50%", "must be an .npz file"),
+        (f"{PRUNE.format('objects.npz')} sparsity 50%", "must be an .npz file"),
+        (f"{PRUNE.format('wide.npz')} sparsity 50%", "(4, 3, 9)"),
+        (f"{PRUNE.format('named.npz')} sparsity 50%", "other"),
+        ("prune none.keras out.keras --data x.npz --target sparsity 50%", "nothing that `prune`"),
+        ("compare m.keras none.keras --no-latency", "`after` must be made from `before`"),
+        ("compare m.keras absent.keras", "There is no file 'absent.keras'"),
+        ("measure absent.tflite", "'absent.tflite', which is no file"),
+        ("measure notes.txt", "'notes.txt', which LiteRT cannot read"),
+        ("translate notes.txt word", "must be a .keras or .tflite file or a SavedModel folder"),
+    ],
+)
+def test_bad_input_is_said_in_one_line(bad, capsys, monkeypatch, words, reason):
+    monkeypatch.chdir(bad)
+    before = sorted(bad.iterdir())
+    head, target, share = words.partition("--target ")
+    words = [*head.split(), *([target.strip(), share] if target else [])]
+    assert cli.main(words) == 1
+    told = capsys.readouterr()
+    assert told.err.startswith("tfprune: ") and told.err.count("\n") == 1
+    assert reason in told.err
+    assert sorted(bad.iterdir()) == before
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        ("export absent.keras out", "There is no file 'absent.keras'"),
+        ("export m.keras out.keras", "`path` must end in '.tflite'"),
+        ("export m.keras notes.txt/out", "`path` must be writable"),
+        ("export m.keras out --quantize float16", "`quantize` applies to LiteRT files"),
+        ("export m.keras out.tflite --quantize int8 --data wide.npz", "(4, 3, 9)"),
+        ("export m.keras out.tflite --quantize int8 --data notes.txt", "must be an .npz file"),
+        ("measure m.keras none.keras absent.tflite --runs 1", "'absent.tflite', which is no file"),
+    ],
+)
+def test_bad_input_for_litert_is_said_in_one_line(bad, capsys, monkeypatch, words, reason):
+    test_bad_input_is_said_in_one_line(bad, capsys, monkeypatch, words, reason)
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        ("measure m.keras --runs 0", "--runs: must be a positive integer. Received: '0'"),
+        ("compare a.keras b.keras --threads -1", "--threads"),
+        ("export m.keras out --sequence-length long", "--sequence-length: must be a positive"),
+        ("export m.keras out --quantize int4", "invalid choice: 'int4'"),
+        ("prune m.keras out.keras --target half", "required: --data"),
+        ("inspect", "required: model"),
+    ],
+)
+def test_wrong_arguments_are_said_without_running_anything(capsys, words, reason):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(words.split())
+    assert stopped.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_what_no_check_has_foreseen(capsys, monkeypatch):
+    def run(_):
+        return {}["absent"]
+
+    monkeypatch.setattr(commands, "demo", run)
+    assert cli.main(["demo"]) == 1
+    assert capsys.readouterr().err == "tfprune: KeyError: 'absent' (--debug shows where)\n"
+    with pytest.raises(KeyError):
+        cli.main(["--debug", "demo"])
+
+
+def test_the_demo_names_all_that_is_missing(tmp_path, capsys, monkeypatch):
+    for package in ("matplotlib", "num2words", "sacrebleu"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert cli.main(["demo", "--fast", "--folder", str(tmp_path / "demo")]) == 1
+    told = capsys.readouterr().err
+    assert "the packages `matplotlib`, `num2words` and `sacrebleu`, which are not installed" in told
+    assert "pip install 'tfprune[plots,translation]'" in told
+    assert not (tmp_path / "demo").exists()
+
+
 @pytest.mark.tensorflow_only
 def test_export_and_measure(tmp_path, capsys):
     transformer().save(tmp_path / "m.keras")
@@ -196,9 +319,14 @@ def test_export_and_measure(tmp_path, capsys):
     assert capsys.readouterr().out == f"{file} written and checked\n"
     files = [str(file), str(tmp_path / "m.keras")]
     assert cli.main(["measure", *files, "--runs", "2", "--sequence-length", "4"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"{file}: ") and lines[0].endswith("1.00 of the first")
-    assert lines[1].startswith(files[1]) and "median of 2" in lines[1]
+    shown = capsys.readouterr().out
+    assert "Milliseconds of 2 calls, 1 thread" in shown and "1.00" in shown
+    assert "m.tflite" in shown and "m.keras" in shown
+    assert max(map(len, shown.splitlines())) <= 80 < len(files[0] + files[1])
+    assert cli.main(["measure", *files, "--runs", "2", "--sequence-length", "4", "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["models"]
+    assert [first["name"], second["name"]] == files
+    assert first["ratio"] == 1.0 and second["shapes"] == {"x": [1, 4, 8]}
 
 
 def test_every_command_is_listed(capsys):

@@ -35,11 +35,11 @@ EXTRAS = (
 pytestmark = pytest.mark.tensorflow_only
 
 
-def run(code):
+def run(code, folder=None):
     """Runs code in a fresh interpreter in which TensorFlow's log level is not set."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPP_")}
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=folder
     )
 
 
@@ -72,6 +72,98 @@ print(path.stat().st_size > 0, tfprune.compare(model, small), tfprune.measure_la
     )
     assert done.stdout.startswith("True"), done.stderr
     assert done.stderr == ""
+
+
+# Importing these fails as if they were not installed; those who train on JAX need none of them.
+NOT_THERE = """
+import sys
+class NotThere:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"tensorflow", "ai_edge_litert", *missing}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, NotThere())
+"""
+
+
+def test_pruning_on_jax_needs_no_tensorflow(tmp_path):
+    done = run(
+        f"""
+import os
+os.environ["KERAS_BACKEND"] = "jax"
+missing = {EXTRAS!r}{NOT_THERE}
+import keras, numpy as np, tfprune
+from tfprune.callbacks import GroupLasso, ImportancePruning
+x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+layers = [keras.Input((4,)), keras.layers.Dense(8, "relu", name="hidden"), keras.layers.Dense(1)]
+model = keras.Sequential(layers)
+model.compile("adam", "mse")
+for callback in (
+    GroupLasso("ffn", strength=0.0, verbose=0),
+    ImportancePruning(target=tfprune.Sparsity(0.5), data=(x, x[:, :1]), verbose=0),
+):
+    model.fit(x, x[:, :1], epochs=2, verbose=0, callbacks=[callback])
+small = tfprune.rebuild(model)
+np.testing.assert_allclose(small(x), model(x), atol=1e-5)
+print(tfprune.prune(model, tfprune.Sparsity(0.75), (x, x[:, :1]), verbose=0).count_params())
+found = tfprune.compare(model, small)
+print(found.figures["parameters"], found.figures["FLOPs"], found.survivors)
+print(*found.notes)
+os.mkdir("translator")
+for file in ("file.tflite", "translator/saved_model.pb"):
+    open(file, "w").close()
+for use in (
+    lambda: tfprune.export(small, "small.tflite"),
+    lambda: tfprune.export(small, "saved"),
+    lambda: tfprune.measure_latency(small),
+    lambda: tfprune.measure_latency("file.tflite"),
+    lambda: tfprune.translation.load_translator("translator"),
+):
+    try:
+        use()
+    except ImportError as error:
+        print(error)
+""",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    pruned, numbers, note, *errors = done.stdout.splitlines()
+    assert pruned == "13"  # 2 units of 4 + 1 + 1, and the bias behind them.
+    assert numbers == "(49, 25) (80, 40) {'hidden': (4, 8)}"
+    both = "This needs the packages `tensorflow` and `ai_edge_litert`, which are not installed."
+    assert note.startswith(f"LiteRT was not timed: {both} ")
+    assert [line.partition(", which")[0] for line in errors] == [
+        "This needs the packages `tensorflow` and `ai_edge_litert`",
+        "This needs the package `tensorflow`",
+        "This needs the packages `tensorflow` and `ai_edge_litert`",
+        "This needs the package `ai_edge_litert`",
+        "This needs the package `tensorflow`",
+    ]
+    assert all("pip install 'tfprune[export]'" in line for line in (note, *errors))
+
+
+@pytest.mark.parametrize(
+    "backend, extra, other", [("tensorflow", "export", "jax"), ("jax", "jax", "export")]
+)
+def test_a_keras_without_its_backend_says_how_to_get_one(tmp_path, backend, extra, other):
+    done = run(
+        f"""
+import os
+os.environ["KERAS_BACKEND"] = {backend!r}
+missing = ["jax"]{NOT_THERE}
+from tfprune import cli
+open("m.keras", "w").close()
+import zipfile
+zipfile.ZipFile("m.keras", "w").close()
+sys.exit(cli.main(["inspect", "m.keras"]))
+""",
+        tmp_path,
+    )
+    assert done.returncode == 1
+    said = done.stderr
+    assert said.startswith(f"tfprune: Keras runs on {backend}, which is not installed. ")
+    assert said.count("\n") == 1
+    assert f"`pip install 'tfprune[{extra}]'`; or" in said
+    assert f"`pip install 'tfprune[{other}]'`, and set" in said
 
 
 def test_a_module_imported_before_the_package_and_before_keras():
@@ -177,6 +269,13 @@ def test_the_extras_bring_what_they_are_named_for():
     assert {extra for _, extra in required} >= {"plots", "translation"}
     for module, extra in required:
         assert module.replace("_", "-") in extras[extra]
+    # Whoever trains on JAX installs neither with `tfprune[jax]`; what needs TensorFlow brings both.
+    for heavy in ("tensorflow", "ai-edge-litert"):
+        assert heavy in extras["export"] and heavy not in " ".join(project["dependencies"])
+        assert heavy not in extras["jax"] and "tfprune" not in extras["jax"]
+    for extra, needs in extras.items():
+        if "tensorflow" in needs and extra != "export":
+            assert "tfprune[export]" in needs, extra
     missing = {
         e for e in extras if e not in ("all", "dev") and e not in extras["all"] + extras["dev"]
     }

@@ -6,13 +6,15 @@ Keras and TensorFlow take seconds to import, so each command imports what it nee
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import sys
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from tfprune import __version__, commands
 from tfprune.native_messages import LEVEL, shown_if_killed
@@ -26,22 +28,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0, or 1 if the input was bad; the reason goes to standard error.
+
+    Raises:
+        SystemExit: With 2 if the arguments are not those of a command, with 0 after `--help`.
     """
     options = _parser().parse_args(arguments)
     try:
         with _native_notes_in_a_file():
-            options.run(options)
-    except (ValueError, RuntimeError, OSError, ImportError, MemoryError) as error:
+            _run(options)
+    except Exception as error:
         if options.debug:
             raise
         # TensorFlow's converter writes pages.
         text = " ".join(str(error).split()) or type(error).__name__
-        print(f"tfprune: {text if len(text) < 1000 else text[:1000] + ' …'}", file=sys.stderr)
+        text = text if len(text) < 1000 else f"{text[:1000]} …"
+        if not isinstance(error, (ValueError, RuntimeError, OSError, ImportError, MemoryError)):
+            # What no check of ours has foreseen.
+            text = f"{type(error).__name__}: {text} (--debug shows where)"
+        print(f"tfprune: {text}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("tfprune: stopped; run the same command to go on", file=sys.stderr)
         return 130
     return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    """Runs a command and prints what it returns."""
+    if not getattr(options, "json", False):
+        result = options.run(options)
+        if result is not None:
+            print(result)
+        return
+    # Progress, of Keras too, is not for the program that reads standard output.
+    with redirect_stdout(sys.stderr):
+        result = options.run(options)
+    print(json.dumps(result.to_dict(), indent=1))
 
 
 @contextmanager
@@ -108,6 +130,32 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+def _positive(text: str) -> int:
+    """A number of an option, as argparse converts it."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer. Received: {text!r}")
+    return int(text)
+
+
+def _sizes(command: Any, **defaults: int | None) -> None:
+    """Adds the options of the sizes of inputs, and of LiteRT's threads."""
+    by_default = {k: "" if v is None else " (%(default)s)" for k, v in defaults.items()}
+    for name, text in (
+        ("batch_size", "size of the first axis, where the model leaves it open"),
+        ("sequence_length", "size of its other open axes"),
+        ("threads", "threads of LiteRT"),
+        ("runs", "how often each is timed"),
+    ):
+        if name in defaults:
+            option = f"--{name.replace('_', '-')}"
+            default, help = defaults[name], text + by_default[name]
+            command.add_argument(option, type=_positive, metavar="N", default=default, help=help)
+
+
+def _json(command: Any) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON and nothing else")
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="tfprune",
@@ -129,9 +177,12 @@ def _parser():
         return made
 
     inspect = command(
-        "inspect", commands.inspect, "List what can be removed from a model, and what not."
+        "inspect",
+        commands.inspect,
+        "List what can be removed from a model, what is zero, and what not.",
     )
     inspect.add_argument("model", help="a .keras file")
+    _json(inspect)
 
     prune = command("prune", commands.prune, "Make a model smaller without training it.")
     prune.add_argument("model", help="a .keras file")
@@ -166,7 +217,14 @@ def _parser():
         "groups together, error makes the sum of the errors of all layers least; by default error "
         "for reconstruction, kind for gradient_importance, else layer",
     )
-    prune.add_argument("--examples", type=int, default=512, help="how many to use (%(default)s)")
+    prune.add_argument(
+        "--examples",
+        type=_positive,
+        metavar="N",
+        default=512,
+        help="how many to use (%(default)s)",
+    )
+    _json(prune)
 
     rebuild = command("rebuild", commands.rebuild, "Cut what has been pruned out of a model.")
     rebuild.add_argument("model", help="a .keras file whose pruned weights are zero")
@@ -181,24 +239,19 @@ def _parser():
         help="weights of half or a quarter of the size, or int8 activations too (.tflite only)",
     )
     export.add_argument("--data", help="an .npz file of inputs, which int8 needs, as for prune")
-    export.add_argument("--batch-size", type=int, help="size of the first axis, if it is open")
-    export.add_argument("--sequence-length", type=int, help="size of other open axes")
+    _sizes(export, batch_size=None, sequence_length=None)
 
     measure = command("measure", commands.measure, "Time models in LiteRT, in turn.")
     measure.add_argument("models", nargs="+", help=".tflite or .keras files")
-    measure.add_argument("--batch-size", type=int, default=1)
-    measure.add_argument("--sequence-length", type=int, default=128)
-    measure.add_argument("--threads", type=int, default=1)
-    measure.add_argument("--runs", type=int, default=30)
+    _sizes(measure, batch_size=1, sequence_length=128, threads=1, runs=30)
+    _json(measure)
 
     compare = command("compare", commands.compare, "Say what one model has become in another.")
     compare.add_argument("before", help="a .keras file")
     compare.add_argument("after", help="the smaller .keras file")
-    compare.add_argument("--batch-size", type=int, default=1)
-    compare.add_argument("--sequence-length", type=int, default=128)
-    compare.add_argument("--threads", type=int, default=1)
+    _sizes(compare, batch_size=1, sequence_length=128, threads=1)
     compare.add_argument("--no-latency", action="store_true", help="do not time them in LiteRT")
-    compare.add_argument("--json", action="store_true", help="as JSON")
+    _json(compare)
 
     demo = command("demo", commands.demo, "Train, prune and export a translator; about 25 minutes.")
     demo.add_argument("--fast", action="store_true", help="number words, about three minutes")

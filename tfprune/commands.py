@@ -1,9 +1,20 @@
-"""What the commands of the command line do, given their options."""
+"""What the commands of the command line do, given their options.
+
+Each returns what is to be printed: as it prints itself, or with `--json` as its `to_dict()` gives
+it.
+"""
 
 from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfprune.measuring.timing import LatencyComparison
+    from tfprune.reports.comparison import Comparison
+    from tfprune.reports.inspection import Inspection
 
 
 def _load(path):
@@ -12,23 +23,25 @@ def _load(path):
     return load_keras(path)
 
 
-def inspect(options: Namespace) -> None:
-    """Prints what can be removed from a model, and what not."""
-    import tfprune
+def inspect(options: Namespace) -> Inspection:
+    """What can be removed from a model, what is zero already, and what cannot be removed."""
+    from tfprune.reports.inspection import inspect
 
-    print(tfprune.find_structures(_load(options.model)))
+    return inspect(_load(options.model))
 
 
-def prune(options: Namespace) -> None:
+def prune(options: Namespace) -> Comparison | None:
     """Prunes a model without training, and writes the smaller one."""
     import tfprune
     from tfprune.budgets.reading import target_in_words
     from tfprune.files import atomic_write, load_arrays
 
+    _check_output(options.output)
     target = target_in_words(options.target)
     data = _as_fit_takes_it(load_arrays(options.data))
+    model = _load_compiled(options.model)
     small = tfprune.prune(
-        _load_compiled(options.model),
+        model,
         target,
         data,
         criterion=options.criterion,
@@ -38,6 +51,14 @@ def prune(options: Namespace) -> None:
     )
     with atomic_write(options.output) as temporary:
         small.save(temporary)
+    # `tfprune.prune` has printed it otherwise.
+    return tfprune.compare(model, small, latency=False) if options.json else None
+
+
+def _check_output(path):
+    """Says before anything is computed that `save` would refuse the name."""
+    if not path.endswith(".keras"):
+        raise ValueError(f"The output must end in '.keras'. Received: {path!r}")
 
 
 def _load_compiled(path):
@@ -63,22 +84,22 @@ def _x_of(arrays):
     return x["x"] if set(x) == {"x"} else x
 
 
-def rebuild(options: Namespace) -> None:
-    """Cuts what is zero out of a model, and prints what that changed."""
+def rebuild(options: Namespace) -> Comparison | str:
+    """Cuts what is zero out of a model; what that changed."""
     import tfprune
     from tfprune.files import atomic_write
 
+    _check_output(options.output)
     before = _load(options.model)
     after = tfprune.rebuild(before)
     with atomic_write(options.output) as temporary:
         after.save(temporary)
     if after.count_params() == before.count_params():
-        print("Nothing was zero: the model has been written as it was. Prune it first.")
-        return
-    print(tfprune.compare(before, after, latency=False))
+        return "Nothing was zero: the model has been written as it was. Prune it first."
+    return tfprune.compare(before, after, latency=False)
 
 
-def export(options: Namespace) -> None:
+def export(options: Namespace) -> str:
     """Writes a SavedModel or a LiteRT file."""
     import tfprune
     from tfprune.files import load_arrays
@@ -92,11 +113,11 @@ def export(options: Namespace) -> None:
         batch_size=options.batch_size,
         sequence_length=options.sequence_length,
     )
-    print(f"{path} written and checked")
+    return f"{path} written and checked"
 
 
-def measure(options: Namespace) -> None:
-    """Prints the time of models in LiteRT."""
+def measure(options: Namespace) -> LatencyComparison:
+    """The times of models in LiteRT."""
     import tfprune
 
     models = [_load(m) if m.endswith(".keras") else m for m in options.models]
@@ -107,8 +128,7 @@ def measure(options: Namespace) -> None:
         threads=options.threads,
         runs=options.runs,
     )
-    for name, latency, ratio in zip(options.models, timed.latencies, timed.ratios, strict=True):
-        print(f"{name}: {latency}; {ratio:.2f} of the first")
+    return replace(timed, names=options.models)
 
 
 def demo(options: Namespace) -> None:
@@ -118,22 +138,19 @@ def demo(options: Namespace) -> None:
     demo(options.folder, options.fast)
 
 
-def translate(options: Namespace) -> None:
-    """Prints translations."""
+def translate(options: Namespace) -> str | None:
+    """Translations, one a line."""
     from tfprune.translation.loading import load_translator
 
     sentences = options.text or [line.rstrip("\n") for line in sys.stdin]
-    for translation in load_translator(options.model).translate(sentences):
-        print(translation)
+    return "\n".join(load_translator(options.model).translate(sentences)) if sentences else None
 
 
-def compare(options: Namespace) -> None:
-    """Prints what one model has become in another."""
-    import json
-
+def compare(options: Namespace) -> Comparison:
+    """What one model has become in another."""
     import tfprune
 
-    found = tfprune.compare(
+    return tfprune.compare(
         _load(options.before),
         _load(options.after),
         batch_size=options.batch_size,
@@ -141,4 +158,3 @@ def compare(options: Namespace) -> None:
         threads=options.threads,
         latency=not options.no_latency,
     )
-    print(json.dumps(found.to_dict(), indent=1) if options.json else found)

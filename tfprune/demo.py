@@ -9,13 +9,15 @@ from typing import Any
 
 import keras
 
-from tfprune.extras import require
+from tfprune.extras import require_all
 from tfprune.files import atomic_write
 from tfprune.reports.plots import pareto, survivors
 from tfprune.structures import find_structures
 from tfprune.tables import table
 
 _NEEDED = {
+    "tensorflow": "export",
+    "ai_edge_litert": "export",
     "matplotlib": "plots",
     "num2words": "translation",
     "sacrebleu": "translation",
@@ -45,16 +47,15 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
 
     Raises:
         ValueError: If the folder cannot be written or Keras does not run on TensorFlow.
-        ImportError: If a package is missing that the extras `translation` and `plots` bring.
+        ImportError: If packages are missing; it names them all, and the extras that bring them.
     """
+    require_all(_NEEDED)  # What is missing is said now, not after the training.
     from tfprune.export import require_tensorflow
     from tfprune.translation.evaluation import paired_bootstrap, score
     from tfprune.translation.loading import LiteRTTranslator
     from tfprune.translation.speed import words_per_second
 
     require_tensorflow()
-    for module, extra in _NEEDED.items():  # What is missing is said now, not after the training.
-        require(module, extra)
     name = "numbers_en_es" if fast else "help_en_de"
     folder = Path(folder)
     with _progress() as tick:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from tfprune import native_messages
+from tfprune import extras, native_messages
 
 # The modules that define classes which saved models and configurations may contain.
 SERIALIZABLE = (
@@ -77,6 +77,18 @@ def _then_register() -> Iterator[None]:
 
 
 @contextmanager
+def _with_a_backend() -> Iterator[None]:
+    """Keras runs on a package that it does not bring: the error says how to get one."""
+    try:
+        with _then_register():
+            yield
+    except ModuleNotFoundError as error:
+        if error.name not in extras.BACKENDS:
+            raise
+        raise extras.no_backend(error.name) from error
+
+
+@contextmanager
 def _then_open_presets() -> Iterator[None]:
     yield
     if _importing.depth == 0:
@@ -97,7 +109,9 @@ class _Finder:
         """The module's specification, or `None` if it is not of interest."""
         if name == "tensorflow":
             context = _quietly
-        elif name == "keras" or name.startswith("tfprune."):
+        elif name == "keras":
+            context = _with_a_backend
+        elif name.startswith("tfprune."):
             context = _then_register
         elif name == "keras_hub":
             context = _then_open_presets

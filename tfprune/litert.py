@@ -11,6 +11,7 @@ import numpy as np
 
 from tfprune import native_messages
 from tfprune.arguments import path_given
+from tfprune.extras import require
 
 
 class Runner:
@@ -29,6 +30,7 @@ class Runner:
 
     Raises:
         ValueError: If there is no LiteRT file at `path`, or it has no such signature.
+        ImportError: If LiteRT is not installed.
     """
 
     def __init__(
@@ -38,14 +40,13 @@ class Runner:
         threads: int = 1,
         signature: str | None = None,
     ):
-        from ai_edge_litert.interpreter import Interpreter
-
         path_given("path", path)
         if not os.path.isfile(path):
             raise ValueError(f"`path` must be a LiteRT file. There is none: path={str(path)!r}")
+        interpreter = require("ai_edge_litert.interpreter", extra="export")
         damaged = f"Received: path={str(path)!r}, which is none or damaged"
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter = interpreter.Interpreter(model_path=str(path), num_threads=threads)
             signatures = self._interpreter.get_signature_list()
         except Exception as error:  # Damaged files raise TypeError, UnicodeDecodeError, …
             raise ValueError(f"`path` must be a LiteRT file. {damaged}: {error}") from error
@@ -137,9 +138,8 @@ def operations(path: str | os.PathLike) -> list[tuple[str, list[type]]]:
     Args:
         path: The file.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path))
+    litert = require("ai_edge_litert.interpreter", extra="export")
+    interpreter = litert.Interpreter(model_path=str(path))
     types = {d["index"]: d["dtype"] for d in interpreter.get_tensor_details()}
     # Private, and the only way to them without a parser of the format.
     return [

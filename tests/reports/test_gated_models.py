@@ -6,6 +6,7 @@ import pytest
 import tfprune
 from tests.models import transformer
 from tfprune.gates import DynamicGate, Size, Subnetworks, attach
+from tfprune.reports.inspection import inspect
 
 pytestmark = pytest.mark.one_backend
 
@@ -59,3 +60,10 @@ def test_numbers_of_numpy_are_sizes():
     assert [row["size"] for row in rows] == [1.0, 0.5]
     small = tfprune.rebuild(gated(), size=np.float32(0.5))
     assert small.count_params() == rows[1]["parameters"]
+
+
+def test_what_is_zero_is_not_told_of_several_subnetworks():
+    found = inspect(gated("en", "de"))
+    assert found.zero is None and "differs between its subnetworks" in str(found)
+    # Of one network it is: those that the size closes, which stands at the largest.
+    assert inspect(gated()).zero == {"attention": 0, "ffn_in": 0}

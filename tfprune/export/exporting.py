@@ -17,6 +17,7 @@ from tfprune.export.inputs import at_inference, open_axes, output_names, refuse_
 from tfprune.export.litert_conversion import check_inputs, convert, float_operations, run_by_name
 from tfprune.export.quantizing import examples_of
 from tfprune.export.saved_model import is_saved_model, save, serve_by_name
+from tfprune.extras import require_all
 from tfprune.files import atomic_write
 
 
@@ -63,6 +64,7 @@ def export(
     Raises:
         ValueError: If an argument is out of place, the model cannot be converted, or the file fails
             its check. Nothing is written then, and a file that was there stays.
+        ImportError: If TensorFlow or LiteRT is not installed: `pip install "tfprune[export]"`.
 
     Example:
 
@@ -75,11 +77,13 @@ def export(
     >>> int8.stat().st_size < 0.5 * plain.stat().st_size
     True
     """
+    path = checked_target(path)
+    if path.suffix == ".tflite":
+        require_all({"tensorflow": "export", "ai_edge_litert": "export"})
     require_tensorflow()
     built_model("model", model)
     finite_weights("model", model)
     one_of("quantize", quantize, (None, *QUANTIZED))
-    path = checked_target(path)
     if path.suffix != ".tflite" and quantize is not None:
         raise ValueError(
             "`quantize` applies to LiteRT files; end `path` in '.tflite'. "
@@ -158,7 +162,8 @@ def checked_target(path: str | os.PathLike) -> Path:
 
 
 def require_tensorflow() -> None:
-    """Says what to do when Keras runs on another backend."""
+    """Says what to do when TensorFlow is not installed, or Keras runs on another backend."""
+    require_all({"tensorflow": "export"})
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Export needs the TensorFlow backend. Received: Keras on "

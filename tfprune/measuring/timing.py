@@ -80,6 +80,7 @@ def measure_latency(
         ValueError: If there is no such file or it is no LiteRT file, a model is not built or reads
             strings, a number is out of range, or the model cannot read `inputs`, or inputs of such
             shapes.
+        ImportError: If LiteRT is not installed: `pip install "tfprune[export]"`.
 
     Example:
 
@@ -100,26 +101,37 @@ class LatencyComparison:
     Args:
         latencies: The timing of each model.
         ratios: For each model, the median over rounds of its time divided by that of the first.
+        names: What the models are called in the table; by default they are numbered.
     """
 
     latencies: list[Timing]
     ratios: list[float]
+    names: list[str] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, JSON-able: a list of models, each with its name, timing and ratio."""
+        each = zip(self._names, self.latencies, self.ratios, strict=True)
+        return {
+            "models": [{"name": name, **t.to_dict(), "ratio": ratio} for name, t, ratio in each]
+        }
+
+    @property
+    def _names(self) -> list[str]:
+        return self.names or [str(i + 1) for i in range(len(self.latencies))]
 
     def __str__(self) -> str:
         rows = [
             [
-                str(number),
+                name,
                 *(significant(ms) for ms in (timing.median, timing.fastest, timing.percentile_90)),
                 f"{ratio:.2f}",
             ]
-            for number, (timing, ratio) in enumerate(
-                zip(self.latencies, self.ratios, strict=True), start=1
-            )
+            for name, timing, ratio in zip(self._names, self.latencies, self.ratios, strict=True)
         ]
         one = self.latencies[0]
         columns = ["model", "median", "fastest", "90th percentile", "of the first"]
         title = f"Milliseconds of {one.runs} calls, {one.threads} thread{'s' * (one.threads > 1)}"
-        return table(columns, rows, title)
+        return table(columns, rows, title, paths=True)
 
 
 @native_messages.filtered()
@@ -151,6 +163,7 @@ def compare_latency(
 
     Raises:
         ValueError: As `measure_latency`, or if there are no models.
+        ImportError: As `measure_latency`.
 
     Example:
 

@@ -196,6 +196,19 @@ def check_in_place(model: keras.Model, structures: Structures, keep: Mapping[str
     InPlace(model, _plan(model, structures, keep, in_place=True))
 
 
+def groups_left(model: keras.Model, structures: Structures) -> dict[str, int]:
+    """How many groups of each structure `rebuild(model)` leaves; the model is left as it is.
+
+    Args:
+        model: A built model of one network.
+        structures: What may be cut.
+
+    Returns:
+        Structure name to a number of groups.
+    """
+    return {name: len(left) for name, left in _plan(model, structures, None).left.items()}
+
+
 def _plan(model, structures, keep, replacements=None, never_empty=None, in_place=False) -> Plan:
     if never_empty is None:
         # What is hidden in a layer's `call`, or is cut where it is, keeps its place, and with it

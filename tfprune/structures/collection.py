@@ -161,18 +161,20 @@ class Structures(Sequence):
                 table(["layer", "kind", "groups", "weights"], rows, "Structures", 2, paths=True)
             ]
         if self.skipped:
-            alike: dict[str, list[Skipped]] = {}
-            for s in self.skipped:
-                alike.setdefault(s.reason, []).append(s)
-            listed = [
-                (
-                    _in_brief([s.name for s in group]),
-                    ": ".join(filter(None, (reason, group[0].advice))),
-                )
-                for reason, group in alike.items()
-            ]
-            parts.append(table(["layer", "reason"], listed, "Skipped", 2, paths=True))
+            parts.append(skipped_table(self.skipped))
         return "\n".join(parts)
+
+
+def skipped_table(skipped: Iterable[Skipped]) -> str:
+    """A table of skipped layers, one row for each reason."""
+    alike: dict[str, list[Skipped]] = {}
+    for s in skipped:
+        alike.setdefault(s.reason, []).append(s)
+    listed = [
+        (_in_brief([s.name for s in group]), ": ".join(filter(None, (reason, group[0].advice))))
+        for reason, group in alike.items()
+    ]
+    return table(["layer", "reason"], listed, "Skipped", 2, paths=True)
 
 
 def checked_patterns(patterns: Any) -> list[str] | None:

@@ -86,8 +86,7 @@ class SavedTranslator:
     """
 
     def __init__(self, path: str | os.PathLike):
-        import tensorflow as tf
-
+        tf = require("tensorflow", extra="export")
         require("tensorflow_text", extra="translation")  # It registers the tokenizer's operations.
         self._model = tf.saved_model.load(str(path_given("path", path)))
         length = getattr(self._model, "max_length", None)
