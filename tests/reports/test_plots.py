@@ -4,9 +4,10 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.image import imread
 from matplotlib.style import context
+from matplotlib.text import Text
 
 from tfprune.reports import plots
-from tfprune.reports.plots.styles import METHODS, styles
+from tfprune.reports.plots.styles import METHODS, Style, styles
 
 pytestmark = pytest.mark.one_backend
 
@@ -116,9 +117,10 @@ def test_a_method_looks_the_same_in_every_picture():
 
 
 def test_the_longest_known_beginning_counts():
-    known = {"movement": "a", "movement, hybrid": "b", "move": "c"}
+    a, b, c = (Style(letter) for letter in "abc")
+    known = {"movement": a, "movement, hybrid": b, "move": c}
     found = styles(["movement, hybrid filled", "movement", "movement, struct", "move on"], known)
-    assert list(found.values()) == ["b", "a", "a", "c"]
+    assert list(found.values()) == [b, a, a, c]
 
 
 def test_small_multiples_share_styles_and_references():
@@ -129,15 +131,25 @@ def test_small_multiples_share_styles_and_references():
     assert list(reference.get_ydata()) == [9, 9]
     assert a.get_color() == one.lines[0].get_color() != b.get_color()
     assert one.get_ylim() == two.get_ylim()
+    assert one.get_legend() and not plots.small_multiples(panels).legends
+    alike = plots.small_multiples({"one": {"a": [(1, 2)]}, "two": {"a": [(1, 3)]}})
+    assert [t.get_text() for t in alike.legends[0].get_texts()] == ["a"]
     for wrong in ({}, {"one": {}}):
         with pytest.raises(ValueError, match="`panels`"):
             plots.small_multiples(wrong)
 
 
-def test_variants_of_a_method_are_told_apart():
-    series = {f"a+{i}": [(1, i), (2, i)] for i in range(3)}
-    (axes,) = plots.curves(series).axes
-    assert len({(line.get_linestyle(), line.get_fillstyle()) for line in axes.lines}) == 3
+@pytest.mark.parametrize(
+    "names",
+    [["a+0", "a", "a+1", "a+2"], ["lottery by size", "lottery, by chance", "lottery+again"]],
+)
+def test_what_has_one_colour_has_its_own_line(names):
+    (axes,) = plots.curves({name: [(1, i), (2, i)] for i, name in enumerate(names)}).axes
+    assert len({line.get_color() for line in axes.lines}) == 1
+    looks = [(line.get_linestyle(), line.get_fillstyle()) for line in axes.lines]
+    assert len(set(looks)) == len(names)
+    first = next(i for i, name in enumerate(names) if "+" not in name)
+    assert looks[first] == ("-", "full")
 
 
 def test_long_paths_are_shortened_and_their_start_is_in_the_title():
@@ -150,7 +162,7 @@ def test_long_paths_are_shortened_and_their_start_is_in_the_title():
         (axes,) = figure.axes
         labels = [t.get_text() for t in axes.get_yticklabels()]
         assert len(set(labels)) == 2
-        assert all(len(label) <= 32 and "…" in label for label in labels)
+        assert all(len(label) <= 44 and "…" in label for label in labels)
         assert figure.get_suptitle().endswith(f"all in {start}")
 
 
@@ -159,7 +171,7 @@ def test_labels_lie_inside_and_not_over_one_another():
     (axes,) = plots.pareto(points, least_range=0).axes
     axes.figure.draw_without_rendering()
     inside = axes.get_window_extent()
-    texts = [text.get_window_extent() for text in axes.texts]
+    texts = [Text.get_window_extent(text) for text in axes.texts]  # Without their arrows.
     assert len(texts) == 7
     for number, box in enumerate(texts):
         assert inside.x0 <= box.x0 + 1 and box.x1 <= inside.x1 + 1

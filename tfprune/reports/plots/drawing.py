@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import textwrap
+
+import numpy as np
 
 from tfprune.extras import require
 from tfprune.files import atomic_write
@@ -11,7 +14,7 @@ from tfprune.files import atomic_write
 GREY = "#999999"
 # Where a label may stand beside its point: directions, from near to far.
 _DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
-_DISTANCES = (6, 16, 30, 46)  # points
+_DISTANCES = (6, 16, 30, 46, 64, 84)  # points
 
 
 def in_own_style(plot):
@@ -58,9 +61,13 @@ def error_bars(axes, points, colour):
         axes.vlines(x, y - error, y + error, color=colour, alpha=0.45, lw=1.4, zorder=1)
 
 
-def legend(axes, **options):
-    """A legend beside the axes, where it hides nothing."""
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9, **options)
+def legend(axes, loc="upper left", width=32, **options):
+    """A legend with long names broken into lines; beside the axes, unless told otherwise."""
+    if loc == "upper left":
+        options["bbox_to_anchor"] = (1.0, 1.0)
+    handles, labels = axes.get_legend_handles_labels()
+    labels = [textwrap.fill(label, width) for label in labels]
+    return axes.legend(handles, labels, loc=loc, frameon=False, **{"fontsize": 9, **options})
 
 
 def label_points(axes, labels):
@@ -74,11 +81,13 @@ def label_points(axes, labels):
     """
     box = require("matplotlib.transforms", extra="plots").Bbox
     figure = axes.figure
-    figure.draw_without_rendering()  # Settles where the axes lie.
+    figure.draw_without_rendering()  # Settles where the axes lie; there they stay.
+    figure.set_layout_engine("none")
     pixels = figure.dpi / 72  # of a point
     inside = axes.get_window_extent()
     at = [axes.transData.transform(point[:2]) for _, point in labels]
     taken = [box.from_bounds(x - 8, y - 8, 16, 16) for x, y in at]
+    taken += [box.from_bounds(x - 2, y - 2, 4, 4) for x, y in _along_lines(axes)]
     for (label, point), (x, y) in zip(labels, at, strict=True):
         text = axes.annotate(label, point[:2], (0, 0), textcoords="offset points", fontsize=9)
         size = text.get_window_extent()
@@ -100,9 +109,19 @@ def label_points(axes, labels):
             ((place.x0 - x) / pixels, (place.y0 - y) / pixels),
             textcoords="offset points",
             fontsize=9,
+            va="bottom",
             arrowprops=line if distance > _DISTANCES[1] else None,
         )
         text.set_in_layout(False)  # Else the axes would shrink.
+
+
+def _along_lines(axes):
+    """Pixels on the lines of the axes, some apart."""
+    for line in axes.lines:
+        corners = line.get_transform().transform(line.get_xydata())
+        for one, other in itertools.pairwise(corners):
+            steps = max(int(np.hypot(*(other - one)) / 6), 1)
+            yield from np.linspace(one, other, steps + 1)
 
 
 def _common(one, other):

@@ -13,7 +13,7 @@ from tfprune.reports.plots.styles import KINDS, styles
 from tfprune.tables import common_start, shortened
 
 _GONE = "#E3E3E3"
-_NAME = 32  # Characters of a layer's path.
+_NAME = 44  # Characters of a layer's path.
 
 
 @in_own_style
@@ -43,7 +43,7 @@ def survivors(
     order = list(dict.fromkeys(kinds.get(name, "") for name in counts))
     style = styles(order, KINDS)
     labels, title = _layers(counts, title)
-    figure, (axes,) = new_figure(7.5, 1.4 + 0.32 * len(counts), title)
+    figure, (axes,) = new_figure(8.5, 1.4 + 0.32 * len(counts), title)
     for row, (name, (left, total)) in enumerate(counts.items()):
         axes.barh(row, 100, color=_GONE, height=0.72)
         colour = style[kinds.get(name, "")].colour

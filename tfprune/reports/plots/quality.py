@@ -17,8 +17,15 @@ from tfprune.reports.plots.drawing import (
 )
 from tfprune.reports.plots.styles import styles
 
-# Line and marker of the variants of a method, in their order.
-_VARIANTS = (("--", "none"), (":", "left"), ("-.", "bottom"))
+# Line and marker of a method, and of its variants in their order.
+_LINES = (
+    ("-", "full"),
+    ("--", "none"),
+    (":", "left"),
+    ("-.", "bottom"),
+    ("--", "right"),
+    (":", "top"),
+)
 
 
 @in_own_style
@@ -88,7 +95,7 @@ def curves(
     Args:
         series: Method to points `(x, y)` or `(x, y, standard error)`; the error is drawn as a bar.
             A variant, named as a method followed by `+…`, has the colour of the method and a
-            dashed line; the legend has a comma for the plus.
+            broken line; the legend has a comma for the plus.
         path: Where to write a PNG; `None` writes none.
         x: Label of the horizontal axis.
         y: Label of the vertical axis.
@@ -109,7 +116,7 @@ def curves(
     if not series:
         raise ValueError("`series` must hold at least one method. Received: none")
     figure, (axes,) = new_figure(9, 4.8, title)
-    _draw_curves(axes, series, _families(series), reference)
+    _draw_curves(axes, series, _lines(series), reference)
     grid(axes, x, y)
     legend(axes)
     return written(figure, path)
@@ -156,45 +163,61 @@ def small_multiples(
     figure, axes = new_figure(
         3.7 * columns, 3.3 * rows + 0.6, title, rows, columns, sharex=same_scale, sharey=same_scale
     )
-    families = _families(name for series in panels.values() for name in series)
+    lines = _lines(name for series in panels.values() for name in series)
+    alike = len({tuple(series) for series in panels.values()}) == 1
     for number, (one, (heading, series)) in enumerate(zip(axes, panels.items(), strict=False)):
-        _draw_curves(one, series, families, references.get(heading))
+        _draw_curves(one, series, lines, references.get(heading))
         below = number + columns >= len(panels)
         grid(one, x if below else "", y if number % columns == 0 else "")
         one.tick_params(labelbottom=below or not same_scale)
         one.set_title(heading, fontsize=10, loc="left")
-        one.legend(loc="best", frameon=False, fontsize=8)
+        if not alike:
+            legend(one, "best", 40, fontsize=8).set_in_layout(False)
     for one in axes[len(panels) :]:
         one.remove()
+    if alike:
+        handles, labels = axes[0].get_legend_handles_labels()
+        place = "outside lower center"
+        figure.legend(handles, labels, loc=place, ncol=5, frameon=False, fontsize=9)
     return written(figure, path)
 
 
-def _families(names):
-    """The styles of methods by name; variants have none of their own."""
-    return styles(name.partition("+")[0] for name in names)
+def _lines(names):
+    """How the line of each method looks: its style, its stroke and how its marker is filled.
+
+    Variants look as the method does but for stroke and marker, and so do methods of one style.
+    """
+    names = list(dict.fromkeys(names))
+    of_family = styles(name.partition("+")[0] for name in names)
+    found, drawn = {}, dict.fromkeys(of_family.values(), 0)
+    # Methods come before their variants, whose first is dashed even where the method is missing.
+    for name in sorted(names, key=lambda name: "+" in name):
+        family, plus, _ = name.partition("+")
+        style = of_family[family]
+        number = max(drawn[style], 1) if plus else drawn[style]
+        drawn[style] = number + 1
+        found[name] = style, *_LINES[number % len(_LINES)]
+    return found
 
 
-def _draw_curves(axes, series, families, reference):
+def _draw_curves(axes, series, lines, reference):
     if reference is not None:
-        axes.axhline(reference, color=GREY, lw=1, zorder=0, label="not pruned")
-    variants: dict[str, int] = {}
+        # A point of the dense model says as much.
+        label = None if "dense" in series else "not pruned"
+        axes.axhline(reference, color=GREY, lw=1, zorder=0, label=label)
     for name, points in series.items():
         _check_numbers("series", [(name, point) for point in points])
-        family, plus, _ = name.partition("+")
-        colour, marker = families[family]
-        line, fill = "-", "full"
-        if plus:
-            number = variants[family] = variants.get(family, -1) + 1
-            line, fill = _VARIANTS[number % len(_VARIANTS)]
+        (colour, marker), stroke, fill = lines[name]
         points = sorted(points)
         axes.plot(
             *zip(*(point[:2] for point in points), strict=True),
             color=colour,
             marker=marker,
+            markersize=9 if marker == "*" else 6,
             fillstyle=fill,
             markerfacecolor="white" if fill == "none" else None,
             markerfacecoloralt="white",
-            linestyle=line,
+            linestyle=stroke,
             label=name.replace("+", ", "),
         )
         error_bars(axes, points, colour)

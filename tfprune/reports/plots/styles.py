@@ -26,6 +26,7 @@ METHODS = {
     "group lasso": Style("#D55E00", "d"),
     "layers left out": Style("#7A4B1E", "v"),
     "lottery": Style("#6A4C9C", "h"),
+    "from scratch": Style("#B2182B", "*"),
     "activation": Style("#8F9A00", "<"),
     "reconstruction": Style("#00707A", ">"),
 }
@@ -35,7 +36,8 @@ KINDS = {
     "units": Style("#009E73"),
     "ranks": Style("#CC79A7"),
 }
-_OTHERS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6A4C9C")
+# Of what is not known; none of the colours of methods.
+_OTHERS = ("#3949AB", "#43A047", "#000000", "#F06292", "#A1887F", "#00ACC1")
 _MARKERS = ("o", "s", "^", "v")
 
 
@@ -59,17 +61,15 @@ def styles(names: Iterable[str], known: dict[str, Style] | None = None) -> dict[
     known = METHODS if known is None else known
     names = list(dict.fromkeys(names))
     found = {name: _known(name, known) for name in names}
-    used = {style.colour for style in found.values() if style}
-    # Where the colours are at an end, the markers tell apart.
-    free = [c for c in _OTHERS if c not in used] or list(_OTHERS)
     unknown = [name for name in names if found[name] is None]
+    # Where the colours are at an end, the markers tell apart.
     given = {
-        name: Style(free[i % len(free)], _MARKERS[i // len(free) % len(_MARKERS)])
+        name: Style(_OTHERS[i % len(_OTHERS)], _MARKERS[i // len(_OTHERS) % len(_MARKERS)])
         for i, name in enumerate(unknown)
     }
     return {name: found[name] or given[name] for name in names}
 
 
 def _known(name, known):
-    begins = [k for k in known if name == k or name.startswith((f"{k} ", f"{k},"))]
+    begins = [k for k in known if name == k or name.startswith((f"{k} ", f"{k},", f"{k}:"))]
     return known[max(begins, key=len)] if begins else None
