@@ -172,7 +172,7 @@ def small_multiples(
         one.tick_params(labelbottom=below or not same_scale)
         one.set_title(heading, fontsize=10, loc="left")
         if not alike:
-            legend(one, "best", 40, fontsize=8).set_in_layout(False)
+            legend(one, "best", 48, fontsize=8).set_in_layout(False)
     for one in axes[len(panels) :]:
         one.remove()
     if alike:
