@@ -13,9 +13,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from reports import arguments, write
+from drawings import translators as draw
+from reports import arguments, result, write
 from translation import recipe
-from translators import circumstances, export_once, measured, p_value, quality_against_speed
+from translators import circumstances, export_once, measured, p_value
 
 import tfprune
 from tfprune.callbacks import DynamicSparsity, ImportancePruning
@@ -82,12 +83,7 @@ def report(made, work, pairs):
     for label, row in results["models"].items():
         row["weights_left"] = weights[label] / weights["dense"]
     write("every_size", results, table(results))
-    quality_against_speed(results["models"], method, "every_size")
-
-
-def method(label):
-    """The method of a model: `dynamic` of `dynamic@0.5`."""
-    return label.partition("@")[0].partition("-")[0]
+    draw.every_size(results, result("every_size.png"))
 
 
 def table(results):

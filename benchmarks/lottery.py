@@ -17,15 +17,16 @@ from pathlib import Path
 import keras
 import numpy as np
 import smoke
+from drawings import translators as draw
+from drawings.translators import LONGER
 from progress import Log
 from reports import arguments, result, smoke_folder, write
-from translators import circumstances, export_once, measured, p_value, quality_against_speed
+from translators import circumstances, export_once, measured, p_value
 
 import tfprune
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning
 from tfprune.datasets import libreoffice_help
 from tfprune.files import atomic_write
-from tfprune.reports.plots import rounds as draw_rounds
 from tfprune.translation import paired_bootstrap
 from tfprune.translation.recipe import Recipe
 
@@ -34,7 +35,6 @@ SHARES = (50, 65, 75, 85)  # Per cent of the heads that are gone.
 COMPARED = 75  # Where the baselines are.
 HEADS_PER_ROUND = 3  # As in the paper, for six layers.
 ROUND = 0.6  # Of the training up to the checkpoint: 15 of 25 thousand batches in the paper.
-LONGER = "-longer"  # Trained for as long as those that are pruned after convergence.
 # Run to the name of its search, and the criterion.
 SEARCHES = {
     "ticket": ("search", "attention_confidence"),
@@ -215,12 +215,9 @@ def report(work, made, pairs):
     results["differences"] = differences(recipe, made, pairs)
     stem = f"lottery_{work.decoder}"
     write(stem, results, table(results))
-    quality_against_speed(results["models"], method, stem)
-    dense = results["models"]["dense"]
-    for name, rounds in results["rounds"].items():
-        whole_model = {layer: dense["groups"][layer] for layer in rounds[0]["left"]}
-        history = [whole_model, *(row["left"] for row in rounds)]
-        draw_rounds(history, result(f"{stem}_{name}.png"))
+    draw.lottery(results, result(f"{stem}.png"))
+    for name in results["rounds"]:
+        draw.search(name)(results, result(f"{stem}_{name}.png"))
 
 
 def differences(recipe, made, pairs):
@@ -236,13 +233,6 @@ def differences(recipe, made, pairs):
             gain = runs[1]["bleu"] - runs[0]["bleu"]
             rows.append({"of": other, "over": one, "bleu": gain, "p": test[other]["bleu_p"]})
     return rows
-
-
-def method(name):
-    """The method of a run; what was trained for longer is told apart."""
-    short = name.removesuffix(LONGER)
-    again = "+longer" if short != name or short.startswith(("importance", "gates")) else ""
-    return short.partition("-")[0] + again
 
 
 def table(results):

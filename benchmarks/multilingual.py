@@ -20,13 +20,14 @@ import keras
 import numpy as np
 import smoke
 from classifier import BATCH, RATE, Classification, plain
+from drawings import topics
+from drawings.topics import mean
 from reports import about, arguments, in_words, result, smoke_folder, write
 
 import tfprune
 from tfprune.callbacks import DynamicSparsity, HardConcreteGates, ImportancePruning
 from tfprune.datasets import help_topics
 from tfprune.files import atomic_write
-from tfprune.reports.plots import curves, heat_maps
 
 HERE = Path(__file__).parent
 LANGUAGES = ("en", "de", "es", "fr")
@@ -243,7 +244,9 @@ def report(work, runs):
     }
     results = with_earlier(results)
     write("multilingual", results, table(results))
-    pictures(results)
+    topics.by_size(results, result("multilingual.png"))
+    for name in topics.SHARING:
+        topics.sharing(name)(results, result(f"multilingual_sharing_{name}.png"))
 
 
 def with_earlier(results):
@@ -265,38 +268,6 @@ def with_earlier(results):
         "models": {label: rows[label] for label in labels},
         "sharing": earlier["sharing"] | results["sharing"],
     }
-
-
-def mean(row):
-    """Accuracy over languages."""
-    return float(np.mean(list(row["accuracy"].values())))
-
-
-def pictures(results):
-    """Accuracy against speed, and who shares what."""
-    series = {}
-    for label, row in results["models"].items():
-        if label != "dense":
-            method = label.partition(" at ")[0].replace("-0.5", "").replace("-0.75", "")
-            method = method.replace("-0.25", "").replace(LONGER, "+longer")
-            series.setdefault(method, []).append((1 / row["time"], 100 * mean(row)))
-    if series:
-        curves(
-            series,
-            result("multilingual.png"),
-            x="times as fast as dense (LiteRT, batch of one)",
-            y="accuracy, mean of four languages (%)",
-            reference=100 * mean(results["models"]["dense"]),
-        )
-    for name in ("l0-0.5-each-diverse", "importance-0.5-each"):
-        if name in results["sharing"]:
-            found = results["sharing"][name]
-            heat_maps(
-                found["distances"],
-                found["names"],
-                result(f"multilingual_sharing_{name}.png"),
-                title=f"Share of groups that differ: {name}",
-            )
 
 
 def table(results):

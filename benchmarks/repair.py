@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from drawings import repairs
+from drawings.repairs import CRITERIA, SPARSITIES
 from lasso_target import EPOCHS as STUDENT_EPOCHS
 from paired import difference, in_loss, in_points
 from reports import about, arguments, in_words, result, smoke_folder, write
@@ -23,12 +25,9 @@ from small_student import SmallStudent
 from without_training import REPAIRS, name_of, runs
 
 import tfprune
-from tfprune.reports.plots import curves
 from tfprune.translation.training import compile_student
 
 HERE = Path(__file__).parent
-CRITERIA = ("magnitude", "gradient_importance", "activation", "reconstruction")
-SPARSITIES = (0.3, 0.5, 0.7, 0.8)
 EXAMPLES = 512
 # What is trained afterwards: by which criterion, how much is gone, for how many epochs.
 TRAINED = ("gradient_importance", (0.5, 0.7), (1, 2, 4))
@@ -53,8 +52,8 @@ class Reviews(Small):
     """MiniLM of one seed, and what is pruned of it."""
 
     name, title = "minilm", "MiniLM in a small setting"
-    unit, scale, difference = "accuracy (%)", 100, "in points"
-    points = staticmethod(in_points)
+    difference = "in points"
+    points, draw = staticmethod(in_points), staticmethod(repairs.minilm)
 
     def dense(self):
         """The fine-tuned model, from its file if it is there."""
@@ -103,8 +102,8 @@ class Translations(SmallStudent):
     """The translator of one seed, and what is pruned of it."""
 
     name, title = "translator", "a translator in a small setting"
-    unit, scale, difference = "cross-entropy of a word", 1, "in cross-entropy"
-    points = staticmethod(in_loss)
+    difference = "in cross-entropy"
+    points, draw = staticmethod(in_loss), staticmethod(repairs.translator)
 
     def __init__(self, folder, seed, tiny=False):
         super().__init__(folder, seed, STUDENT_EPOCHS, tiny)
@@ -179,23 +178,7 @@ def report(work):
         "models": rows,
     }
     write(stem, results, table(results, work))
-    series = {
-        f"{criterion.replace('_', ' ')}{'+fitted' if repair != 'nothing' else ''}": [
-            (100 * s, work.scale * np.mean(list(rows[name]["mean"].values())))
-            for s in SPARSITIES
-            if (name := name_of(criterion, repair, s)) in rows
-        ]
-        for criterion in CRITERIA
-        for repair in ("nothing", "least squares")
-    }
-    curves(
-        {name: points for name, points in series.items() if points},
-        result(f"{stem}.png"),
-        x="weights of units and heads removed (%)",
-        y=work.unit,
-        title=f"Pruned without training: {work.title}",
-        reference=work.scale * np.mean(list(rows["dense"]["mean"].values())),
-    )
+    work.draw(results, result(f"{stem}.png"))
 
 
 def table(results, work):

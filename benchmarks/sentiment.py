@@ -18,6 +18,7 @@ from pathlib import Path
 import keras
 import smoke
 from classifier import BATCH, RATE, Classification, plain
+from drawings import reviews
 from reports import about, arguments, in_words, result, smoke_folder, write
 
 import tfprune
@@ -25,7 +26,6 @@ from tfprune import criteria
 from tfprune.callbacks import HardConcreteGates, HeadLottery, ImportancePruning, MovementPruning
 from tfprune.datasets import movie_reviews
 from tfprune.files import atomic_write
-from tfprune.reports.plots import curves, survivors
 
 HERE = Path(__file__).parent
 EPOCHS = 4
@@ -125,7 +125,7 @@ def names(options):
 
 def report(work, runs, stem):
     """Accuracy, size and speed of everything that is finished."""
-    rows, files, groups = {}, {}, {}
+    rows, files = {}, {}
     for name in runs:
         if not (work.folder / f"{name}.keras").exists():
             continue
@@ -145,7 +145,6 @@ def report(work, runs, stem):
             with atomic_write(kept) as temporary:
                 temporary.write_text(json.dumps(figures))
         rows[name] = json.loads(kept.read_text())
-        groups[name] = rows[name]["groups"]
         for label, suffix in ((name, ""), (f"{name} int8", ".int8")):
             files[label] = work.folder / f"{name}{suffix}.tflite"
         keras.backend.clear_session()
@@ -173,26 +172,9 @@ def report(work, runs, stem):
         "models": rows,
     }
     write(stem, results, table(results))
-    series = {}
-    for name in set(rows) - {"dense"}:
-        method, _, teacher = name.partition("+")
-        method = method.rpartition("-")[0] + (f"+{teacher}" if teacher else "")
-        point = (1 / rows[name]["time"], 100 * rows[name]["accuracy"])
-        series.setdefault(method, []).append(point)
-    if series:
-        curves(
-            {method: series[method] for method in sorted(series)},
-            result(f"{stem}.png"),
-            x="times as fast as dense (LiteRT, float)",
-            y="accuracy (%)",
-            reference=100 * rows["dense"]["accuracy"],
-        )
-    half = [n for n in rows if "-0.5" in n]
-    if half:
-        best = max(half, key=lambda n: rows[n]["accuracy"])
-        left = {k: (groups[best].get(k, 0), total) for k, total in groups["dense"].items()}
-        kinds = {k: "heads" if "attention" in k else "ffn" for k in left}
-        survivors(left, result(f"{stem}_survivors.png"), kinds, f"Groups left: {best}")
+    drawn = reviews.heads if stem.startswith("sentiment_heads") else reviews.by_method
+    drawn(results, result(f"{stem}.png"))
+    reviews.left(results, result(f"{stem}_survivors.png"))
 
 
 def table(results):

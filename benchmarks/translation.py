@@ -11,18 +11,17 @@ such as `--student 12-1`, to translation_12-1.*
 from pathlib import Path
 
 import smoke
+from drawings import translators as draw
+from drawings.translators import SHOWN
 from progress import Log
 from reports import arguments, result, smoke_folder, write
 from translators import circumstances, export_once, measured, p_value
 
-import tfprune
 from tfprune.datasets import libreoffice_help
-from tfprune.reports.plots import pareto, survivors
 from tfprune.translation.recipe import Recipe
 
 HERE = Path(__file__).parent
 WORDS_PER_BATCH = 2400
-SHOWN = "ffn+heads-0.3"  # The run whose survivors are drawn.
 # Encoder layers, decoder layers and whether these are one layer used again, as in the paper.
 STUDENTS = {
     "4-1": (4, 1, False),
@@ -92,13 +91,8 @@ def report(made, files, work, pairs, name):
     results = measured(__file__, work, made, files, pairs)
     results["sizes"]["epochs"] = [work.pretrained_epochs, work.pruning_epochs, work.converge_epochs]
     write(name, results, table(results))
-    points = {n: (1 / m["speed"]["time_ratio"], m["bleu"]) for n, m in results["models"].items()}
-    pareto(points, result(f"{name}.png"), x="speed against dense (LiteRT, one thread)")
-    for run in sorted(set(made) & {SHOWN}):
-        groups = {model: results["models"][model]["groups"] for model in ("dense", run)}
-        left = {k: (groups[run].get(k, 0), total) for k, total in groups["dense"].items()}
-        kinds = {s.name: s.kind for s in tfprune.find_structures(made["dense"])}
-        survivors(left, result(f"{name}_survivors.png"), kinds, f"Groups left: {run}")
+    draw.group_lasso(results, result(f"{name}.png"))
+    draw.group_lasso_left(results, result(f"{name}_survivors.png"))
 
 
 def table(results):

@@ -2,9 +2,8 @@
 
 import math
 
-from reports import about, in_words, result
+from reports import about, in_words
 
-from tfprune.reports.plots import curves
 from tfprune.translation import export_translator, paired_bootstrap, words_per_second
 
 
@@ -62,29 +61,6 @@ def measured(script, recipe, made, files, pairs, timed=200):
             for name, row in rows.items()
         },
     }
-
-
-def quality_against_speed(models, method, stem):
-    """Draws the runs of each method as a line; nothing while there is but the dense model.
-
-    Args:
-        models: The rows of results, by name.
-        method: From the name of a run to that of its method.
-        stem: Name of the picture among the results.
-    """
-    series = {}
-    for name, row in models.items():
-        if name != "dense":
-            point = (1 / row["speed"]["time_ratio"], row["bleu"])
-            series.setdefault(method(name), []).append(point)
-    if series:
-        curves(
-            series,
-            result(f"{stem}.png"),
-            x="times as fast as dense (LiteRT, one thread)",
-            y="BLEU",
-            reference=models["dense"]["bleu"],
-        )
 
 
 def circumstances(results, epochs=""):

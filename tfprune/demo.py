@@ -98,26 +98,38 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
         "references": references[:5],
         "translations": {label: each[:5] for label, each in translations.items()},
     }
-    total = {s.name: (s.groups, s.kind) for s in find_structures(models["dense"])}
+    total = find_structures(models["dense"])
     left = scores["pruned"]["groups"]
-    results["survivors"] = {k: [left.get(k, 0), n] for k, (n, _) in total.items()}
-    survivors(
-        {k: tuple(v) for k, v in results["survivors"].items()},
-        folder / f"{name}_survivors.png",
-        {k: kind for k, (_, kind) in total.items()},
-    )
-    # Ratios of neighbouring runs, which a busy machine disturbs less than words per second.
-    points = {k: (1 / m["time_ratio"], m["bleu"]) for k, m in results["models"].items()}
-    pareto(
-        points,
-        folder / f"{name}_pareto.png",
-        x="times as fast as dense int8 (LiteRT, one thread)",
-        title="A translator, dense and pruned",
-    )
+    results["survivors"] = {s.name: [left.get(s.name, 0), s.groups] for s in total}
+    results["kinds"] = {s.name: s.kind for s in total}
+    draw_survivors(results, folder / f"{name}_survivors.png")
+    draw_pareto(results, folder / f"{name}_pareto.png")
     with atomic_write(folder / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n")
     _print(results, folder, name)
     return results
+
+
+def draw_survivors(results: dict[str, Any], path: str | Path) -> None:
+    """Draws what gradient importance leaves in each layer, from the results of `demo`."""
+    survivors(
+        {layer: (left, total) for layer, (left, total) in results["survivors"].items()},
+        path,
+        results["kinds"],
+        f"Translator, pruned by gradient importance: what is left\n{results['data']}",
+    )
+
+
+def draw_pareto(results: dict[str, Any], path: str | Path) -> None:
+    """Draws BLEU against speed, from the results of `demo`."""
+    # Ratios of neighbouring runs, which a busy machine disturbs less than words per second.
+    points = {k: (1 / m["time_ratio"], m["bleu"]) for k, m in results["models"].items()}
+    pareto(
+        points,
+        path,
+        x=f"times as fast as {_REFERENCE} (LiteRT, one thread)",
+        title=f"Translator, {results['test_sentences']} test sentences\n{results['data']}",
+    )
 
 
 def _recipe(folder, fast, tick):

@@ -111,15 +111,27 @@ def shortened(names: Sequence[str], width: int) -> list[str]:
     return list(names)
 
 
-def _without_start(cells):
-    """The rows without what the paths in their first cells begin with, and that."""
-    paths = {path for row in cells for path in row[0].split("\n") if not path.startswith("…")}
-    parts = [path.split("/")[:-1] for path in paths]
+def common_start(paths: Iterable[str]) -> str:
+    """What all paths of layers begin with, up to a slash; nothing for a single path.
+
+    Example:
+
+    >>> common_start(["bert/encoder_0/ffn", "bert/encoder_1/ffn"])
+    'bert/'
+    """
+    parts = [path.split("/")[:-1] for path in set(paths)]
     start = ""
     for level in zip(*parts, strict=False) if len(parts) > 1 else ():
         if len(set(level)) > 1:
             break
         start += f"{level[0]}/"
+    return start
+
+
+def _without_start(cells):
+    """The rows without what the paths in their first cells begin with, and that."""
+    paths = [path for row in cells for path in row[0].split("\n")]
+    start = common_start(path for path in paths if not path.startswith("…"))
     if not start:
         return cells, ""
     return [
