@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import os
 import re
 import subprocess
@@ -247,6 +248,20 @@ def test_standard_error_comes_back(capfd, monkeypatch):
         os.write(2, b"WARNING: of LiteRT\n")
     os.write(2, b"afterwards\n")
     assert capfd.readouterr().err == "before the error\nafterwards\n"
+
+
+def test_the_python_logger_of_tensorflow_tells_warnings_alone_meanwhile(caplog, monkeypatch):
+    logger = logging.getLogger("tensorflow")
+    monkeypatch.setattr(logger, "propagate", True)
+    with caplog.at_level(logging.INFO, "tensorflow"):
+        for level in ("3", "0"):
+            monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+            with filtered():
+                logger.info("Assets written at level %s", level)
+                logger.warning("a warning at level %s", level)
+        logger.info("afterwards")
+    told = ["a warning at level 3", "Assets written at level 0", "a warning at level 0"]
+    assert caplog.messages == [*told, "afterwards"]
 
 
 @pytest.mark.parametrize("name", ["tfprune", "tfprune.translation", "tfprune.datasets"])

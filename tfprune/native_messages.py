@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -30,7 +31,9 @@ def filtered() -> Iterator[None]:
     after its libraries have started, and they write as they start; where it was imported first, it
     has not read it at all, and neither does LiteRT. So standard error goes to a temporary file
     inside the context, and at its end everything but messages below the level is passed on. With
-    level 0 nothing is held back; level 1, which JAX sets by itself, counts as not set.
+    level 0 nothing is held back; level 1, which JAX sets by itself, counts as not set. TensorFlow's
+    Python logger, which tells in notebooks what is written to folders that nobody sees, tells
+    warnings alone.
     """
     level = os.environ.get(LEVEL, "3")
     # JAX sets 1 as it is imported, which others do where it is installed: nobody asked for that.
@@ -39,7 +42,18 @@ def filtered() -> Iterator[None]:
         if level in ("2", "3") and _redirecting.acquire(blocking=False):
             undo.callback(_redirecting.release)
             undo.enter_context(_held_back(int(level)))
+            undo.enter_context(_warnings_alone(logging.getLogger("tensorflow")))
         yield
+
+
+@contextmanager
+def _warnings_alone(logger: logging.Logger) -> Iterator[None]:
+    before = logger.level
+    logger.setLevel(max(logging.WARNING, logger.getEffectiveLevel()))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager
