@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 import tfprune
-from tfprune.callbacks import HeadLottery
+from tfprune.callbacks import HeadLottery, ImportancePruning
 from tfprune.datasets import number_words
 from tfprune.structures import find_structures
 from tfprune.translation import compile_student, student
+from tfprune.translation import recipe as recipe_module
 from tfprune.translation.recipe import Recipe
 
 pytestmark = pytest.mark.one_backend
@@ -194,6 +195,39 @@ def test_a_recipe_can_learn_from_a_teacher(tmp_path):
     assert again.train_pairs == expected and not again.teacher.asked
     with pytest.raises(ValueError, match=r"another teacher; .*\(there: 'Upper'\)"):
         recipe(tmp_path, [], max_words=2)
+
+
+def test_what_is_pruned_can_learn_from_a_teacher_while_the_dense_model_does_not(
+    tmp_path, monkeypatch
+):
+    learned, make = [], recipe_module.batches
+
+    def noted(pairs, *args, **kwargs):
+        learned.append(pairs)
+        return make(pairs, *args, **kwargs)
+
+    monkeypatch.setattr(recipe_module, "batches", noted)
+    work, teacher = recipe(tmp_path, []), Upper()
+    work.dense()
+    assert all(pairs == work.train_pairs for pairs in learned)
+    learned.clear()
+    small = work.pruned_by("taught", lambda: [random_half()], teacher)
+    sources = [source for source, _ in work.train_pairs]
+    expected = [(s, s.upper()) for s in sources if not s.startswith("one")]
+    # In the stage with pruning and in the last one; pretraining was there.
+    assert learned == [expected, expected] and teacher.asked == sources
+    assert [s.groups for s in find_structures(small)] != [
+        s.groups for s in find_structures(work.dense())
+    ]
+    teacher.asked.clear()
+    recipe(tmp_path, []).pruned_by("taught", lambda: [random_half()], teacher)
+    assert not teacher.asked
+
+
+def random_half():
+    return ImportancePruning(
+        target=tfprune.Sparsity(0.5), criterion=tfprune.criteria.random(0), start=0.5, verbose=0
+    )
 
 
 @pytest.mark.tensorflow_only
