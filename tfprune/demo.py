@@ -80,6 +80,8 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
         references, translations["dense"], {k: v for k, v in translations.items() if k != "dense"}
     )
     results: dict[str, Any] = {
+        "title": f"Translator of {'numbers in words' if fast else 'LibreOffice help'}, "
+        f"{recipe.text.source_language} to {recipe.text.target_language}",
         "data": repr(recipe.text),
         "test_sentences": len(pairs),
         "epochs": [recipe.pretrained_epochs, recipe.pruning_epochs, recipe.converge_epochs],
@@ -116,19 +118,22 @@ def draw_survivors(results: dict[str, Any], path: str | Path) -> None:
         {layer: (left, total) for layer, (left, total) in results["survivors"].items()},
         path,
         results["kinds"],
-        f"Translator, pruned by gradient importance: what is left\n{results['data']}",
+        f"{results['title']}\nGroups left by gradient importance",
     )
 
 
 def draw_pareto(results: dict[str, Any], path: str | Path) -> None:
     """Draws BLEU against speed, from the results of `demo`."""
     # Ratios of neighbouring runs, which a busy machine disturbs less than words per second.
-    points = {k: (1 / m["time_ratio"], m["bleu"]) for k, m in results["models"].items()}
+    points = {
+        label.replace("pruned", "gradient importance"): (1 / m["time_ratio"], m["bleu"])
+        for label, m in results["models"].items()
+    }
     pareto(
         points,
         path,
         x=f"times as fast as {_REFERENCE} (LiteRT, one thread)",
-        title=f"Translator, {results['test_sentences']} test sentences\n{results['data']}",
+        title=f"{results['title']}\n{results['test_sentences']} test sentences, one seed",
     )
 
 

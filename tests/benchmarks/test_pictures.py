@@ -62,7 +62,7 @@ def test_no_picture_is_transparent():
 
 def test_the_demo_is_drawn_from_its_results(pictures, tmp_path, monkeypatch):
     results = {
-        "data": "pairs",
+        "title": "Translator",
         "test_sentences": 3,
         "models": {
             "dense int8": {"bleu": 20.0, "time_ratio": 1.0},
