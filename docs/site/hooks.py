@@ -47,6 +47,7 @@ _LINK = re.compile(r"(?<=\]\()[^)#\s]+")
 _FENCED = re.compile(r"(^```.*?^```$)", re.M | re.S)
 
 
+@event_priority(100)  # Before mkdocstrings, which leaves out paths that are not there.
 def on_config(config):
     """Copies the package to where its docstrings are read."""
     shutil.rmtree(COPY, ignore_errors=True)
