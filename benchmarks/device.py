@@ -20,18 +20,10 @@ from pathlib import Path
 import numpy as np
 import smoke
 from reports import about, arguments, in_words, result, smoke_folder, write
-from translators import p_value
+from translators import STUDENT, p_value
 
 HERE = Path(__file__).parent
-SHAPE = {
-    "encoder_layers": 4,
-    "decoder_layers": 1,
-    "model_dim": 128,
-    "feed_forward_dim": 768,
-    "num_heads": 8,
-    "decoder": "self_attention",
-    "dropout": 0.1,
-}
+SHAPE = {**STUDENT, "decoder": "self_attention"}
 SIZES = {
     "vocabulary_size": 4000,
     "max_words": 15,

@@ -16,7 +16,7 @@ from pathlib import Path
 import smoke
 from progress import Log
 from reports import about, arguments, in_words, smoke_folder, write
-from translators import p_value
+from translators import STUDENT, p_value
 
 from tfprune.datasets import libreoffice_help
 from tfprune.files import atomic_write
@@ -33,14 +33,6 @@ from tfprune.translation.recipe import Recipe
 
 HERE = Path(__file__).parent
 TARGETS = ("de", "es", "fr")
-SHAPE = {
-    "encoder_layers": 4,
-    "decoder_layers": 1,
-    "model_dim": 128,
-    "feed_forward_dim": 768,
-    "num_heads": 8,
-    "dropout": 0.1,
-}
 SIZES = {
     "vocabulary_size": 4000,
     "max_words": 15,
@@ -54,7 +46,7 @@ KINDS = {"float": None, "int8": "dynamic_int8"}
 def recipe_of(folder, target, tiny):
     """The `Recipe` of a student."""
     text = smoke.pairs() if tiny else libreoffice_help("en", target)
-    shape = smoke.STUDENT if tiny else SHAPE
+    shape = smoke.STUDENT if tiny else STUDENT
     sizes = {"max_words": 15, **smoke.TRAINING} if tiny else SIZES
     callbacks = lambda stage, epochs: [Log(f"{target} {stage}")]  # noqa: E731
     return Recipe(text, folder / target, shape, **sizes, callbacks=callbacks)
@@ -155,7 +147,7 @@ def main():
         finished = {t: folder / f"{t}.json" for t in TARGETS if (folder / f"{t}.json").exists()}
         results = {
             **about(__file__, "ai-edge-litert", "sacrebleu"),
-            "sizes": smoke.STUDENT if options.smoke else SHAPE,
+            "sizes": smoke.STUDENT if options.smoke else STUDENT,
             "languages": {t: json.loads(each.read_text()) for t, each in finished.items()},
         }
         write("shortlists", results, table(results))

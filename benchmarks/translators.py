@@ -6,6 +6,16 @@ from reports import about, in_words
 
 from tfprune.translation import export_translator, paired_bootstrap, words_per_second
 
+# The student of the benchmarks of files and of shortlists, as large as the demo's.
+STUDENT = {
+    "encoder_layers": 4,
+    "decoder_layers": 1,
+    "model_dim": 128,
+    "feed_forward_dim": 768,
+    "num_heads": 8,
+    "dropout": 0.1,
+}
+
 
 def export_once(recipe, model, path, quantize=None):
     """Writes the file of a model unless it is there."""

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from tfprune.callbacks.group_counts import GroupCounts
 from tfprune.structures import Structures
@@ -57,6 +58,11 @@ class EpochLogs(GroupCounts):
         if distance is not None:
             name = f"distance/{self._class_name}"
             logs[name] = max(logs.get(name, -np.inf), float(distance))
+
+    def _by_structure(self, values: Any) -> dict[str, float]:
+        """A tensor with a number for each structure as structure name to number."""
+        numbers = ops.convert_to_numpy(values).tolist()
+        return dict(zip((s.name for s in self.structures), numbers, strict=True))
 
     def _names_by_kind(self):
         names: dict[str, list[str]] = {kind: [] for kind in self.structures.kinds}

@@ -273,8 +273,7 @@ class GroupLasso(TargetedPruning):
 
     def strengths(self) -> dict[str, float]:
         """Structure name to λ as it is now, in the unit of `strength`; 0 while pruning is off."""
-        values = keras.ops.convert_to_numpy(self.state.strengths) * (self.words_per_batch or 1.0)
-        return dict(zip((s.name for s in self.structures), values.tolist(), strict=True))
+        return self._by_structure(self.state.strengths * (self.words_per_batch or 1.0))
 
     def on_step(self, step: int, steps: int) -> None:
         """Sets the strengths, and prunes the groups that have shrunk."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from tfprune import criteria
 from tfprune.arguments import integer, number, one_of
@@ -202,8 +201,7 @@ class MovementPruning(GatedPruning):
         """Structure name to λ as it is now; none without `strength`."""
         if self.strength is None:
             return {}
-        values = ops.convert_to_numpy(self.state.strengths)
-        return dict(zip((s.name for s in self.structures), values.tolist(), strict=True))
+        return self._by_structure(self.state.strengths)
 
     def on_step(self, step: int, steps: int) -> None:
         """Masks more, as the schedule says: what scores lowest, or what is below the threshold."""

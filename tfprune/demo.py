@@ -65,10 +65,13 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
         tick("Exporting")
         files = _export(folder, name, recipe, models)
         teacher = LiteRTTranslator(files[_REFERENCE])  # The fastest that there is.
-        models["pruned"] = recipe.pruned_by("pruned", lambda: _importance(recipe), teacher)
-        models["group lasso"] = _group_lasso(recipe, teacher)
+        smaller = {
+            "pruned": recipe.pruned_by("pruned", lambda: _importance(recipe), teacher),
+            "group lasso": _group_lasso(recipe, teacher),
+        }
+        files |= _export(folder, name, recipe, smaller)
+        models |= smaller
         scores = {k: recipe.scores(k, model, pairs) for k, model in models.items()}
-        files |= _export(folder, name, recipe, {k: v for k, v in models.items() if k != "dense"})
         tick("Timing")
         timed = {k: str(v) for k, v in files.items() if str(v).endswith(".tflite")}
         # The first is what the others are compared with.
