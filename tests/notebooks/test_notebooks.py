@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import importlib.util
+import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,10 @@ import pytest
 pytestmark = pytest.mark.tensorflow_only
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+# A program beside the notebooks, not a module of the package.
+RUN = runpy.run_path(str(NOTEBOOKS[0].parent / "run.py"))
+cleaned, fingerprint = RUN["cleaned"], RUN["fingerprint"]
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -100,3 +106,38 @@ def test_the_first_code_cell(path, versions, installs, upgraded, monkeypatch):
     assert len(machine.commands) == installs
     for name, line in machine.commands:
         assert name == "pip" and line.startswith("install -q --upgrade") and "tfprune[" in line
+
+
+@every_notebook
+def test_outputs_are_of_the_code_that_is_shown(path):
+    notebook = read(path)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    run_from = notebook.metadata.get("tfprune", {}).get("run_from")
+    if run_from is None:
+        assert not any(cell.outputs or cell.execution_count for cell in code)
+        return
+    assert run_from == fingerprint(notebook), f"run `python notebooks/run.py {path.name}` again"
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    text = json.dumps([cell.outputs for cell in code])
+    assert not re.search(r"/tmp/|/work/|/home/|Traceback|WARNING", text)
+
+
+def test_lines_that_were_written_over_are_not_kept():
+    v4 = pytest.importorskip("nbformat.v4")
+    outputs = [
+        v4.new_output("stream", name="stderr", text="a warning\n"),
+        v4.new_output("stream", name="stdout", text="Epoch 1\n1/2\r2/2\n"),
+        v4.new_output("stream", name="stdout", text="WARNING:tensorflow:slow\ndone\n"),
+        v4.new_output("display_data", {"text/plain": "a table"}),
+        v4.new_output("stream", name="stdout", text="after it"),
+    ]
+    kept = cleaned(outputs)
+    assert [out.get("text") for out in kept] == ["Epoch 1\n2/2\ndone\n", None, "after it"]
+
+
+def test_layout_is_not_code():
+    v4 = pytest.importorskip("nbformat.v4")
+    one, same, other = (
+        v4.new_notebook(cells=[v4.new_code_cell(code)]) for code in ("f(1,\n 2)", "f(1, 2)", "f(1)")
+    )
+    assert fingerprint(one) == fingerprint(same) != fingerprint(other)
