@@ -86,3 +86,28 @@ def test_examples_of_docstrings_become_code():
         "    ```pycon\n    >>> g()\n    1\n    ```"
     )
     assert fenced("Nothing to run.") == "Nothing to run."
+
+
+def test_a_method_is_described_where_it_is_first_defined(tmp_path):
+    griffe = pytest.importorskip("griffe")
+    (tmp_path / "shapes.py").write_text(
+        "class Shape:\n"
+        "    def area(self):\n"
+        "        '''In square metres.'''\n\n\n"
+        "class Square(Shape):\n"
+        "    def area(self):\n"
+        "        '''The side, squared.'''\n\n"
+        "    def side(self):\n"
+        "        '''In metres.'''\n\n"
+        "    def on_train_begin(self):\n"
+        "        '''Called by Keras.'''\n"
+    )
+    extensions = griffe.load_extensions(load("docstrings").Docstrings)
+    package = griffe.load("shapes", search_paths=[tmp_path], extensions=extensions)
+    described = [
+        f"{found.name}.{name}"
+        for found in package.classes.values()
+        for name, member in found.members.items()
+        if member.docstring
+    ]
+    assert described == ["Shape.area", "Square.side"]

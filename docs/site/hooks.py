@@ -24,6 +24,7 @@ SHOWN = (
     "notebooks/*.ipynb",
     "benchmarks/results/*.md",
     "benchmarks/results/*.png",
+    "docs/site/*.css",
 )
 # The folder `callbacks/` is the module `tfprune.callbacks`; what reads the docstrings finds modules
 # by their paths, so they lie there in a copy.
