@@ -24,6 +24,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from bert_tf_keras import INPUTS, as_ids, furthest_apart, in_tf_keras
 from classifier import RATE, plain
+from kept_runs import keep, restore
 from paired import difference, in_points
 from progress import Log
 from reports import about, arguments, in_words, smoke_folder, write
@@ -200,6 +201,7 @@ def run(work, name):
             figures["files"][kind]["error"] = str(error).rpartition("LiteRT says: ")[2][:200]
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(figures))
+    keep(path)
     keras.backend.clear_session()
     tf_keras.backend.clear_session()
     gc.collect()
@@ -235,6 +237,8 @@ def right(work, file):
 def times(work, figures, rounds):
     """The time of each file, as a ratio to that of the dense float file; kept for these files.
 
+    Where only the figures of a run are left, and not its files, nothing is timed.
+
     Args:
         work: The setting of one seed.
         figures: Its runs to their figures.
@@ -248,7 +252,8 @@ def times(work, figures, rounds):
     }
     path = work.folder / "times.json"
     known = json.loads(path.read_text()) if path.exists() else {}
-    if rounds and "dense" in figures and list(known.get("ratios", {})) != list(files):
+    there = "dense" in figures and all(file.exists() for file in files.values())
+    if rounds and there and list(known.get("ratios", {})) != list(files):
         timed = tfprune.compare_latency(list(files.values()), runs=rounds)
         known = {
             "ratios": dict(zip(files, timed.ratios, strict=True)),
@@ -256,6 +261,7 @@ def times(work, figures, rounds):
         }
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(known))
+        keep(path)
     return known
 
 
@@ -366,12 +372,13 @@ def main():
     """Makes the runs, seed by seed, and writes the report after each."""
     parser = arguments(__doc__)
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=RUNS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "low_magnitude")
     options = parser.parse_args()
     if options.smoke:
         options.folder, options.seeds = smoke_folder(), [0]
         options.runs = ["dense", "importance-0.5", "tfmot-0.5"]
+    restore(options.folder)
     for seed in options.seeds:
         work = Small(options.folder, seed, options.smoke)
         for name in options.runs:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import smoke
 from classifier import BATCH, Classification, plain
+from kept_runs import keep, restore
 
 import tfprune
 from tfprune.batches import each_batch
@@ -89,10 +90,12 @@ def left(model):
 
 def once(path, make):
     """The figures of a run, from its file; if that is not there, `make` gives them."""
+    restore(path.parents[1])
     if not path.exists():
         figures = make()
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(figures))
+        keep(path)
         keras.backend.clear_session()
         gc.collect()
     return json.loads(path.read_text())
@@ -105,6 +108,7 @@ def finished(folder, names=None):
         folder: Where the runs of all seeds are kept.
         names: Which runs, in this order; all by default.
     """
+    restore(folder)
     figures = {} if names is None else {name: {} for name in names}
     for path in sorted(folder.glob("*-seed-*/*.json")):
         if names is None or path.stem in figures:
