@@ -7,6 +7,7 @@ from keras import layers
 from tfprune.keras_private.serialization import (
     also_known,
     describe_in_files,
+    load_described,
     public_module,
     register_as,
     registered_name,
@@ -53,7 +54,8 @@ def test_a_class_can_be_written_as_a_description():
         pass
 
     register_as(Special, "tests_private>Described")
-    describe_in_files(Special, DESCRIPTION, loaded_by=Described)
+    describe_in_files(Special, DESCRIPTION)
+    load_described(DESCRIPTION, Described)
     written = keras.saving.serialize_keras_object(Special())
     assert (written["module"], written["class_name"]) == ("keras", DESCRIPTION)
     assert type(keras.saving.deserialize_keras_object(written)) is Described

@@ -49,6 +49,17 @@ def test_the_last_line_says_that_tfprune_is_to_be_imported(first, tmp_path):
         assert status != 0 and "needs `import tfprune` before it is loaded" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    "imports", ["import tfprune, keras", "import keras, tfprune"], ids=["tfprune", "keras"]
+)
+def test_a_process_that_only_imports_tfprune_loads_it(imports, tmp_path):
+    path = tmp_path / "small.keras"
+    small = net()
+    small.save(path)
+    status, lines = load_elsewhere(path, f"{imports}, tests.rebuild.test_pruned")
+    assert status == 0, lines[-1]
+
+
 @pytest.mark.slow
 def test_a_rebuilt_model_of_layers_of_keras_needs_nothing(tmp_path):
     halved(randomize(transformer())).save(tmp_path / "small.keras")

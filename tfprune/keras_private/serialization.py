@@ -29,10 +29,10 @@ def register_as(cls: type, name: str) -> None:
     object_registration.GLOBAL_CUSTOM_NAMES[cls] = name
 
 
-def describe_in_files(cls: type, description: str, loaded_by: type) -> None:
+def describe_in_files(cls: type, description: str) -> None:
     """Lets a class be written to files as a description of what is needed to load it.
 
-    Where nobody has called this for the same description, Keras says when it loads such a file:
+    Where nobody has called `load_described` with it, Keras says when it loads such a file:
     "Could not deserialize 'keras.<description>' because it is not a KerasSaveable subclass".
 
     Assumes: A class that Keras exports is written as its module and name alone, and found by them;
@@ -42,10 +42,18 @@ def describe_in_files(cls: type, description: str, loaded_by: type) -> None:
     Args:
         cls: The class.
         description: What stands in the file; it has no full stop.
-        loaded_by: The class whose `from_config` loads it.
     """
     api_export.REGISTERED_OBJS_TO_NAMES[cls] = f"keras.{description}"
-    api_export.REGISTERED_NAMES_TO_OBJS[f"keras.{description}"] = loaded_by
+
+
+def load_described(description: str, cls: type) -> None:
+    """Says which class loads what `describe_in_files` has written, in any process.
+
+    Args:
+        description: What stands in the file.
+        cls: The class whose `from_config` loads it.
+    """
+    api_export.REGISTERED_NAMES_TO_OBJS[f"keras.{description}"] = cls
 
 
 def public_module(cls: type) -> str | None:

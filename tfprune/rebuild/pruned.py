@@ -24,6 +24,7 @@ from tfprune.keras_private.layers import (
 )
 from tfprune.keras_private.serialization import (
     describe_in_files,
+    load_described,
     public_module,
     register_as,
     registered_name,
@@ -123,6 +124,10 @@ class Pruned(_Layer):
         return _pruned(made, base["config"], cuts)
 
 
+# When this module is imported, not when a model is cut: most load in a process that cuts nothing.
+load_described(DESCRIPTION, Pruned)
+
+
 @cache
 def pruned_class(base: type[keras.Layer]) -> type[keras.Layer]:
     """The subclass of `base` that keeps its cuts."""
@@ -147,7 +152,7 @@ def pruned_class(base: type[keras.Layer]) -> type[keras.Layer]:
     cls = type(base.__name__, (Pruned, base), own)
     # All of them load through `Pruned.from_config`, which knows how to make each again.
     register_as(cls, REGISTERED_NAME)
-    describe_in_files(cls, DESCRIPTION, loaded_by=Pruned)
+    describe_in_files(cls, DESCRIPTION)
     return cls
 
 
