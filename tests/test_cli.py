@@ -13,6 +13,7 @@ import pytest
 
 import tfprune
 from tests.models import kill, noise, randomize, transformer
+from tests.terminals import terminal
 from tfprune import cli, commands
 
 COMMANDS = ("inspect", "prune", "rebuild", "export", "measure", "compare", "demo", "translate")
@@ -327,6 +328,20 @@ def test_export_and_measure(tmp_path, capsys):
     first, second = json.loads(capsys.readouterr().out)["models"]
     assert [first["name"], second["name"]] == files
     assert first["ratio"] == 1.0 and second["shapes"] == {"x": [1, 4, 8]}
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("name", ["measure", "compare"])
+def test_progress_stays_out_of_json_on_a_terminal(tmp_path, name):
+    path = str(tmp_path / "m.keras")
+    transformer().save(path)
+    words = [name, path, path, "--sequence-length", "4", "--json"]
+    with terminal() as output, pytest.MonkeyPatch.context() as patch:
+        errors = type(output)()
+        patch.setattr(sys, "stderr", errors)
+        assert cli.main(words) == 0
+    assert json.loads(output.getvalue())
+    assert "timing: preparing model 2 of 2" in errors.getvalue()
 
 
 def test_every_command_is_listed(capsys):
