@@ -15,6 +15,7 @@ import tfprune
 from tests.models import kill, noise, randomize, transformer
 from tests.terminals import terminal
 from tfprune import cli, commands
+from tfprune.reports.comparison import compare
 
 COMMANDS = ("inspect", "prune", "rebuild", "export", "measure", "compare", "demo", "translate")
 
@@ -203,6 +204,41 @@ def test_prune_prints_json_alone(tmp_path, capsys):
     told = capsys.readouterr()
     assert json.loads(told.out)["survivors"] == {"hidden": [4, 8]}
     assert "prune: 32 examples" in told.err
+
+
+@pytest.mark.parametrize("options, counted", [([], 5), (["--sequence-length", "40"], 40)])
+def test_prune_counts_flops_at_the_length_of_the_data(
+    tmp_path, capsys, monkeypatch, options, counted
+):
+    """Attention counts the more, the longer the text."""
+    x = keras.Input((None, 8))
+    y = keras.layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    y = keras.layers.Dense(12, "relu", name="hidden")(y)
+    model = randomize(keras.Model(x, keras.layers.Dense(8)(y)))
+    asked = tfprune.count_flops(model, sequence_length=counted)
+    model.save(tmp_path / "m.keras")
+    np.savez(tmp_path / "x.npz", x=noise(8, 5, 8))
+    compared = []
+    monkeypatch.setattr(
+        tfprune, "compare", lambda *a, **k: compared.append(compare(*a, **k)) or compared[-1]
+    )
+    words = [str(tmp_path / name) for name in ("m.keras", "small.keras", "x.npz")]
+    words = ["prune", *words[:2], "--data", words[2], "--target", "flops 60%", "--json", *options]
+    assert cli.main(words) == 0
+    told = capsys.readouterr()
+    before, after = json.loads(told.out)["figures"]["FLOPs"]
+    assert before == asked
+    assert f"prune: {after / before:.1%} of the FLOPs; the target is 60.0%" in told.err
+    assert len(compared) == 1 and "Before and after" not in told.err
+
+
+def test_the_length_of_the_data_is_that_of_open_axes():
+    a, b = keras.Input((None, 8), name="a"), keras.Input((3,), name="b")
+    model = keras.Model([a, b], [a, b])
+    assert commands._length(model, {"a": noise(2, 7, 8), "b": noise(2, 3)}) == 7
+    assert commands._length(model, {"b": noise(2, 9)}) == 128  # A fixed axis says nothing.
+    assert commands._length(model, np.array(["a text", "another"])) == 128
+    assert commands._length(keras.Model(a, a), noise(2, 6, 8)) == 6
 
 
 @pytest.fixture
