@@ -18,12 +18,15 @@ demo-fast: install
 # Each fit leaves some megabytes behind in TensorFlow, so the tests of fits have processes of their own.
 FITS := tests/callbacks tests/fit tests/wrappers
 
+REPORT := --cov --cov-append --cov-report=term-missing:skip-covered
+
 # All but what is slow, on TensorFlow and on JAX. Tests of whole fits take turns: half of them run
 # on one of the two, half on the other.
+# `COVERAGE=1` prints at the end of the second part which lines no test has run on TensorFlow.
 FAST := not slow and not other_backend
 test: install
-	$(PYTEST) -m "$(FAST)" $(FITS)
-	$(PYTEST) -m "$(FAST)" $(addprefix --ignore ,$(FITS))
+	$(PYTEST) -m "$(FAST)" $(if $(COVERAGE),--cov --cov-report=) $(FITS)
+	$(PYTEST) -m "$(FAST)" $(if $(COVERAGE),$(REPORT)) $(addprefix --ignore ,$(FITS))
 	KERAS_BACKEND=jax $(PYTEST) -m "$(FAST) and not tensorflow_only"
 
 # What is slow and worth it, the other half of the tests of fits, and many random models. With

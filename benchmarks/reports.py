@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tfprune.files import atomic_write
+from tfprune.measuring.machine import processor
 
 _RESULTS = Path(__file__).parent / "results"
 _smoke: Path | None = None
@@ -64,14 +65,3 @@ def write(stem: str, results: dict, table: str) -> None:
     for suffix, text in ((".json", json.dumps(results, indent=1) + "\n"), (".md", table)):
         with atomic_write(result(f"{stem}{suffix}")) as temporary:
             temporary.write_text(text)
-
-
-def processor() -> str:
-    """The name of the processor, as the system gives it."""
-    try:
-        info = Path("/proc/cpuinfo").read_text()
-        return next(
-            line.split(":")[1].strip() for line in info.splitlines() if "model name" in line
-        )
-    except (OSError, StopIteration):
-        return platform.processor()

@@ -13,7 +13,9 @@ import pytest
 
 import tfprune
 from tests.models import kill, noise, randomize, transformer
+from tests.terminals import terminal
 from tfprune import cli, commands
+from tfprune.reports.comparison import compare
 
 COMMANDS = ("inspect", "prune", "rebuild", "export", "measure", "compare", "demo", "translate")
 
@@ -204,6 +206,41 @@ def test_prune_prints_json_alone(tmp_path, capsys):
     assert "prune: 32 examples" in told.err
 
 
+@pytest.mark.parametrize("options, counted", [([], 5), (["--sequence-length", "40"], 40)])
+def test_prune_counts_flops_at_the_length_of_the_data(
+    tmp_path, capsys, monkeypatch, options, counted
+):
+    """Attention counts the more, the longer the text."""
+    x = keras.Input((None, 8))
+    y = keras.layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    y = keras.layers.Dense(12, "relu", name="hidden")(y)
+    model = randomize(keras.Model(x, keras.layers.Dense(8)(y)))
+    asked = tfprune.count_flops(model, sequence_length=counted)
+    model.save(tmp_path / "m.keras")
+    np.savez(tmp_path / "x.npz", x=noise(8, 5, 8))
+    compared = []
+    monkeypatch.setattr(
+        tfprune, "compare", lambda *a, **k: compared.append(compare(*a, **k)) or compared[-1]
+    )
+    words = [str(tmp_path / name) for name in ("m.keras", "small.keras", "x.npz")]
+    words = ["prune", *words[:2], "--data", words[2], "--target", "flops 60%", "--json", *options]
+    assert cli.main(words) == 0
+    told = capsys.readouterr()
+    before, after = json.loads(told.out)["figures"]["FLOPs"]
+    assert before == asked
+    assert f"prune: {after / before:.1%} of the FLOPs; the target is 60.0%" in told.err
+    assert len(compared) == 1 and "Before and after" not in told.err
+
+
+def test_the_length_of_the_data_is_that_of_open_axes():
+    a, b = keras.Input((None, 8), name="a"), keras.Input((3,), name="b")
+    model = keras.Model([a, b], [a, b])
+    assert commands._length(model, {"a": noise(2, 7, 8), "b": noise(2, 3)}) == 7
+    assert commands._length(model, {"b": noise(2, 9)}) == 128  # A fixed axis says nothing.
+    assert commands._length(model, np.array(["a text", "another"])) == 128
+    assert commands._length(keras.Model(a, a), noise(2, 6, 8)) == 6
+
+
 @pytest.fixture
 def bad(tmp_path):
     """A folder with a model, and with files that commands cannot use."""
@@ -327,6 +364,20 @@ def test_export_and_measure(tmp_path, capsys):
     first, second = json.loads(capsys.readouterr().out)["models"]
     assert [first["name"], second["name"]] == files
     assert first["ratio"] == 1.0 and second["shapes"] == {"x": [1, 4, 8]}
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("name", ["measure", "compare"])
+def test_progress_stays_out_of_json_on_a_terminal(tmp_path, name):
+    path = str(tmp_path / "m.keras")
+    transformer().save(path)
+    words = [name, path, path, "--sequence-length", "4", "--json"]
+    with terminal() as output, pytest.MonkeyPatch.context() as patch:
+        errors = type(output)()
+        patch.setattr(sys, "stderr", errors)
+        assert cli.main(words) == 0
+    assert json.loads(output.getvalue())
+    assert "timing: preparing model 2 of 2" in errors.getvalue()
 
 
 def test_every_command_is_listed(capsys):

@@ -9,6 +9,7 @@ import tfprune
 from tests.models import assert_same, noise, outputs, randomize
 from tfprune import criteria, pruning
 from tfprune.callbacks import ImportancePruning
+from tfprune.reports.comparison import compare
 
 X = noise(96, 6, 8)
 
@@ -332,3 +333,17 @@ def test_scores_are_freed_before_layers_are_fitted(monkeypatch):
     monkeypatch.setattr(pruning, "repaired", fitted)
     tfprune.prune(trained(), tfprune.Sparsity(0.5), X, criterion=Watched(), verbose=0)
     assert alive == [None]
+
+
+def test_the_table_has_the_flops_that_the_target_counts(monkeypatch):
+    x = keras.Input((None, 6))
+    model = keras.Model(x, layers.Dense(2)(layers.Dense(8, "relu")(x)))
+    found = []
+    monkeypatch.setattr(pruning, "compare", lambda *a, **k: found.append(compare(*a, **k)))
+    for target, length in (
+        (tfprune.Flops(0.5, sequence_length=7), 7),
+        (tfprune.Sparsity(0.5), 128),
+    ):
+        small = tfprune.prune(model, target, noise(8, 5, 6))
+        counted = [tfprune.count_flops(m, sequence_length=length) for m in (model, small)]
+        assert found[-1].figures["FLOPs"] == tuple(counted)

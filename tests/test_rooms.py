@@ -20,6 +20,7 @@ HELPERS = {
     "litert",
     "model_parts",
     "native_messages",
+    "progress",
     "tables",
 }
 CORE = {

@@ -224,6 +224,13 @@ def _parser():
         default=512,
         help="how many to use (%(default)s)",
     )
+    prune.add_argument(
+        "--sequence-length",
+        type=_positive,
+        metavar="N",
+        help="size of the open axes of inputs where FLOPs are counted; by default what they have "
+        "in the data, or 128 where that cannot be told, as of text",
+    )
     _json(prune)
 
     rebuild = command("rebuild", commands.rebuild, "Cut what has been pruned out of a model.")

@@ -30,17 +30,22 @@ def inspect(options: Namespace) -> Inspection:
     return inspect(_load(options.model))
 
 
-def prune(options: Namespace) -> Comparison | None:
-    """Prunes a model without training, and writes the smaller one."""
+def prune(options: Namespace) -> Comparison:
+    """Prunes a model without training, writes the smaller one, and compares them."""
     import tfprune
     from tfprune.budgets.reading import target_in_words
+    from tfprune.budgets.targets import Flops
     from tfprune.files import atomic_write, load_arrays
+    from tfprune.pruning import pruned
 
     _check_output(options.output)
     target = target_in_words(options.target)
-    data = _as_fit_takes_it(load_arrays(options.data))
+    data = _as_fit_takes_it(arrays := load_arrays(options.data))
     model = _load_compiled(options.model)
-    small = tfprune.prune(
+    length = options.sequence_length or _length(model, _x_of(arrays))
+    if isinstance(target, Flops):
+        target = replace(target, sequence_length=length)
+    small = pruned(
         model,
         target,
         data,
@@ -51,8 +56,23 @@ def prune(options: Namespace) -> Comparison | None:
     )
     with atomic_write(options.output) as temporary:
         small.save(temporary)
-    # `tfprune.prune` has printed it otherwise.
-    return tfprune.compare(model, small, latency=False) if options.json else None
+    return tfprune.compare(model, small, sequence_length=length, latency=False)
+
+
+def _length(model, x):
+    """What the open axes of the inputs have in the data, the largest; 128 where it is not told."""
+    inputs = getattr(model, "inputs", None) or []
+    arrays = x if isinstance(x, dict) else {tensor.name: x for tensor in inputs[:1]}
+    return max(
+        (
+            size
+            for tensor in inputs
+            if tensor.name in arrays
+            for axis, size in zip(tensor.shape[1:], arrays[tensor.name].shape[1:], strict=False)
+            if axis is None
+        ),
+        default=128,
+    )
 
 
 def _check_output(path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import keras
 
 from tfprune.extras import require_all
 from tfprune.files import atomic_write
+from tfprune.measuring.machine import processor, timed_on
 from tfprune.reports.plots import pareto, survivors
 from tfprune.structures import find_structures
 from tfprune.tables import table
@@ -26,6 +29,7 @@ _NEEDED = {
 }
 _INT8 = " int8"
 _REFERENCE = "dense int8"
+_LITERT = "ai-edge-litert"
 
 
 def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, Any]:
@@ -86,6 +90,8 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
         "title": f"Translator of {'numbers in words' if fast else 'LibreOffice help'}, "
         f"{recipe.text.source_language} to {recipe.text.target_language}",
         "data": repr(recipe.text),
+        "machine": {"processor": processor(), "cores": os.cpu_count()},
+        "versions": {_LITERT: version(_LITERT)},
         "test_sentences": len(pairs),
         "epochs": [recipe.pretrained_epochs, recipe.pruning_epochs, recipe.converge_epochs],
         "signatures": [scores["dense"]["bleu_signature"], scores["dense"]["chrf_signature"]],
@@ -132,11 +138,14 @@ def draw_pareto(results: dict[str, Any], path: str | Path) -> None:
         label.replace("pruned", "gradient importance"): (1 / m["time_ratio"], m["bleu"])
         for label, m in results["models"].items()
     }
+    title = f"{results['title']}\n{results['test_sentences']} test sentences, one seed"
+    if "machine" in results:  # Files of earlier versions do not say.
+        title += f"\n{timed_on(results['machine'], results['versions'][_LITERT])}"
     pareto(
         points,
         path,
         x=f"times as fast as {_REFERENCE} (LiteRT, one thread)",
-        title=f"{results['title']}\n{results['test_sentences']} test sentences, one seed",
+        title=title,
     )
 
 

@@ -12,7 +12,7 @@ from keras import tree
 from tfprune import criteria
 from tfprune.arguments import boolean, built_model, integer, one_of
 from tfprune.budgets.choosing import choose, default_within
-from tfprune.budgets.targets import Target
+from tfprune.budgets.targets import Flops, Target
 from tfprune.criteria.consumers import is_read_as_input
 from tfprune.criteria.examples import EXAMPLES, FirstExamples
 from tfprune.criteria.gradients import has_own_loss
@@ -105,6 +105,43 @@ def prune(
     >>> tfprune.find_structures(small)[0].groups
     4
     """
+    small = pruned(
+        model,
+        target,
+        data,
+        structures=structures,
+        criterion=criterion,
+        repair=repair,
+        within=within,
+        per_cost=per_cost,
+        round_to=round_to,
+        examples=examples,
+        in_place=in_place,
+        verbose=verbose,
+    )
+    if verbose and not in_place:
+        # The FLOPs of the table are those that the target counts.
+        length = {"sequence_length": target.sequence_length} if isinstance(target, Flops) else {}
+        print(compare(model, small, latency=False, **length))
+    return small
+
+
+def pruned(
+    model: keras.Model,
+    target: Target,
+    data: Any,
+    *,
+    structures: Any = None,
+    criterion: str | criteria.Criterion | Callable | None = None,
+    repair: str | None = "least_squares",
+    within: str | None = None,
+    per_cost: bool = False,
+    round_to: Mapping[str, int] | None = None,
+    examples: int = EXAMPLES,
+    in_place: bool = False,
+    verbose: int = 1,
+) -> keras.Model:
+    """What `prune` does, but for the comparison at its end; arguments, result and errors alike."""
     built_model("model", model)
     if not isinstance(target, Target):
         raise ValueError(
@@ -152,8 +189,6 @@ def prune(
         counts = {name: int(np.sum(stays)) for name, stays in keep.items()}
         reached = target.describe(cost(counts))
         say(f"prune: {reached}; the target is {target.describe(target.limit)}.{target.note}")
-        if not in_place:
-            print(compare(model, small, latency=False))
     return small
 
 

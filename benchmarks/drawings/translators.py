@@ -4,6 +4,7 @@ from drawings.words import grouped, groups_left, machine
 from tfprune.reports.plots import curves, rounds, small_multiples, survivors
 from tfprune.reports.plots.drawing import label_points, written
 
+DATA = "LibreOffice help"
 X = "times as fast as the unpruned model"
 SHOWN = "ffn+heads-0.3"  # The run of group lasso whose survivors are drawn.
 SEARCHES = {"search": "confidence", "search_by_importance": "gradient importance"}
@@ -52,8 +53,8 @@ def group_lasso_left(results, path):
     models = results["models"]
     if SHOWN in models:
         counts, kinds = groups_left(models["dense"]["groups"], models[SHOWN]["groups"])
-        title = "English-German student, group lasso on units and heads, λ 0.3: what is left"
-        survivors(counts, path, kinds, title)
+        title = "English-German student pruned by group lasso on units and heads, λ 0.3"
+        survivors(counts, path, kinds, f"{title}\n{DATA}; what is left, one seed")
 
 
 def every_size(results, path):
@@ -102,8 +103,9 @@ def search(name):
         if history:
             dense = results["models"]["dense"]["groups"]
             whole = {layer: dense[layer] for layer in history[0]["left"]}
-            title = f"{_student(results)}: heads left after each round, by {SEARCHES[name]}"
-            rounds([whole, *(row["left"] for row in history)], path, title)
+            title = f"{_student(results)}\n{DATA}; heads left after each round"
+            left = [whole, *(row["left"] for row in history)]
+            rounds(left, path, f"{title}, by {SEARCHES[name]}")
 
     return draw
 
@@ -119,5 +121,5 @@ def _student(results):
 
 def _title(results, what):
     tested = results["sizes"]["test_pairs"]
-    data = f"LibreOffice help, {tested:,} test sentences; one seed"
+    data = f"{DATA}, {tested:,} test sentences; one seed"
     return f"{what}\n{data}\n{machine(results)}, float"

@@ -1,11 +1,11 @@
 """What the pictures say alike: the machine, kinds of groups, standard errors."""
 
+from tfprune.measuring.machine import timed_on
+
 
 def machine(results, package="ai-edge-litert"):
     """The machine of a results file and what its times were taken with."""
-    about = results["machine"]
-    cores = f", {about['cores']} cores" if "cores" in about else ""
-    return f"{about['processor']}{cores}; LiteRT {results['versions'][package]}, one thread"
+    return timed_on(results["machine"], results["versions"][package])
 
 
 def standard_error(share, tested):

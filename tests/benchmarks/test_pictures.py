@@ -60,6 +60,58 @@ def test_no_picture_is_transparent():
         assert (imread(path)[..., 3:] == 1).all(), path.name
 
 
+class Drawn(Exception):
+    """Raised instead of drawing, with the title."""
+
+
+@pytest.fixture
+def title_of(monkeypatch):
+    def new_figure(width, height, title, *_, **__):
+        raise Drawn(title)
+
+    for module in ("groups", "quality"):
+        monkeypatch.setattr(f"tfprune.reports.plots.{module}.new_figure", new_figure)
+
+    def title_of(draw, results):
+        with pytest.raises(Drawn) as drawn:
+            draw(results, None)
+        return str(drawn.value)
+
+    return title_of
+
+
+def test_titles_say_model_and_data_and_where_times_are_shown_the_machine(pictures, title_of):
+    timed = 0
+    for name, (stem, draw) in pictures.PICTURES.items():
+        results = json.loads((RESULTS / f"{stem}.json").read_text())
+        title = title_of(draw, results)
+        assert "MiniLM" in title or "English-German student" in title, name
+        if stem.startswith("repair"):  # Quality by size, without times.
+            continue
+        assert re.search("movie reviews|help topics|LibreOffice help", title), name
+        if not re.search("_(survivors|search|sharing)", name):
+            timed += 1
+            version = results["versions"]["ai-edge-litert"]
+            for part in (results["machine"]["processor"], f"LiteRT {version}, one thread"):
+                assert part in title, name
+    assert timed == 8
+
+
+def test_the_demo_says_on_which_machine_it_was_timed(pictures, title_of):
+    results = {
+        "title": "Translator of LibreOffice help, en to de",
+        "test_sentences": 3,
+        "models": {"dense int8": {"bleu": 20.0, "time_ratio": 1.0}},
+        "machine": {"processor": "A processor", "cores": 2},
+        "versions": {"ai-edge-litert": "2.3.0"},
+    }
+    assert title_of(pictures.DEMO["demo_pareto"], results).splitlines() == [
+        "Translator of LibreOffice help, en to de",
+        "3 test sentences, one seed",
+        "A processor, 2 cores; LiteRT 2.3.0, one thread",
+    ]
+
+
 def test_the_demo_is_drawn_from_its_results(pictures, tmp_path, monkeypatch):
     results = {
         "title": "Translator",

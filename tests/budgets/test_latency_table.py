@@ -9,6 +9,7 @@ from keras import layers
 
 import tfprune
 from tests.models import randomize, transformer
+from tests.terminals import terminal
 from tfprune import criteria
 from tfprune.budgets.choosing import choose
 from tfprune.budgets.latency_check import LatencyCheck
@@ -44,7 +45,14 @@ def clock(monkeypatch):
         asked = ()
 
     def compare_latency(
-        models, inputs=None, batch_size=1, sequence_length=128, threads=1, warmup=5, runs=30
+        models,
+        inputs=None,
+        batch_size=1,
+        sequence_length=128,
+        threads=1,
+        warmup=5,
+        runs=30,
+        verbose=1,
     ):
         Clock.asked = (*Clock.asked, (len(models), runs, sequence_length, threads))
         slower = 1.4 if len(models) > 1 else 1.0
@@ -177,11 +185,12 @@ def test_straight_lines_between_nothing_and_all_meet_both():
     assert smooth({"attention": 0, "ffn_in": 0}) == pytest.approx(4.0)
 
 
-def test_progress_is_shown_unless_verbose_is_0(clock, capsys):
-    LatencyTable.measure(make(), shares=(0.0,), verbose=0)
-    assert capsys.readouterr().out == ""
-    LatencyTable.measure(make(), shares=(0.0,))
-    assert "latency table" in capsys.readouterr().out
+def test_progress_is_shown_unless_verbose_is_0(clock):
+    with terminal() as screen:
+        LatencyTable.measure(make(), shares=(0.0,), verbose=0)
+        assert screen.getvalue() == ""
+        LatencyTable.measure(make(), shares=(0.0,))
+    assert "latency table: cutting 1 structures" in screen.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -213,6 +222,7 @@ def test_files_that_are_no_table(tmp_path, content):
         ({"runs": 0}, "runs"),
         ({"runs": True}, "runs"),
         ({"seconds": 0}, "seconds"),
+        ({"verbose": 2}, "verbose"),
         ({"structures": tfprune.structures.Structures([])}, "structures"),
         ({"model": None}, "model"),
     ],

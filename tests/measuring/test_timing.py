@@ -1,4 +1,6 @@
 import json
+from itertools import pairwise
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -7,6 +9,8 @@ from keras import layers
 
 import tfprune
 from tests.models import transformer
+from tests.terminals import terminal
+from tfprune import progress
 from tfprune.measuring import timing
 
 
@@ -51,6 +55,7 @@ def test_inputs_that_are_too_long_are_named(tmp_path):
         ({"warmup": "x"}, "`warmup` must be an integer, 0 or more"),
         ({"inputs": np.ones((1, 4, 8))}, "`inputs` must be a list of 1 array.*Received: ndarray"),
         ({"inputs": [np.ones(3), np.ones(3)]}, "`inputs` must be a list of 1 .* a list of 2"),
+        ({"verbose": 2}, "`verbose` must be one of 0, 1, False, True"),
         ({"inputs": []}, "`inputs` must be a list of 1 .* a list of 0"),
         ({"models": []}, "`models` must be a list"),
         ({"models": None}, "`models` must be a list"),
@@ -86,22 +91,61 @@ def test_what_reads_strings_is_not_timed():
         tfprune.measure_latency(model)
 
 
-@pytest.mark.tensorflow_only
-def test_in_company_each_model_is_called_twice_in_its_turn(monkeypatch):
-    calls = []
+@pytest.fixture
+def calls(monkeypatch):
+    """Models that are numbers, and count as called by noting theirs."""
+    made = []
 
     class Runner:
         names, details = ["x"], {}
 
-        def __init__(self, path, names, threads):
-            self.number = path
+        def __init__(self, number):
+            self.number = number
 
         def run(self, arrays):
-            calls.append(self.number)
+            made.append(self.number)
 
-    monkeypatch.setattr(timing, "_runner", lambda model, path, threads: Runner(model, None, 1))
+    monkeypatch.setattr(timing, "_runner", lambda model, path, threads: Runner(model))
+    return made
+
+
+@pytest.mark.tensorflow_only
+def test_in_company_each_model_is_called_twice_in_its_turn(calls):
     tfprune.compare_latency([1, 2], inputs=[np.ones(1)], warmup=1, runs=1)
     assert calls == [1, 1, 2, 2] * 2
     calls.clear()
     tfprune.compare_latency([1], inputs=[np.ones(1)], warmup=1, runs=2)
     assert calls == [1, 1, 1]
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("models, timed", [([1], "a model, 3 times"), ([1, 2], "2 models in turn")])
+def test_progress_is_drawn_between_the_calls_that_are_timed(calls, monkeypatch, models, timed):
+    events = []
+
+    def perf_counter():
+        events.append("clock")
+        return float(len(events))
+
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=perf_counter))
+    monkeypatch.setattr(progress, "_LEAST_SECONDS", 0.0)  # At every step.
+    with terminal(written=lambda: events.append("write")) as screen:
+        tfprune.compare_latency(models, inputs=[np.ones(1)], warmup=0, runs=3)
+    reads = [i for i, event in enumerate(events) if event == "clock"]
+    assert len(reads) == 2 * 3 * len(models)
+    assert all(end == start + 1 for start, end in zip(reads[::2], reads[1::2], strict=True))
+    rounds = [0, *reads[:: 2 * len(models)]]
+    assert all("write" in events[i:j] for i, j in pairwise(rounds))
+    shown = screen.getvalue()
+    assert f"timing: preparing model {len(models)} of {len(models)}" in shown
+    assert shown.count(f"timing: {timed}") == 3
+
+
+@pytest.mark.tensorflow_only
+def test_progress_is_not_shown_where_verbose_is_0(calls):
+    with terminal() as screen:
+        tfprune.compare_latency([1, 2], inputs=[np.ones(1)], runs=1, verbose=0)
+        tfprune.measure_latency(1, [np.ones(1)], runs=1, verbose=0)
+        assert screen.getvalue() == ""
+        tfprune.measure_latency(1, [np.ones(1)], runs=1)
+    assert "timing: a model, 1 time" in screen.getvalue()

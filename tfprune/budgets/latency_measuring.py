@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from tfprune.progress import progress
 from tfprune.structures import Structure, Structures
 
 _PILOT_RUNS = 100
@@ -54,9 +54,9 @@ def measured_cuts(
         alike.setdefault((s.kind, s.groups, s.group_size), []).append(s)
     single = [cut for members in alike.values() for cut in _cuts(members, shares)]
     cuts = single + (_cuts(list(structures), shares) if len(alike) > 1 else [])
-    with _progress(verbose, len(cuts) + 2) as step:
+    with progress("latency table", len(cuts) + 2, verbose) as step:
         step("timing the whole model")
-        alone = measure_latency(model, runs=runs or _PILOT_RUNS, **options)
+        alone = measure_latency(model, runs=runs or _PILOT_RUNS, verbose=verbose, **options)
         models = [model]
         for cut in cuts:
             step(f"cutting {len(cut.members)} structures")
@@ -66,7 +66,7 @@ def measured_cuts(
         fitting = 1000 * seconds / (2 * alone.median * len(models))
         runs = runs or int(np.clip(fitting, _FEWEST_RUNS, _MOST_RUNS))
         step(f"timing {len(models)} models in turn, {runs} times")
-        ratios = compare_latency(models, runs=runs, **options).ratios[1:]
+        ratios = compare_latency(models, runs=runs, verbose=verbose, **options).ratios[1:]
     # Among many models all are a little slower than alone, so ratios count: in that unit the whole
     # model takes what `measure_latency` tells.
     timed = [
@@ -86,24 +86,3 @@ def _cuts(members: Sequence[Structure], shares) -> list[Cut]:
         cuts.setdefault(tuple(left.values()), Cut(members, left))
     full = tuple(s.groups for s in members)
     return [cut for numbers, cut in cuts.items() if numbers != full]
-
-
-@contextmanager
-def _progress(verbose: int, total: int) -> Iterator[Any]:
-    """Shows what is being done; a function that is called with it."""
-    if not verbose:
-        yield lambda text: None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns) as progress:
-        task = progress.add_task("", total=total)
-        begun: list[str] = []
-
-        def step(text):
-            progress.update(task, description=f"latency table: {text}", advance=bool(begun))
-            begun.append(text)
-
-        yield step
-        progress.update(task, completed=total, description="latency table")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
-from tfprune.arguments import built_model, integer, number, path_given
+from tfprune.arguments import built_model, integer, number, one_of, path_given
 from tfprune.budgets.latency_check import LatencyCheck
 from tfprune.budgets.latency_measuring import measured_cuts
 from tfprune.configurable import Configurable
@@ -98,7 +98,7 @@ class LatencyTable(Configurable):
             shares: Shares of the groups left, from 0 to 1; 0 is always measured too.
             runs: Rounds of the timing; by default as many as take `seconds`, 30 to 2000.
             seconds: How long the timing should take.
-            verbose: 1 shows progress.
+            verbose: 1 shows progress, on a terminal or in a notebook.
             **options: As in `tfprune.compare_latency`: `inputs`, `batch_size`, `sequence_length`,
                 `threads`, `warmup`.
 
@@ -111,6 +111,7 @@ class LatencyTable(Configurable):
         built_model("model", model)
         runs = integer("runs", runs, optional=True)
         number("seconds", seconds, above=0)
+        one_of("verbose", verbose, (0, 1, False, True))
         structures = find_structures(model) if structures is None else structures
         if not len(structures):
             raise ValueError("`structures` must hold at least one. Received: none")

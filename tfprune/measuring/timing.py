@@ -14,9 +14,10 @@ import keras
 import numpy as np
 
 from tfprune import native_messages
-from tfprune.arguments import built_model, integer
+from tfprune.arguments import built_model, integer, one_of
 from tfprune.litert import Runner
 from tfprune.measuring.input_checks import check_numeric, checked_inputs
+from tfprune.progress import progress
 from tfprune.tables import significant, table
 
 
@@ -61,6 +62,7 @@ def measure_latency(
     threads: int = 1,
     warmup: int = 5,
     runs: int = 30,
+    verbose: int = 1,
 ) -> Timing:
     """Times a model in LiteRT.
 
@@ -72,6 +74,7 @@ def measure_latency(
         threads: Threads of the interpreter.
         warmup: Calls before timing begins.
         runs: Calls that are timed.
+        verbose: 1 shows progress, on a terminal or in a notebook.
 
     Returns:
         `Timing`, in milliseconds.
@@ -90,7 +93,7 @@ def measure_latency(
     True
     """
     return compare_latency(
-        [model], inputs, batch_size, sequence_length, threads, warmup, runs
+        [model], inputs, batch_size, sequence_length, threads, warmup, runs, verbose
     ).latencies[0]
 
 
@@ -143,6 +146,7 @@ def compare_latency(
     threads: int = 1,
     warmup: int = 5,
     runs: int = 30,
+    verbose: int = 1,
 ) -> LatencyComparison:
     """Times several models in turn, A B A B, so that other load affects them alike.
 
@@ -157,6 +161,7 @@ def compare_latency(
         threads: Threads of the interpreter.
         warmup: Rounds before timing begins.
         runs: Rounds that are timed.
+        verbose: 1 shows progress, on a terminal or in a notebook; nothing while a call is timed.
 
     Returns:
         `LatencyComparison`.
@@ -184,16 +189,24 @@ def compare_latency(
     threads = integer("threads", threads)
     warmup = integer("warmup", warmup, least=0)
     runs = integer("runs", runs)
-    with tempfile.TemporaryDirectory() as folder:
-        runners = [_runner(m, Path(folder) / f"{i}.tflite", threads) for i, m in enumerate(models)]
-        given = [
-            runner.inputs(batch_size, sequence_length)
-            if inputs is None
-            else checked_inputs(inputs, runner.names)
-            for runner in runners
-        ]
+    one_of("verbose", verbose, (0, 1, False, True))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        progress("timing", len(models) + warmup + runs, verbose) as step,
+    ):
+        runners, given = [], []
+        for i, model in enumerate(models):
+            step(f"preparing model {i + 1} of {len(models)}")
+            runners.append(_runner(model, Path(folder) / f"{i}.tflite", threads))
+            given.append(
+                runners[-1].inputs(batch_size, sequence_length)
+                if inputs is None
+                else checked_inputs(inputs, runners[-1].names)
+            )
+        several = f"{len(models)} models in turn" if len(models) > 1 else "a model"
         times = np.empty((runs, len(runners)))
         for turn in range(-warmup, runs):
+            step(f"{several}, {runs} time{'s' * (runs > 1)}")
             for i, (runner, arrays) in enumerate(zip(runners, given, strict=True)):
                 if len(runners) > 1:
                     # The others have driven the weights of this one out of the caches.

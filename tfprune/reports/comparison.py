@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from tfprune import native_messages
-from tfprune.arguments import built_model, finite_weights, integer
+from tfprune.arguments import built_model, finite_weights, integer, one_of
 from tfprune.errors import in_one_line
 from tfprune.measuring.counting import count_flops, count_parameters
 from tfprune.measuring.input_checks import checked_inputs
 from tfprune.measuring.timing import compare_latency
+from tfprune.progress import progress
 from tfprune.reports.related import check_related
 from tfprune.structures import find_structures
 from tfprune.structures.matching import match
@@ -111,6 +112,7 @@ def compare(
     sequence_length: int = 128,
     threads: int = 1,
     latency: bool = True,
+    verbose: int = 1,
 ) -> Comparison:
     """Compares a model with the smaller one that `tfprune.rebuild` has made of it.
 
@@ -124,6 +126,7 @@ def compare(
         sequence_length: Size of axes of unknown size, likewise.
         threads: Threads of LiteRT.
         latency: Whether to export both to LiteRT and time them in turn.
+        verbose: 1 shows the progress of that, on a terminal or in a notebook.
 
     Returns:
         A `Comparison`: `print` it, or use `to_dict()` or `plot()`.
@@ -155,6 +158,7 @@ def compare(
         "sequence_length": integer("sequence_length", sequence_length),
         "threads": integer("threads", threads),
     }
+    one_of("verbose", verbose, (0, 1, False, True))
     check_related(before, after)
     finite_weights("before", before)
     finite_weights("after", after)
@@ -185,7 +189,7 @@ def compare(
         # Weights alone: the file of a compiled model also holds the optimizer's variables.
         result.figures["bytes of weights"] = (_weight_bytes(before), _weight_bytes(after))
         if latency:
-            _time(result, (before, after), Path(folder), inputs)
+            _time(result, (before, after), Path(folder), inputs, verbose)
     return result
 
 
@@ -193,13 +197,18 @@ def _weight_bytes(model) -> int:
     return sum(keras.ops.convert_to_numpy(w).nbytes for w in model.weights)
 
 
-def _time(result: Comparison, models, folder, inputs) -> None:
+def _time(result: Comparison, models, folder, inputs, verbose) -> None:
     from tfprune.export import export
 
     try:
-        paths = [export(m, folder / f"{i}.tflite") for i, m in enumerate(models)]
-        result.figures["bytes (.tflite)"] = paths[0].stat().st_size, paths[1].stat().st_size
-        timed = compare_latency(paths, inputs, **result.conditions)
+        with progress("comparing", len(models) + 1, verbose) as step:
+            paths = []
+            for i, model in enumerate(models):
+                step(f"writing the model {('before', 'after')[i]}")
+                paths.append(export(model, folder / f"{i}.tflite"))
+            result.figures["bytes (.tflite)"] = paths[0].stat().st_size, paths[1].stat().st_size
+            step("timing both in turn")
+            timed = compare_latency(paths, inputs, **result.conditions, verbose=verbose)
     except Exception as error:  # Not every model can be converted to LiteRT.
         result.notes.append(f"LiteRT was not timed: {in_one_line(error)}")
         return

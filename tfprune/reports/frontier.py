@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from tfprune.arguments import built_model, integer, number
+from tfprune.arguments import built_model, integer, number, one_of
 from tfprune.gates.chosen_subnetwork import at_subnetwork
 from tfprune.gates.dynamic import at_size, size_of
 from tfprune.measuring.counting import count_parameters
@@ -109,7 +109,7 @@ def sizes(
         sequence_length: Size of axes of unknown size, in the inputs that are timed.
         batch_size: Batch size of the inputs that are timed.
         threads: Threads of LiteRT.
-        verbose: 1 prints which size is being measured.
+        verbose: 1 prints which size is being measured, and shows the progress of the timing.
 
     Returns:
         A `Frontier`: `print` it, or use `to_dict()` or `plot()`.
@@ -131,6 +131,7 @@ def sizes(
         "batch_size": integer("batch_size", batch_size),
         "threads": integer("threads", threads),
     }
+    one_of("verbose", verbose, (0, 1, False, True))
     if size_of(model) is None:
         raise ValueError(
             "`model` must have been trained with `tfprune.callbacks.DynamicSparsity` and still "
@@ -151,7 +152,7 @@ def sizes(
             with at_size(model, size), at_subnetwork(model, subnetwork):
                 rows[-1] |= _quality(model, data)
     if latency:
-        _time(rows, small, quantize, conditions)
+        _time(rows, small, quantize, conditions, verbose)
     return Frontier(rows, conditions)
 
 
@@ -161,7 +162,7 @@ def _quality(model, data) -> dict[str, float]:
     return {name: float(value) for name, value in result.items()}
 
 
-def _time(rows, small, quantize, conditions) -> None:
+def _time(rows, small, quantize, conditions, verbose) -> None:
     from tfprune.export import export
 
     with tempfile.TemporaryDirectory() as folder:
@@ -169,6 +170,6 @@ def _time(rows, small, quantize, conditions) -> None:
             export(model, Path(folder) / f"{size}.tflite", quantize=quantize)
             for size, model in small.items()
         ]
-        timed = compare_latency(files, **conditions)
+        timed = compare_latency(files, **conditions, verbose=verbose)
     for row, latency, ratio in zip(rows, timed.latencies, timed.ratios, strict=True):
         row |= {"milliseconds": latency.median, "time": ratio}
