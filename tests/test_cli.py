@@ -1,5 +1,6 @@
 """The command line, in this process and in fresh ones."""
 
+import functools
 import json
 import os
 import platform
@@ -137,7 +138,8 @@ def test_versions(tmp_path, capsys):
 def test_every_command_has_an_example(capsys, name):
     with pytest.raises(SystemExit):
         cli.main([name, "--help"])
-    assert f"example: tfprune {name}" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"example: tfprune {name}" in text and "%%" not in text
 
 
 @pytest.mark.tensorflow_only
@@ -148,8 +150,38 @@ def test_export_in_int8(tmp_path, capsys):
     words = ["export", str(tmp_path / "m.keras"), str(tmp_path / "m.tflite"), "--quantize", "int8"]
     assert cli.main(words) == 1
     assert "representative_data" in capsys.readouterr().err
-    assert cli.main([*words, "--data", str(tmp_path / "x.npz")]) == 0
-    assert (tmp_path / "m.tflite").exists()
+    assert cli.main([*words, "--data", str(tmp_path / "x.npz"), "--strict", "--integer-io"]) == 0
+    from tfprune.litert import Runner
+
+    (detail,) = Runner(tmp_path / "m.tflite").details.values()
+    assert detail["dtype"] == np.int8
+
+
+def test_layers_of_ones_own_are_imported(tmp_path):
+    (tmp_path / "gates.py").write_text(
+        "import keras\n\n\n"
+        "@keras.saving.register_keras_serializable('tests_cli')\n"
+        "class Gate(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return x * keras.ops.sigmoid(x)\n"
+    )
+    program = (
+        "import gates, keras; "
+        "keras.Sequential([keras.Input((4,)), gates.Gate(), keras.layers.Dense(2)])"
+        ".save('m.keras')"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    tfprune_ = [sys.executable, "-m", "tfprune", "inspect", "m.keras"]
+    run = functools.partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True)
+    assert run([*tfprune_, "--import", "gates.py"]).returncode == 0
+    assert run([*tfprune_, "--import", "gates"]).returncode == 0
+    for more, expected in (
+        ([], "'Gate' is not known. The module 'gates' that defines it must be imported"),
+        (["--import", "none"], "`--import` must be a module that can be imported, or a .py file"),
+    ):
+        done = run([*tfprune_, *more])
+        assert done.returncode == 1
+        assert expected in done.stderr and "config" not in done.stderr
 
 
 def test_prune(tmp_path, capsys):

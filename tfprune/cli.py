@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     """Runs a command and prints what it returns."""
+    commands.import_all(getattr(options, "imports", ()))
     if not getattr(options, "json", False):
         result = options.run(options)
         if result is not None:
@@ -102,7 +103,7 @@ def _native_notes_in_a_file():
 
 _EXAMPLES = {
     "inspect": "tfprune inspect model.keras",
-    "prune": "tfprune prune model.keras small.keras --target 'flops 50%%' --data inputs.npz",
+    "prune": "tfprune prune model.keras small.keras --target 'flops 50%' --data inputs.npz",
     "rebuild": "tfprune rebuild pruned.keras small.keras",
     "export": "tfprune export small.keras small.tflite --quantize dynamic_int8",
     "measure": "tfprune measure model.tflite small.tflite --sequence-length 64",
@@ -174,6 +175,15 @@ def _parser():
             epilog=f"example: {_EXAMPLES[name]}",
         )
         made.set_defaults(run=run)
+        if name not in ("demo", "translate"):
+            made.add_argument(
+                "--import",
+                action="append",
+                default=[],
+                dest="imports",
+                metavar="MODULE",
+                help="a module or a .py file that defines layers of your own; may be repeated",
+            )
         return made
 
     inspect = command(
@@ -246,6 +256,10 @@ def _parser():
         help="weights of half or a quarter of the size, or int8 activations too (.tflite only)",
     )
     export.add_argument("--data", help="an .npz file of inputs, which int8 needs, as for prune")
+    export.add_argument("--integer-io", action="store_true", help="int8: integers in and out too")
+    export.add_argument(
+        "--strict", action="store_true", help="int8: refuse operations that would stay float"
+    )
     _sizes(export, batch_size=None, sequence_length=None)
 
     measure = command("measure", commands.measure, "Time models in LiteRT, in turn.")

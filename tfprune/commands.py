@@ -6,15 +6,42 @@ it.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tfprune.measuring.timing import LatencyComparison
     from tfprune.reports.comparison import Comparison
     from tfprune.reports.inspection import Inspection
+
+
+def import_all(modules: Iterable[str]) -> None:
+    """Imports what defines the layers of a user's model, so that Keras can load it.
+
+    Args:
+        modules: Names of modules, looked for in the working directory too, or `.py` files.
+
+    Raises:
+        ValueError: If there is no such module or file, or it raises an error.
+    """
+    for module in modules:
+        path = Path(module)
+        name, folder = (path.stem, path.parent) if path.suffix == ".py" else (module, Path())
+        sys.path.insert(0, str(folder.resolve()))
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # Whatever user code raises.
+            raise ValueError(
+                f"`--import` must be a module that can be imported, or a .py file. Received: "
+                f"{module!r}: {type(error).__name__}: {error}"
+            ) from error
+        finally:
+            sys.path.pop(0)
 
 
 def _load(path):
@@ -132,6 +159,8 @@ def export(options: Namespace) -> str:
         representative_data=_x_of(data),
         batch_size=options.batch_size,
         sequence_length=options.sequence_length,
+        integer_io=options.integer_io,
+        strict=options.strict,
     )
     return f"{path} written and checked"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -104,8 +105,27 @@ def load_keras(path: str | os.PathLike, compiled: bool = False) -> Any:
         return keras.saving.load_model(path, compile=compiled)
     except Exception as error:  # Keras raises what its layers raise.
         raise ValueError(
-            f"{os.fspath(path)!r} holds no model that can be loaded: {error}"
+            f"{os.fspath(path)!r} holds no model that can be loaded: {_without_config(error)}"
         ) from error
+
+
+# A class that Keras does not know, and the module of it, also where a model around it quotes both.
+_MISSING = re.compile(
+    r"Could not locate \w+ '(.+?)'.*?Full object config: \{'module': '([\w.]+)'", re.S
+)
+
+
+def _without_config(error):
+    """What Keras says, without the pages of configuration; a class that is missing is named."""
+    missing = _MISSING.search(str(error))
+    if missing:
+        return (
+            f"{missing[1]!r} is not known. The module {missing[2]!r} that defines it must be "
+            "imported before, and register it with "
+            "`@keras.saving.register_keras_serializable()`; on the command line: "
+            f"--import {missing[2]}"
+        )
+    return re.split(r"\s+(?:Full object config: |config=)\{", str(error))[0]
 
 
 def load_arrays(path: str | os.PathLike) -> dict[str, Any]:

@@ -63,7 +63,9 @@ def test_open_sizes_are_fixed_on_request(sizes, shape, tmp_path):
 def test_recurrent_layers_convert_with_a_fixed_batch(cell, tmp_path):
     x = keras.Input((8, 4))
     model = randomize(keras.Model(x, layers.Dense(1)(cell(8)(x))))
-    with pytest.raises(ValueError, match="fixed sizes it can be converted: pass batch_size=1"):
+    with pytest.raises(
+        ValueError, match="^With fixed sizes the model can be converted: pass batch_size=1"
+    ):
         file_of(model, tmp_path)
     path = file_of(model, tmp_path, batch_size=1)
     given = noise(1, 8, 4)
@@ -169,3 +171,37 @@ def test_what_is_for_int8_alone(name, tmp_path):
         file_of(perceptron(), tmp_path, **{name: True})
     with pytest.raises(ValueError, match=f"`{name}` must be one of"):
         file_of(perceptron(), tmp_path, **{name: "x"})
+
+
+@keras.saving.register_keras_serializable("tests_export")
+class Windows(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.last = layers.Dense(2)
+
+    def call(self, sensor):
+        if isinstance(sensor, dict):
+            sensor = sensor["left"] + sensor["right"]
+        return self.last(sensor)
+
+
+def names(path):
+    return set(Runner(path).details)
+
+
+def test_inputs_that_nobody_named_have_the_same_name_in_every_file(tmp_path):
+    alone, two = Windows(), Windows()
+    alone(noise(2, 4))
+    two({"left": noise(2, 4), "right": noise(2, 4)})
+    for _ in range(2):
+        assert names(file_of(alone, tmp_path)) == {"sensor"}
+        assert names(file_of(two, tmp_path)) == {"sensor_left", "sensor_right"}
+        plain = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+        assert names(file_of(plain, tmp_path)) == {"inputs"}
+        a, b, c = keras.Input((4,)), keras.Input((4,), name="inputs_0"), keras.Input((4,))
+        model = keras.Model([b, a, c], layers.Dense(2)(a - b + c))
+        assert names(file_of(model, tmp_path)) == {"inputs_0", "inputs_1", "inputs_2"}
+    given = {f"inputs_{i}": noise(1, 4, seed=i) for i in range(3)}
+    runner = Runner(tmp_path / "m.tflite", list(given))
+    (file,) = runner.run(list(given.values()))
+    np.testing.assert_allclose(file, model.predict(list(given.values()), verbose=0), atol=1e-5)

@@ -136,7 +136,9 @@ def _with_advice(error: ValueError, model: keras.Model) -> ValueError:
         except Exception:
             return error
     given = ", ".join(f"{name}={size}" for name, size in sizes.items())
-    return ValueError(f"{error} With fixed sizes it can be converted: pass {given}, or others.")
+    return ValueError(
+        f"With fixed sizes the model can be converted: pass {given}, or others. {error}"
+    )
 
 
 def _some(examples):
@@ -151,7 +153,7 @@ def checked_target(path: str | os.PathLike) -> Path:
         ValueError: If it is none, or its ending is that of a file, but not `.tflite`.
     """
     path = Path(path_given("path", path))
-    others = (".keras", ".h5", ".hdf5", ".pb", ".onnx", ".zip")
+    others = (".keras", ".h5", ".hdf5", ".pb", ".onnx", ".zip", ".lite")
     suffix = path.suffix.lower()
     if suffix in others or (suffix == ".tflite" and path.suffix != suffix):
         raise ValueError(

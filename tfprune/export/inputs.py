@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from inspect import signature as signature_of
 from typing import Any
 
 import keras
@@ -23,6 +25,7 @@ def with_inputs(model: keras.Model) -> keras.Model:
     """A Functional model: the model itself, or one around a Sequential or subclassed model.
 
     The sizes of a subclassed model are those with which it was first called, but for the batch.
+    Its inputs are called as the argument of its `call`, see `_named`.
 
     Raises:
         ValueError: If what the model takes cannot be told.
@@ -34,12 +37,36 @@ def with_inputs(model: keras.Model) -> keras.Model:
     try:
         (given,), _ = arguments_from_build(model)
         inputs = tree.map_structure(lambda t: keras.Input(t.shape[1:], dtype=t.dtype), given)
+        inputs = _named(inputs, next(iter(signature_of(model.call).parameters)))
         return keras.Model(inputs, model(inputs), name=model.name)
     except Exception as error:
         raise ValueError(
             f"What {type(model).__name__} {model.name!r} takes cannot be told: {error}. Wrap it: "
             "inputs = keras.Input(...); model = keras.Model(inputs, your_model(inputs))."
         ) from error
+
+
+# Keras's own name of a symbolic tensor.
+_NUMBERED = re.compile(r"keras_tensor(_\d+)?")
+
+
+def _named(inputs, name="inputs"):
+    """Inputs of which each has a name, by which files are called.
+
+    Keras numbers those that nobody has named, and in the next process otherwise. They are called
+    `name`, followed by a number or a key where there are several.
+    """
+    all_of_them = tree.flatten_with_path(inputs)
+    taken, named = {t.name for _, t in all_of_them}, []
+    for path, tensor in all_of_them:
+        if _NUMBERED.fullmatch(tensor.name):
+            own = "_".join([name, *map(str, path)]) if len(all_of_them) > 1 else name
+            while own in taken:
+                own += "_"
+            taken.add(own)
+            tensor = input_like(tensor, name=own)
+        named.append(tensor)
+    return tree.pack_sequence_as(inputs, named)
 
 
 def at_inference(
@@ -58,7 +85,7 @@ def at_inference(
     Raises:
         ValueError: If the model cannot read inputs of these sizes.
     """
-    inputs = inputs_struct(model)
+    inputs = _named(inputs_struct(model))
     if batch_size is not None or sequence_length is not None:
         inputs = tree.map_structure(
             lambda t: input_like(t, _sizes(t.shape, batch_size, sequence_length)), inputs

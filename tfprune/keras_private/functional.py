@@ -69,8 +69,10 @@ def inputs_struct(model: keras.Model) -> Any:
     return getattr(model, "_inputs_struct", None)
 
 
-def input_like(tensor: keras.KerasTensor, shape: tuple | None = None) -> keras.KerasTensor:
-    """A new `keras.Input` with all that another one was made with, or with another shape.
+def input_like(
+    tensor: keras.KerasTensor, shape: tuple | None = None, name: str | None = None
+) -> keras.KerasTensor:
+    """A new `keras.Input` with all that another one was made with, or another shape or name.
 
     Assumes: the layer that made it keeps whether the input is `optional`, and a symbolic tensor
     has `sparse` and `ragged`, of which not both may be true.
@@ -78,7 +80,7 @@ def input_like(tensor: keras.KerasTensor, shape: tuple | None = None) -> keras.K
     return keras.Input(
         batch_shape=tensor.shape if shape is None else shape,
         dtype=tensor.dtype,
-        name=tensor.name,
+        name=name or tensor.name,
         sparse=tensor.sparse or None,
         ragged=getattr(tensor, "ragged", False) or None,
         optional=is_optional(tensor),
