@@ -27,6 +27,18 @@ def trained(compiled=True):
 Y = outputs(trained(), X)[0] + 0.1 * noise(96, 6, 8, seed=7)
 
 
+@keras.saving.register_keras_serializable("tests.pruning")
+class Own(layers.Layer):
+    """Twelve units whose weights it holds itself."""
+
+    def build(self, shape):
+        self.up = self.add_weight(shape=(shape[-1], 12), name="up")
+        self.down = self.add_weight(shape=(12, shape[-1]), name="down")
+
+    def call(self, x):
+        return x + keras.ops.relu(x @ self.up) @ self.down
+
+
 def error(model):
     return float(np.mean((outputs(model, X)[0] - outputs(trained(), X)[0]) ** 2))
 
@@ -123,9 +135,36 @@ def test_ranks_are_scored_by_what_can_score_them(capsys):
     embedded = tfprune.FactorizedEmbedding(20, 8, 6)(inputs)
     model = keras.Model(inputs, layers.Dense(2)(embedded))
     ids = np.arange(64).reshape(16, 4) % 20
-    small = tfprune.prune(model, tfprune.Sparsity(0.5), ids)
+    with pytest.warns(UserWarning, match="All are scored by 'magnitude'"):
+        small = tfprune.prune(model, tfprune.Sparsity(0.5), ids)
     assert "scoring groups by magnitude …" in capsys.readouterr().out
     assert tfprune.find_structures(small)[0].groups == 3
+
+
+@pytest.mark.parametrize(
+    "repair, name", [("least_squares", "reconstruction"), ("bias", "activation")]
+)
+def test_units_that_a_layer_holds_itself_are_scored_beside_the_others(repair, name, capsys):
+    model = keras.Sequential([trained(compiled=False), Own(name="own")])
+    half = tfprune.Sparsity(0.5)
+    with pytest.warns(UserWarning, match="own cannot be scored by it. These are .*labels"):
+        small = tfprune.prune(model, half, X, repair=repair)
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"scoring groups by {name} and magnitude …" in out
+    assert "own cannot be scored by it" in out
+    found = {s.name.split("/")[-1]: s for s in tfprune.find_structures(model)}
+    left = {s.name.split("/")[-1]: s for s in tfprune.find_structures(small)}
+    assert left["own"].groups == 6
+    total = sum(s.weights for s in found.values())
+    assert 0.4 * total < sum(s.weights for s in left.values()) <= 0.5 * total
+    stay = np.sort(np.argsort(criteria.magnitude(found["own"]))[6:])
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(small.get_layer("own").up),
+        keras.ops.convert_to_numpy(model.get_layer("own").up)[:, stay],
+    )
+    with pytest.warns(UserWarning, match="All are scored by 'magnitude'"):
+        tfprune.prune(model, half, X, repair=repair, within="model")
+    assert "scoring groups by magnitude …" in capsys.readouterr().out
 
 
 def test_a_loss_of_the_models_own_needs_no_labels(capsys):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
-from keras import tree
 
 from tfprune import criteria
 from tfprune.arguments import boolean, built_model, integer, one_of
 from tfprune.budgets.choosing import choose, default_within
 from tfprune.budgets.targets import Flops, Target
-from tfprune.criteria.consumers import is_read_as_input
+from tfprune.budgets.two_criteria import choose_by_two
+from tfprune.criteria.by_default import by_default
 from tfprune.criteria.examples import EXAMPLES, FirstExamples
-from tfprune.criteria.gradients import has_own_loss
-from tfprune.keras_private.compiling import compile_arguments
 from tfprune.rebuild import rebuild
 from tfprune.repair import Repairs
 from tfprune.repair import repair as repaired
@@ -58,7 +57,11 @@ def prune(
             has kept most in our benchmark, with `repair="least_squares"` and structures whose
             groups are the inputs of other layers, such as units and heads; else
             `"gradient_importance"` where the model is compiled with a loss and `data` have labels;
-            else `"activation"`, or `"magnitude"` where that cannot score.
+            else `"activation"`. Where some structures are not of that kind, such as units whose
+            weights a layer holds itself, and there are no labels, those are scored by
+            `"magnitude"` and the rest as said; each of those loses the share that it would lose
+            if all lost the same, unless `within` asks to rank all: then all are scored by
+            `"magnitude"`. A warning says so.
         repair: `"least_squares"`: the kernels and biases that read the groups are fitted so that
             their layers give what they gave, as nearly as the groups that stay allow; `"bias"`:
             only what the groups emit on average is put into the biases; `None`: nothing.
@@ -155,21 +158,42 @@ def pruned(
     scored_by = None if criterion is None else criteria.get(criterion, data)
     found = find_structures(model).select_any(structures, by="`prune`")
     batches = FirstExamples(model, data, examples)
-    if scored_by is None:
-        scored_by = criteria.get(_default_criterion(model, found, batches[0], repair), data)
-    scored_by.check_structures(model, found)
-    scored_by.try_data(model, model, batches, None)
-
     say = _say if verbose else _silent
+    scored, others = found, Structures([])
+    if scored_by is None:
+        chosen = by_default(
+            model, found, batches[0], repair == "least_squares", within in (None, "layer")
+        )
+        others = chosen.others
+        scored = Structures([s for s in found if s.name not in others])
+        scored_by = criteria.get(chosen.name, data)
+        if chosen.note:
+            say(f"prune: {chosen.note}")
+            warnings.warn(f"`prune`: {chosen.note}", stacklevel=3)
+    scored_by.check_structures(model, scored)
+    scored_by.try_data(model, model, batches, None)
     say(
         f"prune: {batches.examples} examples, {len(found)} structures; scoring groups by "
-        f"{scored_by.name or 'a function'} …"
+        f"{scored_by.name or 'a function'}{' and magnitude' * bool(others)} …"
     )
-    scores = scored_by.scores(model, model, found, batches, None)
+    scores = scored_by.scores(model, model, scored, batches, None)
     cost = target.cost(model, found)
     if within is None:
         within = default_within(target, scored_by, per_cost, repair == "least_squares")
-    keep = choose(target, model, found, scores, within, per_cost, round_to, cost)
+    if others:
+        keep = choose_by_two(
+            target,
+            found,
+            scores,
+            others,
+            criteria.magnitude,
+            within,
+            per_cost,
+            round_to,
+            cost,
+        )
+    else:
+        keep = choose(target, model, found, scores, within, per_cost, round_to, cost)
     del scores  # They may hold copies of weights, for effects.
     with readers_restored(found, always=not in_place):
         if repair is not None:
@@ -190,18 +214,6 @@ def pruned(
         reached = target.describe(cost(counts))
         say(f"prune: {reached}; the target is {target.describe(target.limit)}.{target.note}")
     return small
-
-
-def _default_criterion(model: keras.Model, found: Structures, batch: tuple, repair) -> str:
-    """The best criterion for which there is all that it needs."""
-    are_read = all(is_read_as_input(s) for s in found)
-    if are_read and repair == "least_squares":
-        return "reconstruction"
-    has_labels = any(y is not None for y in tree.flatten(batch[1:2]))
-    has_loss = model.compiled and compile_arguments(model).get("loss") is not None
-    if model.compiled and (has_own_loss(model) or (has_loss and has_labels)):
-        return "gradient_importance"
-    return "activation" if are_read else "magnitude"
 
 
 def _say(text: str) -> None:

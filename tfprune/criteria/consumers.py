@@ -24,6 +24,9 @@ from tfprune.structures import Slices, Structure, Structures
 BATCH = 32
 """Examples in a batch, where data are arrays."""
 
+ARE_READ = "of groups whose output is the input of the layers that read it, such as units and heads"
+"""What criteria of this room can score, for messages."""
+
 
 @dataclass
 class Consumer:
@@ -77,13 +80,12 @@ def is_read_as_input(structure: Structure) -> bool:
 
 def check_read_as_input(structures: Iterable[Structure]) -> None:
     """Raises `ValueError` if what groups emit is not the input of the layers that read it."""
-    others = [s.name for s in structures if not is_read_as_input(s)]
+    others = [s for s in structures if not is_read_as_input(s)]
     if others:
         raise ValueError(
-            "`structures` must be of groups whose output is the input of the layers that read it, "
-            "such as units and heads, for criteria that look at those inputs. Received: "
-            f"{', '.join(others)}. Leave these out, or take another criterion, such as "
-            "'gradient_importance'."
+            f"`structures` must be {ARE_READ}, for criteria that look at those inputs. Received: "
+            f"{', '.join(s.name for s in others)}. Leave these out, or take another criterion, "
+            "such as 'gradient_importance'."
         )
 
 
