@@ -35,3 +35,20 @@ def test_tables_say_it_and_each_layer_has_one_reason():
     assert "registered for Conv2D: convolutions stay as they are" in text
     (conv,) = [s for s in found.skipped if s.name == "conv"]
     assert conv.advice == "convolutions stay as they are"
+
+
+def test_the_cell_of_a_recurrent_layer_is_listed_with_the_layer_alone():
+    x = keras.Input((8, 6))
+    y = layers.Bidirectional(layers.GRU(4, name="gru"), name="both_ways")(
+        layers.LSTM(4, return_sequences=True, name="lstm")(x)
+    )
+    found = find_structures(keras.Model(x, layers.Dense(2, name="out")(y)))
+    names = [s.name for s in found.skipped]
+    assert "lstm" in names and any("both_ways" in name for name in names)
+    assert not any("cell" in name for name in names)
+    with pytest.raises(ValueError) as raised:
+        found.select_any(None, by="`prune`")
+    said = str(raised.value)
+    assert "LSTM: recurrent layers stay as they are" in said
+    assert "register a kind" not in said
+    assert said.endswith("quantize='dynamic_int8').")

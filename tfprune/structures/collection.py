@@ -146,10 +146,12 @@ class Structures(Sequence):
         """
         chosen = self.select(patterns)
         if not len(chosen):
-            reasons = "; ".join(f"{s.name}: {s.reason}" for s in self.skipped[:5])
+            reasons = "; ".join(f"{s.name}: {s.explained}" for s in self.skipped[:5])
             raise ValueError(
                 f"`model` has nothing that {by} could prune. "
-                f"Skipped: {reasons or 'nothing, as it has no layers with groups'}."
+                f"Skipped: {reasons or 'nothing, as it has no layers with groups'}. What makes its "
+                "file smaller without pruning is to quantize it: tfprune.export(model, "
+                "'model.tflite', quantize='dynamic_int8')."
             )
         return chosen
 
@@ -170,10 +172,7 @@ def skipped_table(skipped: Iterable[Skipped]) -> str:
     alike: dict[str, list[Skipped]] = {}
     for s in skipped:
         alike.setdefault(s.reason, []).append(s)
-    listed = [
-        (_in_brief([s.name for s in group]), ": ".join(filter(None, (reason, group[0].advice))))
-        for reason, group in alike.items()
-    ]
+    listed = [(_in_brief([s.name for s in group]), group[0].explained) for group in alike.values()]
     return table(["layer", "reason"], listed, "Skipped", 2, paths=True)
 
 

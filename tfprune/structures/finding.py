@@ -270,7 +270,9 @@ class _Search:
         def walk(layer, prefix):
             for inner in inner_layers(layer, recursive=False):
                 name = f"{prefix}{inner.name}"
-                known = id(inner) in self.shown or id(inner) in self.noted
+                # The cell of a recurrent layer is called by that layer, which has its own reason.
+                in_rnn = isinstance(layer, keras.layers.RNN)
+                known = in_rnn or id(inner) in self.shown or id(inner) in self.noted
                 if not known and _has_matrix(inner):
                     self.noted.add(id(inner))
                     self._skip(inner, name, self._why_unseen(inner, layer))

@@ -26,6 +26,11 @@ class Skipped:
         """What a user can do about it, a clause; empty where nothing can be done."""
         return advice(self.reason)
 
+    @property
+    def explained(self) -> str:
+        """The reason, and the advice behind it where there is one."""
+        return ": ".join(filter(None, (self.reason, self.advice)))
+
 
 @dataclass(frozen=True)
 class SkippedLayer:
