@@ -133,12 +133,17 @@ def _x_of(arrays):
 
 def rebuild(options: Namespace) -> Comparison | str:
     """Cuts what is zero out of a model; what that changed."""
+    import warnings
+
     import tfprune
     from tfprune.files import atomic_write
+    from tfprune.rebuild.nothing_zero import NothingPruned
 
     _check_output(options.output)
     before = _load(options.model)
-    after = tfprune.rebuild(before)
+    with warnings.catch_warnings():  # It is said below.
+        warnings.simplefilter("ignore", NothingPruned)
+        after = tfprune.rebuild(before)
     with atomic_write(options.output) as temporary:
         after.save(temporary)
     if after.count_params() == before.count_params():

@@ -29,6 +29,7 @@ from tfprune.keras_private.variables import view
 from tfprune.rebuild.graph_rebuilder import GraphRebuilder, is_plain, model_between, nodes_of_plain
 from tfprune.rebuild.grown_again import warn_if_grown
 from tfprune.rebuild.in_place import InPlace
+from tfprune.rebuild.nothing_zero import warn_if_nothing_goes
 from tfprune.rebuild.plan import Plan, checked_keep
 from tfprune.rebuild.pruned import pruned_copy
 from tfprune.rebuild.self_check import SelfCheck
@@ -60,7 +61,7 @@ def rebuild(
         model: A built Keras model.
         keep: Structure name, as `find_structures` shows it, to a boolean array `(groups,)`: false
             removes a group whatever its weights. Structures that are not named, by default all,
-            lose the groups whose weights are zero.
+            lose the groups whose weights are zero; a warning says if there are none.
         size: For a model that was trained with `DynamicSparsity`: which of its sizes, as a share of
             the weights of what is pruned. By default the size that is set, which is the largest.
         subnetwork: For a model that was trained by a callback with `subnetworks`: the name of the
@@ -118,6 +119,8 @@ def rebuild(
     ):
         # Made before, since a wrong `keep` is not to be silenced.
         plan = _plan(model, structures, keep, in_place=in_place)
+        if keep is None and size is None and subnetwork is None:
+            warn_if_nothing_goes(model, structures, plan.left)
         checked = SelfCheck(model, structures, keep) if check else None
         if in_place:
             return _cut_itself(model, plan, checked)

@@ -1,0 +1,35 @@
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tfprune
+from tests.models import randomize
+
+pytestmark = pytest.mark.one_backend
+
+
+def small():
+    return randomize(
+        keras.Sequential([keras.Input((4,)), layers.Dense(6, "relu", name="in"), layers.Dense(2)])
+    )
+
+
+def test_a_model_in_which_nothing_is_zero():
+    model = small()
+    with pytest.warns(UserWarning, match="no group of `model` is zero") as warned:
+        tfprune.rebuild(model)
+    assert warned[0].filename == __file__
+
+
+def test_nothing_is_said_where_groups_go_or_are_named_or_there_are_none():
+    half = small()
+    tfprune.find_structures(half)[0].scale(np.arange(6) < 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tfprune.rebuild(half).count_params() < half.count_params()
+        tfprune.rebuild(small(), keep={})
+        tfprune.rebuild(small(), keep={"in": np.ones(6, bool)})
+        tfprune.rebuild(keras.Sequential([keras.Input((4,)), layers.Dense(2)]))

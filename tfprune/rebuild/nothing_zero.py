@@ -1,0 +1,38 @@
+"""A model in which nothing is pruned is said."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sized
+
+import keras
+
+from tfprune.model_parts import parts_of
+from tfprune.structures import Structures
+
+
+class NothingPruned(UserWarning):
+    """`rebuild` was given a model in which nothing is pruned."""
+
+
+def warn_if_nothing_goes(
+    model: keras.Model, structures: Structures, left: Mapping[str, Sized]
+) -> None:
+    """Warns if no group goes from a model that has nothing attached that would say how many.
+
+    Args:
+        model: The model.
+        structures: Its structures.
+        left: Structure name to the groups that stay.
+    """
+    # Of a model with gates the largest size may be wanted.
+    if next(iter(parts_of(model)), None) is not None:
+        return
+    if structures and all(len(left[s.name]) == s.groups for s in structures):
+        warnings.warn(
+            "`rebuild`: no group of `model` is zero, so nothing is cut out. Is it the model that "
+            "was trained, and was a pruning callback given to its `fit`? Groups can also be named "
+            "with `keep=`, and `tfprune.prune` chooses them without training.",
+            NothingPruned,
+            stacklevel=3,
+        )
