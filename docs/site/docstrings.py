@@ -42,10 +42,9 @@ class Docstrings(griffe.Extension):
         for found in classes(pkg):
             inherited = {name for base in found.mro() for name in base.members}
             for name, member in found.members.items():
-                if member.is_function and (name in inherited or _OF_KERAS.fullmatch(name)):
+                of_keras = member.is_function and _OF_KERAS.fullmatch(name)
+                if name in inherited or of_keras:
                     member.docstring = None  # Without one it is not shown.
-                elif member.is_attribute and name in inherited:
-                    member.docstring = None
 
 
 def classes(module):
