@@ -211,6 +211,7 @@ print("imported", file=sys.stderr, flush=True)
 data = np.ones((4, 8), "int32")
 small = tfprune.prune(model, tfprune.Sparsity(0.5), data, verbose=0)
 print(tfprune.compare(model, small))
+tfprune.find_structures(model)[0].scale(np.arange(16) < 8)
 tfprune.export(tfprune.rebuild(model), folder / "small.tflite")
 """
     )
