@@ -175,7 +175,7 @@ def connection_sums(structure: Structure) -> list[Any]:
 def _by_connection(structure, measure):
     """The sums of a measure over rows and columns, and the number of weights in one of them."""
     sums: dict[tuple[int, str], list[Any]] = {}
-    for share in structure.slices:
+    for share in structure.trained:
         value = measure(ops.cast(ops.convert_to_tensor(share.variable), "float32"))
         others = [a for a in range(len(value.shape)) if a not in share.connection_axes]
         size = int(np.prod([value.shape[a] for a in others])) if others else 1

@@ -158,11 +158,14 @@ class Plan:
     def _note_cuts(self) -> None:
         """Which positions of each variable stay, along every axis that a structure cuts."""
         for cut in self.structures.by_variable:
-            self._cuts[id(cut.variable)] = {
-                share.axis: structure.positions(self.left[structure.name], share)
-                for structure, share in cut.shares
-                if len(self.left[structure.name]) < structure.groups
-            }
+            stay: dict[int, np.ndarray] = {}
+            for structure, share in cut.shares:
+                gone = np.setdiff1d(np.arange(structure.groups), self.left[structure.name])
+                if len(gone):
+                    length = cut.variable.shape[share.axis]
+                    positions = stay.setdefault(share.axis, np.ones(length, bool))
+                    positions[structure.positions(gone, share)] = False
+            self._cuts[id(cut.variable)] = {a: np.flatnonzero(x) for a, x in stay.items()}
 
     def _decide_all(self, keep: Mapping[str, np.ndarray]) -> None:
         """Decides until nothing more goes: a group may be read by groups alone that have gone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import keras
@@ -23,7 +24,8 @@ class CutVariable:
 
     Args:
         variable: The variable.
-        shares: Each structure that has groups in it, with its slices, each along another axis.
+        shares: Each structure that has groups in it, with its slices, each along another axis or at
+            other positions of it.
     """
 
     variable: keras.Variable
@@ -34,20 +36,35 @@ def by_variable(structures: Iterable[Structure]) -> tuple[CutVariable, ...]:
     """The variables of structures, each once, in order of appearance.
 
     Raises:
-        ValueError: If two structures have their groups along the same axis of a variable.
+        ValueError: If two structures have groups at the same positions along an axis of a variable.
     """
-    found: dict[int, tuple[keras.Variable, dict[int, tuple[Structure, Slices]]]] = {}
+    found: dict[int, tuple[keras.Variable, list[tuple[Structure, Slices]]]] = {}
     for structure in structures:
         for share in structure.slices:
-            _, axes = found.setdefault(id(share.variable), (share.variable, {}))
-            other, _ = axes.setdefault(share.axis, (structure, share))
-            if other is not structure:
-                raise ValueError(
-                    f"`structures` must not overlap. Received: {other.name!r} and "
-                    f"{structure.name!r}, which both divide axis {share.axis} of {share.attribute} "
-                    f"of {share.layer.name!r} into groups"
-                )
-    return tuple(CutVariable(variable, tuple(axes.values())) for variable, axes in found.values())
+            _, shares = found.setdefault(id(share.variable), (share.variable, []))
+            for other, theirs in shares:
+                if other is not structure and overlap(theirs, share):
+                    raise ValueError(
+                        f"`structures` must not overlap. Received: {other.name!r} and "
+                        f"{structure.name!r}, which both divide axis {share.axis} of "
+                        f"{share.attribute} of {share.layer.name!r} into groups"
+                    )
+            shares.append((structure, share))
+    return tuple(CutVariable(variable, tuple(shares)) for variable, shares in found.values())
+
+
+def overlap(one: Slices, other: Slices) -> bool:
+    """Whether two shares in one variable have positions in common, along the same axis.
+
+    Args:
+        one: A share.
+        other: Another one in the same variable.
+    """
+    if one.axis != other.axis:
+        return False
+    if one.owner is None or other.owner is None:
+        return True
+    return bool(np.any((one.owner >= 0) & (other.owner >= 0)))
 
 
 class LeftOver:
@@ -120,6 +137,22 @@ def weights_left(structures: Sequence[Structure]) -> LeftOver:
     """The weights of structures that are left, each counted once, whatever cuts into it."""
     amounts: dict[tuple[str, ...], float] = {}
     for cut in by_variable(structures):
-        names = tuple(sorted(structure.name for structure, _ in cut.shares))
-        amounts[names] = amounts.get(names, 0.0) + int(np.prod(cut.variable.shape))
+        for parts in product(*_parts_of_axes(cut)):
+            names = tuple(sorted(name for name, _ in parts if name))
+            number = int(np.prod([length for _, length in parts]))
+            amounts[names] = amounts.get(names, 0.0) + number
     return LeftOver(structures, amounts)
+
+
+def _parts_of_axes(cut: CutVariable) -> list[list[tuple[str, int]]]:
+    """For each axis, whose positions it has and how many; the name is empty where nobody's."""
+    axes = []
+    for axis, length in enumerate(cut.variable.shape):
+        parts = [
+            (structure.name, structure.groups * structure.positions_of_a_group(share))
+            for structure, share in cut.shares
+            if share.axis == axis
+        ]
+        rest = length - sum(number for _, number in parts)
+        axes.append([*parts, *([("", rest)] if rest else [])])
+    return axes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -22,7 +22,8 @@ class Slices:
             consecutive positions (more than one for the query heads of a shared key and value),
             unless there are `segments`.
         role: `"producer"` if the variable makes what the group emits, `"consumer"` if it
-            reads it.
+            reads it, `"statistic"` if it only has a number for each group that no optimizer
+            trains, such as a moving mean: it is cut, and neither penalized nor scaled.
         within: The axis of the single connections inside a group: the head size. `None` where
             a group is a single connection, as a feed-forward unit is.
         bias: For a consumer, the attribute of `layer` with the bias that is added right behind,
@@ -32,6 +33,9 @@ class Slices:
         segments: Lengths of consecutive parts of the axis, in each of which all groups have their
             places one after the other, as the queries, keys and values of a fused projection do.
             `None` if the axis is one such part.
+        owner: The group that each position along the axis belongs to, -1 where it belongs to none,
+            as an array `(length,)`. All groups have equally many. `None` where `segments` or equal
+            blocks say it. Only with `owner` may several structures share an axis.
     """
 
     layer: keras.Layer
@@ -42,13 +46,23 @@ class Slices:
     bias: str | None = None
     reads_input: bool = False
     segments: tuple[int, ...] | None = None
+    owner: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_in_blocks(self) -> bool:
+        """Whether each group has one block of consecutive positions, all of the axis together."""
+        return self.segments is None and self.owner is None
 
     def owners(self, groups: int) -> np.ndarray:
         """The group that each position along the axis belongs to, an array `(length,)`.
 
+        It is -1 where it belongs to none.
+
         Args:
             groups: How many groups there are.
         """
+        if self.owner is not None:
+            return self.owner
         segments = self.segments or (self.variable.shape[self.axis],)
         return np.concatenate([np.repeat(np.arange(groups), n // groups) for n in segments])
 

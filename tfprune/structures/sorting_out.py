@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 
 from tfprune.structures.collection import Structures
+from tfprune.structures.cut_variables import overlap
 from tfprune.structures.skipped import Skipped
+from tfprune.structures.slices import Slices
 from tfprune.structures.structure import Structure
 
 
@@ -28,17 +30,23 @@ def sorted_out(
     """
     kept: list[Structure] = []
     dropped: list[Skipped] = []
-    taken: dict[tuple[int, int], Structure] = {}  # axis of a variable -> whose groups it has
+    taken: dict[int, list[tuple[Structure, Slices]]] = {}  # variable -> who has groups in it
     for structure in found:
-        axes = [(id(share.variable), share.axis) for share in structure.slices]
-        other = next((taken[axis] for axis in axes if axis in taken), None)
+        others = (
+            other
+            for share in structure.slices
+            for other, theirs in taken.get(id(share.variable), ())
+            if overlap(theirs, share)
+        )
+        other = next(others, None)
         reason = _shared(structure, places, owners)
         if other is not None:
             reason = reason or f"its weights belong to the groups of {other.name}"
         if reason:
             dropped.append(Skipped(structure.name, reason))
         else:
-            taken.update(dict.fromkeys(axes, structure))
+            for share in structure.slices:
+                taken.setdefault(id(share.variable), []).append((structure, share))
             kept.append(structure)
     partners = {id(share.layer) for s in kept for share in s.consumers}
     # Nor need it be said that the second layer of a pair ends in the residual stream, or that

@@ -90,7 +90,7 @@ class Structure:
         for share in self.slices:
             shape = tuple(share.variable.shape)
             group = list(shape)
-            group[share.axis] //= self.groups
+            group[share.axis] = self.positions_of_a_group(share)
             place = f"{share.layer.name}/{share.attribute}"
             rows.append([place, share.role, str(shape), share.axis, str(tuple(group))])
         title = (
@@ -180,6 +180,11 @@ class Structure:
         return tuple(s for s in self.slices if s.role == "consumer")
 
     @property
+    def trained(self) -> tuple[Slices, ...]:
+        """The slices of weights: all but statistics."""
+        return tuple(s for s in self.slices if s.role != "statistic")
+
+    @property
     def read_as_input(self) -> bool:
         """Whether what the groups emit is the input of the layers that read it."""
         return all(s.reads_input for s in self.consumers)
@@ -203,13 +208,24 @@ class Structure:
 
     @property
     def weights(self) -> int:
-        """Weights in all groups."""
-        return sum(int(np.prod(s.variable.shape)) for s in self.slices)
+        """Weights in all groups, without statistics."""
+        return self.groups * sum(
+            int(np.prod(s.variable.shape))
+            // s.variable.shape[s.axis]
+            * self.positions_of_a_group(s)
+            for s in self.trained
+        )
+
+    def positions_of_a_group(self, share: Slices) -> int:
+        """How many positions along `share.axis` belong to one group."""
+        if share.owner is not None:
+            return int(np.count_nonzero(share.owner >= 0)) // self.groups
+        return share.variable.shape[share.axis] // self.groups
 
     def squared_norms(self) -> Any:
         """Squared Euclidean norm of each group over all its weights, a tensor `(groups,)`."""
         total = 0.0
-        for share in self.slices:
+        for share in self.trained:
             value = ops.square(ops.cast(ops.convert_to_tensor(share.variable), "float32"))
             others = [a for a in range(len(value.shape)) if a != share.axis]
             along = ops.sum(value, axis=others) if others else value
@@ -258,6 +274,8 @@ class Structure:
 
     def _to_elements(self, per_group, length, share):
         """One number for each of `length` elements, `(..., groups, length // groups)`."""
+        if share.owner is not None:
+            return self._to_owned(per_group, share.owner)
         if length == self.groups:
             return per_group
         if share.segments:
@@ -266,23 +284,32 @@ class Structure:
         ahead = [1] * len(per_group.shape)
         return ops.tile(ops.expand_dims(per_group, -1), [*ahead, length // self.groups])
 
+    def _to_owned(self, per_group, owner):
+        """One number for each position of an axis, 1 where no group of these has it."""
+        ones = ops.ones_like(per_group[..., :1])
+        places = np.where(owner < 0, self.groups, owner)
+        return ops.take(ops.concatenate([per_group, ones], axis=-1), places, axis=-1)
+
     def scale(self, per_group: Any) -> None:
         """Multiplies the weights of each group, in place, by one number for each group.
 
         Args:
-            per_group: Tensor or array `(groups,)`; 0 kills a group, 1 leaves it alone.
+            per_group: Tensor or array `(groups,)`; 0 kills a group, 1 leaves it alone. Statistics
+                are set to zero where it is 0, and stay otherwise.
         """
         per_group = ops.convert_to_tensor(per_group)
         for share in self.slices:
             variable = share.variable
             factor = ops.cast(self.spread(per_group, share), variable.dtype)
             value = ops.convert_to_tensor(variable)
+            if share.role == "statistic":
+                factor = ops.cast(factor != 0, variable.dtype)
             # Where, not only a product: a NaN or an infinity in a dead group must go too.
             variable.assign(ops.where(factor == 0, ops.zeros_like(value), value * factor))
 
     def positions(self, groups: np.ndarray, share: Slices) -> np.ndarray:
         """The positions along `share.axis` that belong to the groups with the given numbers."""
-        if share.segments:
+        if not share.is_in_blocks:
             return np.flatnonzero(np.isin(share.owners(self.groups), groups))
         repeats = share.variable.shape[share.axis] // self.groups
         return (np.asarray(groups)[:, None] * repeats + np.arange(repeats)).reshape(-1)
@@ -297,8 +324,9 @@ class Structure:
         Returns:
             Array or tensor `(groups, elements of a group)`.
         """
-        if share.segments:
-            order = np.argsort(share.owners(self.groups), kind="stable")
+        if not share.is_in_blocks:
+            owners = share.owners(self.groups)
+            order = np.argsort(owners, kind="stable")[np.count_nonzero(owners < 0) :]
             is_array = isinstance(value, np.ndarray)
             value = value[order] if is_array else ops.take(value, order, axis=0)
         if isinstance(value, np.ndarray):
