@@ -43,6 +43,7 @@ class Plan:
         left: Structure name to the numbers of the groups that stay.
         configs: `id` of a layer to the entries of its configuration that change.
         input_widths: `id` of a dense layer to its new number of inputs.
+        cut_layers: `id` of the layers of which some variable is cut.
         shapes: `id` of a layer that is cut by shape to the attributes and the new shapes of its
             variables.
         numbers: `id` of a layer to the numbers that it keeps, where they change with those shapes.
@@ -69,6 +70,7 @@ class Plan:
         self.left: dict[str, np.ndarray] = {}
         self.configs: dict[int, dict[str, Any]] = {}
         self.input_widths: dict[int, int] = {}
+        self.cut_layers: set[int] = set()
         self.shapes: dict[int, dict[str, tuple[int, ...]]] = {}
         self.numbers: dict[int, dict[str, Any]] = {}
         self.groups: dict[int, int] = {}
@@ -137,6 +139,7 @@ class Plan:
             or id(x) in self.constants
             or id(x) in self.gone
             or id(x) in self.input_widths
+            or id(x) in self.cut_layers
             or id(x) in self.replacements
             or id(x) in self.shapes
             or id(x) in self.numbers
@@ -162,6 +165,7 @@ class Plan:
             for structure, share in cut.shares:
                 gone = np.setdiff1d(np.arange(structure.groups), self.left[structure.name])
                 if len(gone):
+                    self.cut_layers.add(id(share.layer))
                     length = cut.variable.shape[share.axis]
                     positions = stay.setdefault(share.axis, np.ones(length, bool))
                     positions[structure.positions(gone, share)] = False
@@ -179,9 +183,12 @@ class Plan:
             before = left
 
     def _decide(self, structure: Structure, keep) -> None:
-        stays = self._alive(structure) if keep is None else keep
         if keep is None:
-            self._fold(structure, stays)
+            emissions = structure.all_emitted(self.read)
+            stays = self._alive(structure, emissions)
+            self._fold(structure, stays, emissions)
+        else:
+            stays = keep
         least = max(structure.least, structure.name in self._never_empty)
         if np.count_nonzero(stays) < least:
             chosen = np.arange(structure.groups) < least
@@ -202,12 +209,12 @@ class Plan:
         for share in structure.consumers:
             if share.reads_input and share.within is None and not structure.is_cut_by_shape:
                 self.input_widths[id(share.layer)] = len(left)
-        for layer in structure.layers():
+        for layer in structure.resized_layers():
             changes = structure.resized_config(layer, len(left))
             if changes:
                 self.configs.setdefault(id(layer), {}).update(changes)
 
-    def _alive(self, structure: Structure) -> np.ndarray:
+    def _alive(self, structure: Structure, emissions: list) -> np.ndarray:
         """Which groups must stay, by their weights."""
         read_by_none = np.logical_and.reduce(
             [self._zero(structure, s) for s in structure.consumers]
@@ -215,11 +222,12 @@ class Plan:
         constant = np.ones(structure.groups, bool)
         for silencer in structure.silencers:
             constant &= self._zero(structure, silencer)
-        for consumer in structure.consumers:
-            emitted = structure.emitted(consumer, self.read)
+        for consumer, emitted in zip(structure.consumers, emissions, strict=True):
             if emitted is None:
                 constant[:] = False
                 continue
+            if not consumer.is_in_blocks:
+                emitted = structure.by_group(emitted, consumer)
             constant &= structure.is_constant(emitted)
             if consumer.bias_variable is None:
                 constant &= structure.throughout(emitted == 0)
@@ -229,23 +237,21 @@ class Plan:
         value = np.moveaxis(self.read(share.variable), share.axis, 0)
         return structure.by_group(value == 0, share).all(axis=1)
 
-    def _fold(self, structure: Structure, stays: np.ndarray) -> None:
+    def _fold(self, structure: Structure, stays: np.ndarray, emissions: list) -> None:
         """Adds what removed groups still emit to the biases behind them."""
         removed = np.flatnonzero(~stays)
         if not len(removed):
             return
-        for consumer in structure.consumers:
-            emitted = structure.emitted(consumer, self.read)
+        for consumer, emitted in zip(structure.consumers, emissions, strict=True):
             bias = consumer.bias_variable
             if emitted is None or bias is None:
                 continue
             at = structure.positions(removed, consumer)
             if not np.any(emitted[at]):
                 continue
+            matrix = structure.as_read_of_constants(consumer, self.read(consumer.variable))
             constant = np.tensordot(
-                emitted[at].astype("float64"),
-                self.read(consumer.variable)[at].astype("float64"),
-                axes=emitted.ndim,
+                emitted[at].astype("float64"), matrix[at].astype("float64"), axes=emitted.ndim
             )
             if np.all(np.isfinite(constant)) and np.any(constant):
                 before = self.read(bias)

@@ -16,6 +16,9 @@ _IDENTITIES = (
     layers.GaussianNoise,
     layers.AlphaDropout,
     layers.Identity,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
 )
 
 _LAYERS = (
@@ -44,6 +47,11 @@ _OPERATION_NAMES = (
 # fmt: on
 _OPERATIONS = operation_classes(_OPERATION_NAMES)
 _ADDITIONS = operation_classes(["Add"])
+
+
+def known_elementwise() -> tuple[type, ...]:
+    """The classes of layers and operations that are known to treat each number alone."""
+    return (*_LAYERS, *_OPERATIONS)
 
 
 def is_elementwise(operation) -> bool:

@@ -114,6 +114,10 @@ class Structure:
         """
         raise NotImplementedError
 
+    def all_emitted(self, read: Reader) -> list[np.ndarray | None]:
+        """What `emitted` returns for each of `self.consumers`."""
+        return [self.emitted(consumer, read) for consumer in self.consumers]
+
     def is_constant(self, emitted: np.ndarray) -> np.ndarray:
         """Which groups emit the same at every position, once their silencers are zero.
 
@@ -332,6 +336,19 @@ class Structure:
         if isinstance(value, np.ndarray):
             return value.reshape(self.groups, -1)
         return ops.reshape(value, (self.groups, -1))
+
+    def resized_layers(self) -> Iterator[keras.Layer]:
+        """The layers whose configuration may change with the number of groups."""
+        return self.layers()
+
+    def as_read_of_constants(self, consumer: Slices, value: np.ndarray) -> np.ndarray:
+        """What a consumer's variable multiplies a constant by: the axes of `emitted` come first.
+
+        Args:
+            consumer: One of `self.consumers`.
+            value: The value of its variable.
+        """
+        return value
 
     def layers(self) -> Iterator[keras.Layer]:
         """The layers whose weights the groups are made of, each once."""

@@ -1,0 +1,154 @@
+"""Channels of convolutional networks: what they are, and that cut networks equal masked ones."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import layers
+
+import tfprune
+from tests.convolutional import NETWORKS, network
+from tests.models import assert_same, noise, outputs, randomize
+from tfprune.rebuild.nothing_zero import NothingPruned
+
+pytestmark = pytest.mark.one_backend
+
+IMAGES = noise(3, 8, 8, 3)
+
+
+def silenced(model, choose):
+    for structure in tfprune.find_structures(model):
+        structure.scale(choose(structure).astype("float32"))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@given(seed=st.integers(0, 1000))
+def test_cut_equals_masked(name, seed):
+    model = network(name, seed)
+    draw = np.random.default_rng(seed)
+    silenced(model, lambda s: draw.random(s.groups) < 0.6)
+    small = tfprune.rebuild(model)
+    assert_same(outputs(model, IMAGES), outputs(small, IMAGES))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_all_that_is_silenced_leaves(name):
+    model = network(name)
+    before = tfprune.find_structures(model)
+    silenced(model, lambda s: np.arange(s.groups) % 2 == 0)
+    after = tfprune.find_structures(tfprune.rebuild(model))
+    assert {s.name: s.groups for s in after} == {s.name: (s.groups + 1) // 2 for s in before}
+    assert [s.kind for s in after] == [s.kind for s in before]
+
+
+@pytest.mark.parametrize(
+    "name, kinds",
+    [
+        ("plain", {"a": "channels", "b": "channels"}),
+        ("residual", {"stem": "width", "one_in": "channels", "two_in": "channels"}),
+        ("inverted", {"expand": "channels", "squeeze": "channels", "project": "channels"}),
+        ("dense", {"one": "channels", "two": "channels", "three": "channels"}),
+        ("odd", {"a": "channels", "separable": "channels", "transposed": "channels"}),
+    ],
+)
+def test_what_is_found(name, kinds):
+    found = tfprune.find_structures(network(name))
+    assert {s.name: s.kind for s in found} == kinds
+    assert {s.name for s in found.skipped} == {"head"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_chosen_channels_are_cut_and_the_model_loads_with_plain_keras(name, tmp_path):
+    model = network(name)
+    keep = {s.name: np.arange(s.groups) != 1 for s in tfprune.find_structures(model)}
+    small = tfprune.rebuild(model, keep=keep)
+    silenced(model, lambda s: keep[s.name])
+    assert_same(outputs(model, IMAGES), outputs(small, IMAGES))
+    small.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    assert_same(outputs(small, IMAGES), outputs(loaded, IMAGES))
+    assert not any("tfprune" in type(layer).__module__ for layer in small.layers)
+
+
+def test_a_constant_moves_into_the_bias_behind_it_where_there_are_no_borders():
+    model = network("plain")
+    layer = model.get_layer("a")
+    kernel, bias = np.array(layer.kernel), np.array(layer.bias)
+    kernel[..., 2], bias[2] = 0, 0.7
+    layer.kernel.assign(kernel)
+    layer.bias.assign(bias)
+    behind = model.get_layer("b")
+    folded = np.asarray(behind.bias) + 0.7 * np.asarray(behind.kernel)[0, 0, 2]
+    small = tfprune.rebuild(model)
+    assert small.get_layer("a").filters == 5
+    np.testing.assert_allclose(small.get_layer("b").bias, folded, rtol=1e-5)
+    assert_same(outputs(model, IMAGES), outputs(small, IMAGES))
+
+
+@pytest.mark.parametrize("padding, filters", [("valid", 3), ("same", 4)])
+def test_a_constant_stays_where_padding_makes_borders(padding, filters):
+    inputs = keras.Input((8, 8, 3))
+    first = layers.Conv2D(4, 3, name="a")
+    outs = layers.Conv2D(2, 3, padding=padding)(first(inputs))
+    model = randomize(keras.Model(inputs, layers.GlobalAveragePooling2D()(outs)))
+    kernel = np.array(first.kernel)
+    kernel[..., 1] = 0
+    first.kernel.assign(kernel)  # Its bias stays.
+    small = tfprune.rebuild(model)
+    assert small.get_layer("a").filters == filters
+    assert_same(outputs(model, IMAGES), outputs(small, IMAGES))
+
+
+def test_a_factor_of_zero_is_enough():
+    """As network slimming leaves it: gamma and beta are zero, the kernel before them is not."""
+    model = network("residual")
+    norm = next(x for x in model.layers if isinstance(x, layers.BatchNormalization))
+    inner = model.get_layer("one_in")
+    norm = next(
+        n for n in model.layers if getattr(n, "gamma", None) is not None and n.gamma.shape == (4,)
+    )
+    for variable in (norm.gamma, norm.beta):
+        value = np.array(variable)
+        value[1] = 0
+        variable.assign(value)
+    assert np.any(np.asarray(inner.kernel)[..., 1])
+    small = tfprune.rebuild(model)
+    assert small.get_layer("one_in").filters == 3
+    assert_same(outputs(model, IMAGES), outputs(small, IMAGES))
+
+
+def test_saturation_is_no_constant():
+    """A channel that a rectifier never lets through on usual inputs is no constant."""
+    model = network("inverted")
+    norm = next(x for x in model.layers if isinstance(x, layers.BatchNormalization))
+    norm.beta.assign(np.full(6, -100.0, "float32"))
+    with pytest.warns(NothingPruned):
+        small = tfprune.rebuild(model)
+    assert small.get_layer("expand").filters == 6
+
+
+def test_inside_a_call_of_ones_own_they_stay():
+    class Block(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.first, self.second = layers.Conv2D(4, 3, name="first"), layers.Conv2D(2, 3)
+
+        def call(self, x):
+            return self.second(self.first(x))
+
+    inputs = keras.Input((8, 8, 3))
+    found = tfprune.find_structures(keras.Model(inputs, Block(name="block")(inputs)))
+    assert not len(found)
+    assert {s.name for s in found.skipped} == {"block/first", "block/conv2d"} or len(
+        found.skipped
+    ) == 2
+    assert all("it is called in the `call` of Block" in s.reason for s in found.skipped)
+
+
+@pytest.mark.parametrize("target", [tfprune.Sparsity(0.5), tfprune.Flops(0.6)])
+def test_pruned_without_training(target):
+    model = network("residual")
+    small = tfprune.prune(model, target, IMAGES, criterion="magnitude", verbose=0)
+    assert small.count_params() < model.count_params()
+    assert outputs(small, IMAGES)[0].shape == (3, 3)

@@ -1,0 +1,197 @@
+"""Channels of convolutions, and what else flows like them: a `Structure` for each family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import layers
+
+from tfprune.structures.dense import is_dense
+from tfprune.structures.emission import Emission
+from tfprune.structures.flow import Family, Flow
+from tfprune.structures.graph import Graph
+from tfprune.structures.regions import MustStay, Region
+from tfprune.structures.registry import register_graph_kind
+from tfprune.structures.skipped import SkippedLayer
+from tfprune.structures.slices import Slices
+from tfprune.structures.structure import Structure
+
+CONVOLUTIONS = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.Conv1DTranspose,
+    layers.Conv2DTranspose,
+    layers.Conv3DTranspose,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+)
+_ROLES = {"make": "producer", "ride": "producer", "read": "consumer", "statistic": "statistic"}
+
+
+class Channels(Structure):
+    """Channels that some layers make and others read, with all that rides on them in between.
+
+    Args:
+        name: The path of the first layer that makes them.
+        flow: The flow through the graph.
+        family: One of its families.
+
+    Attributes:
+        kind: `"channels"`; `"width"` where an addition joins what several layers make, as in the
+            residual streams of convolutional networks; `"ffn"` where all layers are dense.
+    """
+
+    least = 1  # A convolution without channels cannot be made.
+
+    def __init__(self, name: str, flow: Flow, family: Family):
+        made = [use for use, _ in family.owners if use.role == "make"]
+        order = {"producer": 0, "statistic": 1, "consumer": 2}
+        slices = [
+            Slices(
+                use.layer,
+                use.attribute,
+                use.axis,
+                _ROLES[use.role],
+                bias="bias" if use.role == "read" and use.layer.bias is not None else None,
+                owner=owner,
+            )
+            for use, owner in family.owners
+        ]
+        slices.sort(key=lambda share: order[share.role])
+        super().__init__(name, family.groups, tuple(slices))
+        self.kind = "width" if family.is_joined else "channels"
+        if all(map(is_dense, (share.layer for share in slices if share.role != "statistic"))):
+            self.kind = "ffn"
+        self._flow = flow
+        self._makers = {id(use.layer) for use in made}
+        self._kernels = {id(use.layer): use for use in made}
+        self._classes = family.classes
+        self._nodes = flow.nodes_of(family)
+
+    @property
+    def silencers(self):
+        """None: what is emitted tells whether a kernel, or a factor behind it, is zero."""
+        return ()
+
+    @property
+    def read_as_input(self) -> bool:
+        """No: a convolution reads each channel at several places at once."""
+        return False
+
+    def resized_config(self, layer, groups):
+        """The filters or units of a layer that makes channels, the sizes of a `Reshape`."""
+        if isinstance(layer, layers.Reshape):
+            return {"target_shape": self._target_shape(layer, groups)}
+        if id(layer) not in self._makers:
+            return {}
+        share = next(s for s in self.producers if s.layer is layer)
+        width = share.variable.shape[share.axis]
+        left = width - (self.groups - groups) * self.positions_of_a_group(share)
+        if isinstance(layer, layers.EinsumDense):
+            return {"output_shape": [*layer.partial_output_shape[:-1], left]}
+        if isinstance(layer, layers.Dense):
+            return {"units": left}
+        by_group = getattr(layer, "groups", 1)
+        if by_group > 1:
+            return {"filters": left, "groups": by_group * left // width}
+        return {"filters": left}
+
+    def _target_shape(self, layer, groups):
+        (output,) = next(n for n in self._nodes if n.operation is layer).outputs
+        sizes = []
+        for axis, labels in enumerate(self._flow.labels(output)[1:], 1):
+            size = output.shape[axis]
+            if labels is not None:
+                there = np.isin(self._flow.classes.of(labels), self._classes)
+                size -= np.count_nonzero(there) // self.groups * (self.groups - groups)
+            sizes.append(size)
+        return sizes
+
+    def resized_layers(self):
+        """Those with weights in groups, and the `Reshape` layers between."""
+        yield from self.layers()
+        shaped = {id(n.operation): n.operation for n in self._nodes}
+        yield from (layer for layer in shaped.values() if isinstance(layer, layers.Reshape))
+
+    def as_read_of_constants(self, consumer, value):
+        """A kernel summed over its window, with the channels that it reads first."""
+        value = np.moveaxis(value, consumer.axis, 0)
+        if is_dense(consumer.layer):
+            return value
+        return value.sum(axis=tuple(range(1, value.ndim - 1)))
+
+    def emitted(self, consumer, read):
+        """What reaches a layer of each channel that its makers make no more; NaN for the others."""
+        return self.all_emitted(read)[self.consumers.index(consumer)]
+
+    def all_emitted(self, read):
+        """As `emitted`, for all consumers; the calls between are run once."""
+        if not any(np.any(self._is_silent(share, read)) for share in self.producers):
+            return [np.full(s.variable.shape[s.axis], np.nan) for s in self.consumers]
+        emission = Emission(self._flow, self._nodes, self._classes, self._kernels, read)
+        return emission.into([share.layer for share in self.consumers])
+
+    def _is_silent(self, share, read):
+        value = np.moveaxis(read(share.variable), share.axis, 0)
+        return ~np.any(self.by_group(value, share), axis=1)
+
+
+@register_graph_kind(*CONVOLUTIONS, layers.BatchNormalization)
+def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
+    """Finds the channels of a graph of convolutions.
+
+    Args:
+        graph: The graph.
+        name_of: Gives a layer's path.
+
+    Yields:
+        `Channels`, or `SkippedLayer` for a convolution whose channels must stay.
+    """
+    if not any(isinstance(node.operation, CONVOLUTIONS) for node in graph.nodes):
+        return
+    if graph.arguments is not None:
+        reason = f"it is called in the `call` of {type(graph.layer).__name__}"
+        yield from _skipped(graph, lambda layer: reason)
+        return
+    flow = Flow(graph)
+    found: set[int] = set()
+    for family in flow.families:
+        first = next(use.layer for use, _ in family.owners if use.role == "make")
+        structure = Channels(name_of(first), flow, family)
+        if structure.kind == "ffn" and _is_pair(graph, first):
+            continue
+        found.update(id(use.layer) for use, _ in family.owners if use.role == "make")
+        yield structure
+    reasons = {id(use.layer): flow.reason(use) for use in flow.uses if use.role == "make"}
+
+    def reason_for(layer):
+        if id(layer) in found:
+            return None
+        return reasons.get(id(layer)) or "nothing that can be told apart reads its channels"
+
+    yield from _skipped(graph, reason_for)
+
+
+def _skipped(graph, reason_for):
+    makers = (*CONVOLUTIONS[:6], layers.SeparableConv1D, layers.SeparableConv2D)
+    each = {id(node.operation): node.operation for node in graph.nodes}
+    for layer in each.values():
+        if isinstance(layer, makers):
+            reason = reason_for(layer)
+            if reason is not None:
+                yield SkippedLayer(layer, reason)
+
+
+def _is_pair(graph, layer) -> bool:
+    """Whether the units of a dense layer are found as those of feed-forward pairs."""
+    try:
+        for node in graph.calls(layer):
+            Region(graph, node)
+    except MustStay:
+        return False
+    return True

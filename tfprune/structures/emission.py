@@ -1,0 +1,192 @@
+"""What reaches the layers that read channels which their makers make no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from tfprune.keras_private.functional import operation_classes
+from tfprune.keras_private.layers import own_variables, plain_variable
+from tfprune.structures.dense import is_dense
+from tfprune.structures.flow import Flow, Use
+from tfprune.structures.flow.each import flow_each
+from tfprune.structures.flow.rules import rule_of
+from tfprune.structures.flow.running import run, shape_of
+
+_PRODUCTS = (layers.Multiply, *operation_classes(["Multiply"]))
+# What multiplies each channel: where it is zero, it does not matter what it is given.
+_FACTORS = ("gamma", "kernel", "depthwise_kernel")
+
+
+class Emission:
+    """The calls between the layers that make channels and those that read them, run on arrays.
+
+    A channel is constant where the kernel of its maker is zero, and what comes of it is constant
+    as long as it meets nothing else. Zeros stand for what is not constant and for all that comes
+    from elsewhere.
+
+    Args:
+        flow: The flow through the graph.
+        nodes: The calls, in their order, from those of the makers to those of the readers.
+        classes: The classes of the labels of the channels, sorted.
+        makers: `id` of a layer that makes them to the axis of its kernel.
+        read: Gives the value of a variable.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        nodes: Sequence[Any],
+        classes: np.ndarray,
+        makers: Mapping[int, Use],
+        read: Callable[[Any], np.ndarray],
+    ):
+        self._flow = flow
+        self._nodes = nodes
+        self._classes = classes
+        self._makers = makers
+        self._read = read
+        self._values: dict[int, np.ndarray] = {}
+        self._constant: dict[int, np.ndarray] = {}  # for each group
+
+    def into(self, readers: Sequence[keras.Layer]) -> list[np.ndarray | None]:
+        """What the kernels of layers are given of each channel.
+
+        Args:
+            readers: Layers that read them.
+
+        Returns:
+            For each layer an array of the positions that it sums over, NaN where they have no
+            constant; `None` if it is given another one at another call.
+        """
+        wanted = {id(layer) for layer in readers}
+        found: dict[int, np.ndarray | None] = {}
+        for node in self._nodes:
+            key = id(node.operation)
+            if key in wanted and self._owner(node.input_tensors[0]) is not None:
+                one = self._given(node)
+                other = found.setdefault(key, one)
+                if other is not None and not np.array_equal(other, one, equal_nan=True):
+                    found[key] = None
+            if key in self._makers:
+                self._make(node)
+            elif any(self._owner(tensor) is not None for tensor in node.outputs):
+                self._pass(node)
+        return [found[id(layer)] for layer in readers]
+
+    def _owner(self, tensor) -> tuple[int, np.ndarray] | None:
+        """The axis of a tensor along which the channels lie, and the group of each position."""
+        for axis, labels in enumerate(self._flow.labels(tensor)):
+            if labels is None:
+                continue
+            owner = self._groups_of(self._flow.classes.of(labels))
+            if np.any(owner >= 0):
+                return axis, owner
+        return None
+
+    def _make(self, node) -> None:
+        layer, output = node.operation, node.outputs[0]
+        use = self._makers[id(layer)]
+        kernel = np.moveaxis(self._read(plain_variable(layer, use.attribute)), use.axis, 0)
+        silent = ~np.any(kernel.reshape(len(kernel), -1), axis=1)
+        bias = np.zeros(len(kernel)) if layer.bias is None else self._read(layer.bias)
+        value = np.where(silent, bias, 0).astype("float32")
+        value = np.broadcast_to(value, shape_of(output))
+        if layer.activation is not None:
+            value = ops.convert_to_numpy(layer.activation(ops.convert_to_tensor(value)))
+        self._values[id(output)] = value
+        self._constant[id(output)] = self._by_group(output, silent)
+
+    def _groups_of(self, classes) -> np.ndarray:
+        """The group that each class of labels is, or -1."""
+        place = np.searchsorted(self._classes, classes)
+        place = np.minimum(place, len(self._classes) - 1)
+        return np.where(self._classes[place] == classes, place, -1)
+
+    def _in_all(self, owner: np.ndarray, holds: np.ndarray) -> np.ndarray:
+        """In which groups something holds at all positions that belong to them."""
+        result = np.ones(len(self._classes), bool)
+        result[owner[(owner >= 0) & ~holds]] = False
+        return result
+
+    def _by_group(self, tensor, holds: np.ndarray) -> np.ndarray:
+        """In which groups something holds at all positions of the tensor's axis of channels."""
+        _, owner = self._owner(tensor) or (-1, np.full(len(holds), -1))
+        return self._in_all(owner, holds)
+
+    def _pass(self, node) -> None:
+        """Runs a call; its outputs are constant where what it is given is."""
+        operation = node.operation
+        constant = np.ones(len(self._classes), bool)
+        zero = np.zeros(len(self._classes), bool)
+        given = {}
+        for tensor in node.input_tensors:
+            value = self._values.get(id(tensor))
+            own = self._constant.get(id(tensor))
+            if value is None or own is None:
+                given[id(tensor)] = np.zeros(shape_of(tensor), "float32")
+                # It meets the channels, unless the call only puts it beside them.
+                constant &= rule_of(operation) is not flow_each
+                continue
+            given[id(tensor)] = value
+            constant &= own
+            zero |= own & self._by_group(tensor, self._is_zero(tensor, value))
+        if isinstance(operation, _PRODUCTS):
+            constant |= zero
+        own_weights = own_variables(operation) if isinstance(operation, keras.Layer) else []
+        with keras.StatelessScope([(v, ops.convert_to_tensor(self._read(v))) for v in own_weights]):
+            results = run(node, given)
+        constant |= self._without_factor(node)
+        for tensor, value in zip(node.outputs, results, strict=True):
+            self._values[id(tensor)] = value
+            self._constant[id(tensor)] = constant
+
+    def _is_zero(self, tensor, value) -> np.ndarray:
+        found = self._owner(tensor)
+        assert found is not None  # It was labelled by the flow.
+        axis, _ = found
+        return ~np.any(np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1), axis=1)
+
+    def _without_factor(self, node) -> np.ndarray:
+        """The groups that the layer multiplies by zero, whatever it is given."""
+        zero = np.zeros(len(self._classes), bool)
+        for use in self._flow.uses:
+            if use.layer is node.operation and use.role == "ride" and use.attribute in _FACTORS:
+                value = np.moveaxis(
+                    self._read(plain_variable(use.layer, use.attribute)), use.axis, 0
+                )
+                owner = self._groups_of(self._flow.of_use(use))
+                if np.any(owner >= 0):
+                    is_zero = ~np.any(value.reshape(len(value), -1), axis=1)
+                    zero |= self._in_all(owner, is_zero)
+        return zero
+
+    def _given(self, node) -> np.ndarray:
+        """One number for each position that a layer reads, NaN where there is no constant."""
+        (tensor,) = node.input_tensors
+        layer = node.operation
+        axis, owner = self._owner(tensor) or (-1, np.zeros(0, int))
+        value = np.moveaxis(self._values[id(tensor)], axis, 0)
+        flat = value.reshape(len(value), -1)
+        is_constant = np.append(self._constant[id(tensor)], False)[owner]
+        is_constant &= np.all(flat == flat[:, :1], axis=1)
+        vector = np.where(is_constant, flat[:, 0], np.nan)
+        if isinstance(layer, (layers.SeparableConv1D, layers.SeparableConv2D)):
+            vector = np.repeat(vector, layer.depth_multiplier)
+            kernel = self._read(layer.depthwise_kernel)
+            unread = ~np.any(kernel.reshape(-1, len(vector)), axis=0)
+            return np.where(unread | (vector == 0), 0.0, np.nan)
+        if not is_dense(layer) and not _is_plain(layer):
+            return np.where(vector == 0, 0.0, np.nan)
+        return vector
+
+
+def _is_plain(layer) -> bool:
+    """Whether a convolution makes a constant of a constant, also at the borders."""
+    without_borders = layer.padding == "valid" or all(n == 1 for n in layer.kernel_size)
+    kinds = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
+    return isinstance(layer, kinds) and without_borders and layer.groups == 1

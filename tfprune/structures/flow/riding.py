@@ -1,0 +1,59 @@
+"""Layers with a weight for each position: a normalization over the batch, a depthwise kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import layers
+
+from tfprune.structures.flow.rules import register_rule
+
+
+@register_rule(layers.BatchNormalization)
+def flow_batch_normalization(flow, node):
+    """Four numbers ride on each position of an axis; other axes are left alone."""
+    layer = node.operation
+    labels = flow.labels(node.input_tensors[0])
+    axis = layer.axis[0] if isinstance(layer.axis, (list, tuple)) else layer.axis
+    along = labels[axis]
+    if along is not None:
+        for attribute in ("gamma", "beta"):
+            if getattr(layer, attribute) is not None:
+                flow.use(layer, attribute, 0, "ride", along)
+        for attribute in ("moving_mean", "moving_variance"):
+            flow.use(layer, attribute, 0, "statistic", along)
+    flow.set(node.outputs[0], labels)
+
+
+@register_rule(layers.PReLU)
+def flow_prelu(flow, node):
+    """A slope rides on each position of the axes that do not share them."""
+    labels = flow.labels(node.input_tensors[0])
+    slopes = node.operation.alpha.shape
+    for axis, along in enumerate(labels):
+        if along is not None and slopes[axis - 1] > 1:
+            flow.use(node.operation, "alpha", axis - 1, "ride", along)
+    flow.set(node.outputs[0], labels)
+
+
+@register_rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+def flow_depthwise(flow, node):
+    """A kernel, or several, ride on each channel."""
+    layer = node.operation
+    labels = flow.labels(node.input_tensors[0])
+    if layer.data_format != "channels_last":
+        flow.stop(node, "its channels come first")
+        return
+    made = along_channels(flow, node, labels)
+    if made is not None:
+        flow.use(layer, "kernel", -2, "ride", made)
+        made = np.repeat(made, layer.depth_multiplier)
+        if layer.bias is not None:
+            flow.use(layer, "bias", 0, "ride", made)
+    flow.set(node.outputs[0], [*[None] * (len(labels) - 1), made])
+
+
+def along_channels(flow, node, labels):
+    """The labels of the last axis of the input of a convolution; it mixes the others."""
+    for along in labels[:-1]:
+        flow.keep(along, f"{node.operation.name} mixes it")
+    return labels[-1]

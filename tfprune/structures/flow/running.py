@@ -1,0 +1,47 @@
+"""Runs one call of a graph on arrays."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+UNKNOWN = 64
+"""What stands for a size that a graph leaves open: enough for the strides of a network."""
+
+
+def shape_of(tensor: Any, batch: int = 1) -> tuple[int, ...]:
+    """The shape of an array that stands for a symbolic tensor.
+
+    Args:
+        tensor: The tensor.
+        batch: The size of its first axis where that is open.
+    """
+    first, *rest = tensor.shape
+    return (batch if first is None else first, *(UNKNOWN if n is None else n for n in rest))
+
+
+def run(node: Any, values: dict[int, np.ndarray]) -> list[np.ndarray]:
+    """What a call returns at inference.
+
+    Args:
+        node: A Keras node.
+        values: `id` of a symbolic tensor to an array.
+
+    Returns:
+        Arrays, one for each output.
+    """
+
+    def array(x):
+        return ops.convert_to_tensor(values[id(x)]) if id(x) in values else x
+
+    args, kwargs = tree.map_structure(array, (node.arguments.args, node.arguments.kwargs))
+    operation = node.operation
+    if isinstance(operation, keras.Layer):
+        kwargs.pop("training", None)
+        if "training" in signature(operation.call).parameters:
+            kwargs["training"] = False
+    return [ops.convert_to_numpy(x) for x in tree.flatten(operation.call(*args, **kwargs))]
