@@ -118,27 +118,6 @@ def _conversion_errors() -> Iterator[None]:
         ) from error
 
 
-def float_operations(path: str | os.PathLike) -> list[str]:
-    """The operations of a LiteRT file that compute with floating-point numbers.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Their names, each once; quantizing and dequantizing at the border of such are not among
-        them.
-    """
-    from tfprune.litert import operations
-
-    found: dict[str, None] = {}
-    for name, types in operations(path):
-        if name not in ("QUANTIZE", "DEQUANTIZE") and any(
-            np.issubdtype(t, np.floating) for t in types
-        ):
-            found[name] = None
-    return list(found)
-
-
 def check_inputs(model: keras.Model) -> None:
     """Says which inputs of a Functional model a LiteRT file cannot have.
 
