@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -54,7 +55,7 @@ def convert(
         settings["representative_dataset"] = calibrate
     if integer_io:
         settings["inference_input_type"] = settings["inference_output_type"] = tf.int8
-    with _conversion_errors():
+    with _conversion_errors(), _no_notes_on_the_converter():
         model.export(
             str(path),
             format="litert",
@@ -95,6 +96,14 @@ def convert_saved_model(folder: str, signature: str, quantize: str | None = None
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     with native_messages.filtered(), _conversion_errors():
         return converter.convert()
+
+
+@contextmanager
+def _no_notes_on_the_converter() -> Iterator[None]:
+    """Keeps a warning off that TensorFlow's converter uses what TensorFlow means to remove."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")
+        yield
 
 
 @contextmanager
