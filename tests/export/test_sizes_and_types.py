@@ -190,6 +190,23 @@ def _ends(model):
     return model.inputs[0], model.outputs[0]
 
 
+@pytest.mark.parametrize(
+    ("data", "received"),
+    [
+        (lambda: (DATA, DATA[:, :4]), r"x alone. Received: 2, of the shapes \(64, 8\), \(64, 4\)"),
+        (lambda: [(DATA, DATA[:, :4])], "of `\\(x, y\\)` give x alone. Received: 2"),
+        (
+            lambda: DATA.tolist(),
+            "hold arrays. Received: list that holds float; `numpy.asarray`",
+        ),
+        (lambda: (DATA.tolist(),), "must hold arrays. Received: tuple that holds float"),
+    ],
+)
+def test_representative_data_are_arrays_of_the_inputs_alone(data, received, tmp_path):
+    with pytest.raises(ValueError, match=received):
+        file_of(perceptron(), tmp_path, quantize="int8", representative_data=data())
+
+
 def test_a_loop_cannot_be_calibrated(tmp_path):
     """The converter would end the process."""
     x = keras.Input(batch_shape=(1, 8, 4))
