@@ -188,7 +188,7 @@ class DynamicSparsity(WithGates, RankedPruning):
             self._diversity = Diversity(self.gates, self._prior, self.distance)
             self.state.add_penalty(self._diversity)
 
-    def rank(self) -> None:
+    def _rank(self) -> None:
         """Scores the groups, and says at which size each of them is added."""
         self.owner.model_changed()
         if self.subnetworks is None:
@@ -222,8 +222,8 @@ class DynamicSparsity(WithGates, RankedPruning):
 
     def on_step(self, step: int, steps: int) -> None:
         """Ranks the groups when it is time."""
-        if not self.decided_once:
-            self.rank()
+        if not self._decided_once:
+            self._rank()
         if self.train_gates:
             diversity = self._diversity.strength(self.diversity) if self.diversity else 0.0
             self.gates.set_penalty_values(PenaltyValues(self.strength, diversity=diversity))
@@ -233,8 +233,8 @@ class DynamicSparsity(WithGates, RankedPruning):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Sets the size for this step."""
-        if self.decided_once:
-            self._set_size(self.drawn(self.owner.clock.epoch_start + batch))
+        if self._decided_once:
+            self._set_size(self._drawn(self.owner.clock.epoch_start + batch))
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Validates the largest size."""
@@ -242,17 +242,17 @@ class DynamicSparsity(WithGates, RankedPruning):
 
     def end_steps(self) -> None:
         """Shows the largest size to other callbacks, which may save the model."""
-        if self.decided_once:
+        if self._decided_once:
             self._set_size(self.sizes[0])
 
-    def drawn(self, step: int) -> float:
+    def _drawn(self, step: int) -> float:
         """The size of a step; it depends on the seed and the step alone."""
         if self.sandwich and step % 3 < 2:
             return self.sizes[0] if step % 3 == 0 else self.sizes[-1]
         return float(np.random.default_rng([self.seed, step]).choice(self.sizes))
 
     @property
-    def decided_once(self) -> bool:
+    def _decided_once(self) -> bool:
         """`decided`, without a look at the gates once it is true."""
         if not self._begun:
             synchronize(self)
@@ -283,7 +283,7 @@ class DynamicSparsity(WithGates, RankedPruning):
         """
         if self.owner.clock.has_begun and not self.decided:
             self.warn_if_cut_short("the sizes are made now")
-            self.rank()
+            self._rank()
         self._set_size(self.sizes[0])
         for gate in self.gates:
             structure = gate.structure

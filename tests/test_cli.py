@@ -273,6 +273,23 @@ def test_the_length_of_the_data_is_that_of_open_axes():
     assert commands._length(keras.Model(a, a), noise(2, 6, 8)) == 6
 
 
+def test_arrays_have_the_names_of_the_inputs(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    left, right = keras.Input((3,), name="left"), keras.Input((3,), name="right")
+    h = keras.layers.Dense(8, "relu")(keras.layers.Concatenate()([left, right]))
+    keras.Model([left, right], keras.layers.Dense(2)(h)).save("m.keras")
+    words = ["prune", "m.keras", "out.keras", "--target", "sparsity 50%", "--data", "data.npz"]
+    np.savez("data.npz", left=noise(8, 3), right=noise(8, 3))
+    assert cli.main(words) == 0
+    for arrays in ({"x": noise(8, 3)}, {"left": noise(8, 3), "rihgt": noise(8, 3)}):
+        np.savez("data.npz", **arrays)
+        capsys.readouterr()
+        assert cli.main(words) == 1
+        said = capsys.readouterr().err
+        assert "`--data` must hold the arrays 'left', 'right', as the model has inputs" in said
+        assert f"Received: {', '.join(map(repr, arrays))}\n" in said
+
+
 @pytest.fixture
 def bad(tmp_path):
     """A folder with a model, and with files that commands cannot use."""
@@ -280,6 +297,7 @@ def bad(tmp_path):
     transformer().save(tmp_path / "m.keras")
     np.savez(tmp_path / "wide.npz", x=noise(4, 3, 9))
     np.savez(tmp_path / "named.npz", other=noise(4, 3, 8))
+    np.savez(tmp_path / "labels.npz", x=noise(4, 3, 8), labels=noise(4, 2))
     np.savez(tmp_path / "objects.npz", x=np.array([{}, None], dtype=object))
     np.savez(tmp_path / "x.npz", x=noise(4, 3, 8))
     (tmp_path / "notes.txt").write_text("these are my notes")
@@ -303,7 +321,8 @@ PRUNE = "prune m.keras out.keras --data {} --target"
         (f"{PRUNE.format('notes.txt')} sparsity 50%", "must be an .npz file"),
         (f"{PRUNE.format('objects.npz')} sparsity 50%", "must be an .npz file"),
         (f"{PRUNE.format('wide.npz')} sparsity 50%", "(4, 3, 9)"),
-        (f"{PRUNE.format('named.npz')} sparsity 50%", "other"),
+        (f"{PRUNE.format('named.npz')} sparsity 50%", "an array 'x', as"),
+        (f"{PRUNE.format('labels.npz')} sparsity 50%", "Received: 'x', 'labels'"),
         ("prune none.keras out.keras --data x.npz --target sparsity 50%", "nothing that `prune`"),
         ("compare m.keras none.keras --no-latency", "`after` must be made from `before`"),
         ("compare m.keras absent.keras", "There is no file 'absent.keras'"),

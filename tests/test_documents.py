@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+
+import tfprune
 
 pytestmark = pytest.mark.tensorflow_only  # The JAX page chooses its backend itself.
 
@@ -108,6 +111,27 @@ def test_every_message_that_is_explained_exists():
     explained = re.findall("^### (.*)$", page.read_text(), re.M)
     assert len(explained) > 20
     assert [message for message in explained if message not in messages] == []
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda model, x: tfprune.Latency("5 ms"),
+        lambda model, x: tfprune.prune(model, tfprune.Sparsity(0.5), x, criterion="magnitud"),
+        lambda model, x: tfprune.export(model, "model.tflite", quantize="int4"),
+    ],
+)
+def test_messages_of_usual_mistakes_are_explained(mistake, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    layers = [keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(2)]
+    with pytest.raises(ValueError) as error:
+        mistake(keras.Sequential(layers), np.ones((4, 4), "float32"))
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    patterns = [
+        ".*".join(map(re.escape, heading.split("…")))
+        for heading in re.findall("^### (.*)$", text, re.M)
+    ]
+    assert any(re.match(pattern, str(error.value)) for pattern in patterns)
 
 
 def test_every_picture_of_the_benchmarks_is_shown():

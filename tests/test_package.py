@@ -213,6 +213,11 @@ small = tfprune.prune(model, tfprune.Sparsity(0.5), data, verbose=0)
 print(tfprune.compare(model, small))
 tfprune.find_structures(model)[0].scale(np.arange(16) < 8)
 tfprune.export(tfprune.rebuild(model), folder / "small.tflite")
+for quantize in ("float16", "dynamic_int8"):
+    tfprune.export(small, folder / "small.tflite", quantize=quantize)
+tfprune.export(
+    small, folder / "small.tflite", quantize="int8", representative_data=data, sequence_length=8)
+tfprune.export(small, folder / "saved")
 """
     )
     assert "LiteRT ms" in done.stdout, done.stderr

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tests.terminals import terminal
 from tfprune import progress as module
-from tfprune.progress import progress
+from tfprune.progress import progress, stages
 
 
 def some_steps(verbose=1):
@@ -93,3 +93,44 @@ def test_an_error_ends_the_display():
     with terminal() as screen:
         some_steps()
     assert "outside" not in screen.getvalue()
+
+
+def two_stages():
+    with stages() as tick:
+        for epoch in (1, 2):
+            tick("Training", epoch / 2 - 0.25, f"epoch {epoch}, half", note=False)
+            tick("Training", epoch / 2, f"epoch {epoch}")
+        tick("Timing")
+
+
+def test_each_stage_has_a_bar_that_stays(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now.append(now[-1] + 1) or now[-1])
+    with terminal() as screen:
+        two_stages()
+    shown = screen.getvalue()
+    trained, _, timed = shown.partition("Timing")
+    assert [trained.count(f"epoch {n}, half") for n in (1, 2)] == [1, 1]
+    assert "Training \x1b" in trained.rpartition("epoch 2")[2] and "Training" not in timed
+    assert "Training  " not in shown  # No line for those who look.
+
+
+def test_where_nobody_looks_a_stage_has_a_line_for_what_is_worth_one(capsys, monkeypatch):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.delenv("TTY_COMPATIBLE", raising=False)
+    two_stages()
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["Training", "epoch 1"], ["Training", "epoch 2"], ["Timing"]]
+
+
+def test_steps_that_say_how_many_are_done_are_drawn_ten_times_a_second_at_most(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    drawn = []
+    with terminal() as screen, progress("training", 1, verbose=1) as step:
+        for i in range(20):
+            before = len(screen.getvalue())
+            step(f"loss {i}", i / 20)
+            drawn.append(len(screen.getvalue()) > before)
+            now[0] += 0.03
+    assert [i for i, was in enumerate(drawn) if was] == list(range(0, 20, 4))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations, count
 from typing import Any
 
 import keras
+
+STRUCTURES = (tuple, list, Mapping)
+"""What arrays of several inputs may come in."""
 
 
 def put_different_shapes_first(batches: list, shape: Callable[[Any], tuple[int, ...]]) -> None:
@@ -53,3 +56,23 @@ def each_batch(data: Iterable | keras.utils.PyDataset) -> Iterator[Any]:
         numbers = count() if data.num_batches is None else range(data.num_batches)
         return (data[i] for i in numbers)
     return iter(data)
+
+
+def no_arrays(data: Any) -> str | None:
+    """What was given, in words, if it holds something else than arrays; otherwise `None`.
+
+    Args:
+        data: What should be arrays with examples along the first axis, or a structure of them.
+    """
+    found = _no_array(data)
+    kind = type(data).__name__
+    return found and (f"{kind} that holds {found}" if isinstance(data, STRUCTURES) else found)
+
+
+def _no_array(data):
+    """The type of the first part that is no array, `None` if there is none."""
+    if not isinstance(data, STRUCTURES):
+        is_array = data is None or len(getattr(data, "shape", ())) > 0
+        return None if is_array else type(data).__name__
+    parts = data.values() if isinstance(data, Mapping) else data
+    return next((found for part in parts if (found := _no_array(part))), None)

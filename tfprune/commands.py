@@ -67,9 +67,10 @@ def prune(options: Namespace) -> Comparison:
 
     _check_output(options.output)
     target = target_in_words(options.target)
-    data = _as_fit_takes_it(arrays := load_arrays(options.data))
+    arrays = load_arrays(options.data)
     model = _load_compiled(options.model)
-    length = options.sequence_length or _length(model, _x_of(arrays))
+    data = _as_fit_takes_it(arrays, x := _x_of(arrays, _names_of_inputs(model)))
+    length = options.sequence_length or _length(model, x)
     if isinstance(target, Flops):
         target = replace(target, sequence_length=length)
     small = pruned(
@@ -118,17 +119,43 @@ def _load_compiled(path):
         return load_keras(path)
 
 
-def _as_fit_takes_it(arrays):
-    x = _x_of(arrays)
+def _as_fit_takes_it(arrays, x):
     return (x, arrays["y"], arrays.get("sample_weight")) if "y" in arrays else x
 
 
-def _x_of(arrays):
-    """Inputs alone; one that is called x is no dictionary."""
-    if arrays is None:
-        return None
+def _x_of(arrays, names=None):
+    """Inputs alone; one that is called x is no dictionary.
+
+    Args:
+        arrays: All arrays of a file, by name.
+        names: The names that inputs must have, where they are known.
+    """
     x = {name: array for name, array in arrays.items() if name not in ("y", "sample_weight")}
-    return x["x"] if set(x) == {"x"} else x
+    one = names is None or len(names) == 1
+    if set(x) == {"x"} and one:
+        return x["x"]
+    if names is not None and set(x) != set(names):
+        either = " or ".join(map(repr, sorted({"x", *names})))
+        want = f"an array {either}" if one else f"the arrays {_quoted(names)}"
+        raise ValueError(
+            f"`--data` must hold {want}, as the model has inputs; 'y' and 'sample_weight' may be "
+            f"there too. Received: {_quoted(arrays)}"
+        )
+    return x
+
+
+def _quoted(names):
+    return ", ".join(map(repr, names)) or "none"
+
+
+def _names_of_inputs(model):
+    """How the arrays of a model's inputs are called, `None` if that cannot be told."""
+    from tfprune.export.inputs import input_names
+
+    # What a task of KerasHub takes is not what its layers take.
+    if hasattr(model, "preprocess_samples") or not getattr(model, "inputs", None):
+        return None
+    return input_names(model)
 
 
 def rebuild(options: Namespace) -> Comparison | str:
@@ -156,12 +183,12 @@ def export(options: Namespace) -> str:
     import tfprune
     from tfprune.files import load_arrays
 
-    data = None if options.data is None else load_arrays(options.data)
+    data = None if options.data is None else _x_of(load_arrays(options.data))
     path = tfprune.export(
         _load(options.model),
         options.output,
         options.quantize,
-        representative_data=_x_of(data),
+        representative_data=data,
         batch_size=options.batch_size,
         sequence_length=options.sequence_length,
         integer_io=options.integer_io,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import keras
 from tfprune.extras import require_all
 from tfprune.files import atomic_write
 from tfprune.measuring.machine import processor, timed_on
+from tfprune.progress import stages
 from tfprune.reports.plots import pareto, survivors
 from tfprune.structures import find_structures
 from tfprune.tables import table
@@ -62,7 +62,7 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
     require_tensorflow()
     name = "numbers_en_es" if fast else "help_en_de"
     folder = Path(folder)
-    with _progress() as tick:
+    with stages() as tick:
         recipe = _recipe(folder / f".{name}", fast, tick)
         pairs = recipe.held_out("test", 300 if fast else 500)
         models = {"dense": recipe.dense()}
@@ -260,37 +260,6 @@ _STAGES = {
     "group_lasso_1": "Pruning by group lasso",
     "group_lasso": "Converging after group lasso",
 }
-
-
-@contextmanager
-def _progress():
-    """Yields a function `(stage, done, detail, note)` that draws one bar for each stage.
-
-    Where nobody looks at a terminal, it prints a line for what is worth a `note` instead.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description:<30}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[detail]}"),
-    )
-    console = Console()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        tasks: dict[str, Any] = {}
-
-        def tick(stage, done=None, detail="", note=True):
-            if note and not console.is_terminal:
-                print(f"{stage:<30} {detail}".rstrip(), flush=True)
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(
-                    stage, total=None if done is None else 1.0, detail=detail
-                )
-            progress.update(tasks[stage], completed=done or 0, detail=detail)
-
-        yield tick
 
 
 def _export(folder, name, recipe, models):

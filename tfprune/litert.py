@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import numpy as np
 
@@ -132,18 +133,37 @@ class Runner:
         return arrays
 
 
-def operations(path: str | os.PathLike) -> list[tuple[str, list[type]]]:
-    """The operations of a LiteRT file, each with the types of what it reads and makes.
+class Operation(NamedTuple):
+    """An operation of a LiteRT file.
+
+    Attributes:
+        name: What it does, in capitals, such as `"FULLY_CONNECTED"`.
+        types: The types of what it reads and makes.
+        makes: The name of what it makes, `""` if that is nothing. The converter takes it from
+            TensorFlow's graph; that of several operations made one has `;` in between.
+    """
+
+    name: str
+    types: list[type]
+    makes: str
+
+
+def operations(path: str | os.PathLike) -> list[Operation]:
+    """The operations of a LiteRT file.
 
     Args:
         path: The file.
     """
     litert = require("ai_edge_litert.interpreter", extra="export")
     interpreter = litert.Interpreter(model_path=str(path))
-    types = {d["index"]: d["dtype"] for d in interpreter.get_tensor_details()}
+    tensors = {d["index"]: d for d in interpreter.get_tensor_details()}
     # Private, and the only way to them without a parser of the format.
     return [
-        (op["op_name"], [types[i] for i in (*op["inputs"], *op["outputs"]) if i in types])
+        Operation(
+            op["op_name"],
+            [tensors[i]["dtype"] for i in (*op["inputs"], *op["outputs"]) if i in tensors],
+            next((tensors[i]["name"] for i in op["outputs"] if i in tensors), ""),
+        )
         for op in interpreter._get_ops_details()
         if op["op_name"] != "DELEGATE"
     ]

@@ -16,7 +16,8 @@ LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 # Of TensorFlow ("I0000 00:00:1.2 34 port.cc:153] oneDNN …") and of LiteRT ("INFO: Created …").
 _MESSAGE = re.compile(rb"([IWE])\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\] |(INFO|WARNING|ERROR): ")
-_BEFORE_ABSL = b"WARNING: All log messages before absl::InitializeLog()"
+# Lines without a level: before TensorFlow's log has begun, and of its converter for int8.
+_NOTES = (b"WARNING: All log messages before absl::InitializeLog()", b"fully_quantize: ")
 
 # Standard error is the process's: while it is redirected, neither another thread nor a call inside
 # may do it again.
@@ -108,7 +109,7 @@ def _redirect(file: int) -> None:
 
 
 def _is_below(level: int, line: bytes) -> bool:
-    if line.startswith(_BEFORE_ABSL):
+    if line.startswith(_NOTES):
         return True
     found = _MESSAGE.match(line)
     return found is not None and b"IWE".index(found[0][:1]) < level

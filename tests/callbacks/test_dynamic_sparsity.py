@@ -85,11 +85,11 @@ def test_one_threshold_by_importance_for_each_weight():
 
 def test_sizes_are_drawn_by_step():
     every = DynamicSparsity(SIZES, seed=3)
-    drawn = [every.drawn(step) for step in range(400)]
-    assert drawn == [every.drawn(step) for step in range(400)]
+    drawn = [every._drawn(step) for step in range(400)]
+    assert drawn == [every._drawn(step) for step in range(400)]
     assert np.all(np.abs(np.array([drawn.count(s) for s in SIZES]) - 100) < 40)
     sandwich = DynamicSparsity(SIZES, sandwich=True)
-    drawn = [sandwich.drawn(step) for step in range(30)]
+    drawn = [sandwich._drawn(step) for step in range(30)]
     assert drawn[0::3] == [1.0] * 10 and drawn[1::3] == [0.25] * 10 and len(set(drawn[2::3])) > 1
 
 

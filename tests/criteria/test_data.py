@@ -7,7 +7,7 @@ import pytest
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.callbacks import DynamicSparsity, HeadLottery, ImportancePruning
-from tfprune.criteria import attention_confidence, gradient_importance
+from tfprune.criteria import activation, attention_confidence, gradient_importance
 
 pytestmark = pytest.mark.one_backend
 
@@ -198,3 +198,38 @@ def test_a_task_of_keras_hub_takes_text():
     assert_same(outputs(task, ready[0]), outputs(small, ready[0]))
     # Units of 17 weights and of 11: which of them score lowest says how near half can be met.
     assert pruning.reached == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("data", "received"),
+    [
+        (lambda: X.tolist(), "list that holds float"),
+        (lambda: (X, Y.tolist()), "tuple that holds float"),
+        (lambda: {"x": X.tolist()}, "dict that holds float"),
+        (lambda: (X, Y, 3), "tuple that holds int"),
+        (lambda: np.float32(3), "float32"),
+    ],
+)
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda data: tfprune.prune(compiled(), HALF, data, verbose=0),
+        lambda data: gradient_importance(compiled(), data),
+        lambda data: activation(compiled(), data),
+        lambda data: attention_confidence(compiled(), data),
+        lambda data: compiled().fit(
+            X, Y, verbose=0, callbacks=[ImportancePruning("ffn", target=HALF, data=data)]
+        ),
+    ],
+    ids=["prune", "gradients", "inputs", "confidence", "callback"],
+)
+def test_lists_of_numbers_are_no_arrays(read, data, received):
+    with pytest.raises(ValueError, match=f"`data` must hold arrays .* Received: {received}; `num"):
+        read(data())
+
+
+def test_batches_of_a_dataset_are_arrays_too():
+    with pytest.raises(ValueError, match="such batches. Received: tuple that holds float"):
+        tfprune.prune(compiled(), HALF, iter([(X, Y), (X.tolist(), Y)]), verbose=0)
+    with pytest.raises(ValueError, match="`data` must be what `fit` takes.*object object"):
+        tfprune.prune(compiled(), HALF, object(), verbose=0)

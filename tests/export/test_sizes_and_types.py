@@ -26,7 +26,7 @@ def test_sizes_that_the_model_has_fixed_stay(tmp_path):
     model = keras.Model(x, layers.Dense(1)(x + layers.MultiHeadAttention(2, 4)(x, x)))
     path = file_of(model, tmp_path)
     assert input_shape(path) == [8, 4, 16]
-    assert "SHAPE" not in {name for name, _ in operations(path)}
+    assert "SHAPE" not in {operation.name for operation in operations(path)}
     given = noise(8, 4, 16)
     np.testing.assert_allclose(Runner(path).run([given])[0], outputs(model, given)[0], atol=1e-5)
     folder = tfprune.export(model, tmp_path / "saved")
@@ -56,7 +56,7 @@ def test_open_sizes_are_fixed_on_request(sizes, shape, tmp_path):
     given = noise(*[n if n > 0 else 3 for n in shape])
     np.testing.assert_allclose(Runner(path).run([given])[0], outputs(model, given)[0], atol=1e-4)
     if len(sizes) == 2:
-        assert "SHAPE" not in {name for name, _ in operations(path)}
+        assert "SHAPE" not in {operation.name for operation in operations(path)}
 
 
 @pytest.mark.parametrize("cell", [layers.LSTM, layers.GRU])
@@ -119,17 +119,51 @@ def test_int8_inputs_and_outputs(integer_io, tmp_path):
         np.testing.assert_array_equal(runner.run([q])[0], got[:1])
 
 
-def test_strict_lists_what_would_stay_float(tmp_path):
-    options = {"quantize": "int8", "representative_data": DATA, "strict": True}
-    path = file_of(perceptron(), tmp_path, integer_io=True, **options)
-    types = {t for _, each in operations(path) for t in each}
-    assert types <= {np.int8, np.int32}
+STRICT = {"quantize": "int8", "representative_data": DATA, "strict": True}
+
+
+@pytest.mark.parametrize("between", [layers.ReLU, layers.BatchNormalization])
+def test_strict_files_have_integers_alone(between, tmp_path):
+    stack = [keras.Input((8,), name="x"), layers.Dense(16), between(), layers.Dense(4)]
+    path = file_of(randomize(keras.Sequential(stack)), tmp_path, integer_io=True, **STRICT)
+    assert {t for operation in operations(path) for t in operation.types} <= {np.int8, np.int32}
+
+
+def test_strict_names_what_would_stay_float_and_the_layers_that_bring_it(tmp_path):
     x = keras.Input((8,), name="x")
-    normed = keras.Model(x, layers.Dense(4)(layers.LayerNormalization()(layers.Dense(16)(x))))
-    path.unlink()
-    with pytest.raises(ValueError, match="`strict` asks for integers.*stay float: NEG"):
-        file_of(normed, tmp_path, **options)
+    norm = layers.LayerNormalization(name="norm")
+    h = keras.Sequential([keras.Input((8,)), norm], name="inner")(x)
+    # As TensorFlow would call the operations of a layer with the name `norm`.
+    h = -layers.Dense(16)(layers.LayerNormalization(name="norm_1")(h))
+    model = keras.Model(x, layers.Dense(4)(layers.RMSNormalization(name="rms")(h)))
+    with pytest.raises(ValueError) as error:
+        file_of(model, tmp_path, **STRICT)
+    assert (
+        "stay float: NEG in LayerNormalization 'inner/norm', 'norm_1' and elsewhere; "
+        "SQUARE in RMSNormalization 'rms'. It was not written."
+    ) in str(error.value)
+    assert "leave `strict` out, or pass quantize='dynamic_int8'" in str(error.value)
     assert not list(tmp_path.iterdir())
+    assert file_of(model, tmp_path, quantize="dynamic_int8").exists()
+
+
+def test_strict_names_the_layers_of_a_subclassed_model_and_a_few_of_many(tmp_path):
+    class Normed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.all = [layers.LayerNormalization(name=f"norm_{i}") for i in range(5)]
+            self.last = layers.Dense(2)
+
+        def call(self, x):
+            for layer in self.all:
+                x = layer(x)
+            return self.last(x)
+
+    model = Normed()
+    model(DATA)
+    want = "NEG in LayerNormalization 'norm_0', 'norm_1', 'norm_2', … \\(5 in all\\). It was"
+    with pytest.raises(ValueError, match=want):
+        file_of(model, tmp_path, **STRICT)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +188,23 @@ def test_representative_data_in_every_form(data, tmp_path):
 
 def _ends(model):
     return model.inputs[0], model.outputs[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "received"),
+    [
+        (lambda: (DATA, DATA[:, :4]), r"x alone. Received: 2, of the shapes \(64, 8\), \(64, 4\)"),
+        (lambda: [(DATA, DATA[:, :4])], "of `\\(x, y\\)` give x alone. Received: 2"),
+        (
+            lambda: DATA.tolist(),
+            "hold arrays. Received: list that holds float; `numpy.asarray`",
+        ),
+        (lambda: (DATA.tolist(),), "must hold arrays. Received: tuple that holds float"),
+    ],
+)
+def test_representative_data_are_arrays_of_the_inputs_alone(data, received, tmp_path):
+    with pytest.raises(ValueError, match=received):
+        file_of(perceptron(), tmp_path, quantize="int8", representative_data=data())
 
 
 def test_a_loop_cannot_be_calibrated(tmp_path):

@@ -52,3 +52,62 @@ def test_the_cell_of_a_recurrent_layer_is_listed_with_the_layer_alone():
     assert "LSTM: recurrent layers stay as they are" in said
     assert "register a kind" not in said
     assert said.endswith("quantize='dynamic_int8').")
+
+
+class Added(layers.Layer):
+    """Adds a table to its input."""
+
+    def __init__(self, called=None, **kwargs):
+        super().__init__(**kwargs)
+        self.called = called
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=shape[1:], name=self.called)
+
+    def call(self, x):
+        return x + self.table
+
+
+class PositionalEncoding(Added):
+    pass
+
+
+class Decomposition(Added):
+    pass
+
+
+class Embedded(keras.Model):
+    """Holds its table itself."""
+
+    def __init__(self):
+        super().__init__(name="model")
+        self.dense = layers.Dense(4)
+        self.pos_embed = self.add_weight(shape=(5, 6))
+
+    def call(self, x):
+        return self.dense(x + self.pos_embed)
+
+
+@pytest.mark.parametrize(
+    ("layer", "is_table"),
+    [
+        (lambda: Added("positions", name="layer"), True),
+        (lambda: Added("pos", name="layer"), True),
+        (lambda: PositionalEncoding(name="layer"), True),
+        (lambda: Added("kernel", name="layer"), False),
+        (lambda: Decomposition(name="layer"), False),
+    ],
+)
+def test_no_kind_need_be_registered_for_a_table_of_positions(layer, is_table):
+    x = keras.Input((5, 6))
+    found = find_structures(keras.Model(x, layers.Dense(2)(layer()(x))))
+    (skipped,) = [s for s in found.skipped if s.name == "layer"]
+    assert ("table of positions" in skipped.explained) == is_table
+    assert ("register" in skipped.explained) != is_table
+
+
+def test_a_table_of_positions_that_a_model_holds_itself():
+    model = Embedded()
+    model(keras.ops.ones((2, 5, 6)))
+    (skipped,) = [s for s in find_structures(model).skipped if s.name == "model"]
+    assert skipped.explained == "its weights are a table of positions, which has no groups"

@@ -13,7 +13,13 @@ from tfprune.arguments import integer, keras_model
 from tfprune.batches import each_batch
 from tfprune.criteria.attention_probe import AttentionProbe
 from tfprune.criteria.criterion import Criterion, Scores, register_criterion
-from tfprune.criteria.data import as_tensors, as_the_layers_take_it, check_data, is_arrays
+from tfprune.criteria.data import (
+    as_tensors,
+    as_the_layers_take_it,
+    check_arrays,
+    check_data,
+    is_arrays,
+)
 from tfprune.structures import Structure, Structures
 from tfprune.tables import wrapped
 
@@ -98,6 +104,7 @@ def attention_confidence(
     integer("batch_size", batch_size)
     keras_model("model", model)
     check_data(x, steps, "steps")
+    check_arrays(model, x)
     probe = AttentionProbe(model)
     totals: dict[str, np.ndarray] = {}
     positions: dict[str, int] = {}

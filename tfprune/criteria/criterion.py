@@ -117,6 +117,7 @@ class Criterion(Configurable):
         if self.needs_data is None or type(self).try_batch is Criterion.try_batch:
             return
         given.check_data(data, batches)
+        given.check_arrays(model, data)
         try:
             ready = given.as_the_layers_take_it(model, data, 1, _TRIED)
             self.try_batch(model, subject, *given.first_batch(ready, _TRIED, not self.needs_labels))

@@ -11,7 +11,7 @@ import numpy as np
 from keras import tree
 
 from tfprune.arguments import integer
-from tfprune.batches import each_batch
+from tfprune.batches import STRUCTURES, each_batch, no_arrays
 
 
 def check_data(data: Any, batches: int | None, name: str = "batches") -> None:
@@ -25,7 +25,8 @@ def check_data(data: Any, batches: int | None, name: str = "batches") -> None:
     Raises:
         ValueError: If `data` is nothing that `fit` takes, or is endless and `batches` is `None`.
     """
-    if data is None or isinstance(data, (str, bytes, int, float)) or is_function(data):
+    can_be = is_arrays(data) or hasattr(data, "__iter__") or isinstance(data, keras.utils.PyDataset)
+    if data is None or isinstance(data, (str, bytes)) or not can_be:
         raise ValueError(
             "`data` must be what `fit` takes: arrays, or a dataset of batches. Received: "
             f"data={data!r}"
@@ -56,7 +57,33 @@ def is_arrays(data: Any) -> bool:
     """Whether data are arrays with examples along the first axis, not a dataset of batches."""
     if isinstance(data, keras.utils.PyDataset):  # It may have a method of the name `shape`.
         return False
-    return isinstance(data, (tuple, list, Mapping)) or hasattr(data, "shape")
+    return isinstance(data, STRUCTURES) or hasattr(data, "shape")
+
+
+def check_arrays(model: keras.Model, data: Any) -> None:
+    """Refuses lists of numbers, and whatever else stands where an array should.
+
+    A dataset is left alone, and so are data that the model's own `fit` encodes first.
+
+    Args:
+        model: The model.
+        data: What its `fit` takes.
+
+    Raises:
+        ValueError: If there is such a list.
+    """
+    encodes = getattr(model, "preprocess_samples", None) is not None
+    if is_arrays(data) and not (encodes and not _is_preprocessed(model, data)):
+        _refuse_others(data)
+
+
+def _refuse_others(data):
+    found = no_arrays(data)
+    if found:
+        raise ValueError(
+            "`data` must hold arrays with examples along the first axis, or be a dataset of such "
+            f"batches. Received: {found}; `numpy.asarray` makes an array of nested lists."
+        )
 
 
 def shares_examples(data: Any, trained: Any) -> bool:
@@ -99,7 +126,11 @@ def as_the_layers_take_it(model: keras.Model, data: Any, batches: int | None, si
 
     Returns:
         Data of the same kind; a list of batches for a generator.
+
+    Raises:
+        ValueError: As `check_arrays`.
     """
+    check_arrays(model, data)
     preprocess = getattr(model, "preprocess_samples", None)
     if preprocess is None or _is_preprocessed(model, data):
         return data
@@ -177,9 +208,13 @@ def batches_of(data: Any, size: int) -> Iterator[tuple]:
     Args:
         data: Arrays, of which only a tuple has y, or a dataset of batches.
         size: Examples in a batch, where `data` are arrays.
+
+    Raises:
+        ValueError: If a batch of a dataset holds something else than arrays.
     """
     if not is_arrays(data):
         for batch in each_batch(data):
+            _refuse_others(batch)
             yield tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
         return
     parts = data if isinstance(data, tuple) else (data,)

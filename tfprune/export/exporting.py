@@ -13,8 +13,9 @@ from tfprune import native_messages
 from tfprune.arguments import built_model, finite_weights, integer, one_of, path_given
 from tfprune.export.checking import check_file
 from tfprune.export.comparing import FLOAT, HALF, QUANTIZED
+from tfprune.export.float_operations import float_operations, with_layers
 from tfprune.export.inputs import at_inference, open_axes, output_names, refuse_state, with_inputs
-from tfprune.export.litert_conversion import check_inputs, convert, float_operations, run_by_name
+from tfprune.export.litert_conversion import check_inputs, convert, run_by_name
 from tfprune.export.quantizing import examples_of
 from tfprune.export.saved_model import is_saved_model, save, serve_by_name
 from tfprune.extras import require_all
@@ -115,7 +116,10 @@ def export(
         if strict and (left := float_operations(temporary)):
             raise ValueError(
                 "`strict` asks for integers throughout, and these operations of the model would "
-                f"stay float: {', '.join(left)}. It was not written."
+                f"stay float: {with_layers(left, model)}. It was not written. Where the hardware "
+                "has float, leave `strict` out, or pass quantize='dynamic_int8'; where it has "
+                "none, replace these layers: of those that normalize, BatchNormalization can be "
+                "integers throughout."
             )
         tolerance = QUANTIZED[quantize] if quantize else HALF if half else FLOAT
         check_file(model, run_by_name(model, temporary), tolerance, examples and _some(examples))

@@ -155,6 +155,19 @@ def is_integer(spec: Any) -> bool:
     return "int" in spec.dtype or spec.dtype == "bool"
 
 
+def input_names(model: keras.Model) -> list[str]:
+    """The names by which a model takes a dictionary, in the order of its inputs.
+
+    As in `predict`: the keys of its inputs, or the names of the tensors where it has none.
+
+    Args:
+        model: A Functional or Sequential model.
+    """
+    struct = inputs_struct(model)
+    by_key = isinstance(struct, dict) and not any(map(tree.is_nested, struct.values()))
+    return tree.flatten({k: k for k in struct}) if by_key else [t.name for t in model.inputs]
+
+
 def output_names(model: keras.Model) -> list[str]:
     """The names that a Functional model's outputs have in files, in the order of `tree.flatten`.
 

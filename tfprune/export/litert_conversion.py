@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -54,7 +55,7 @@ def convert(
         settings["representative_dataset"] = calibrate
     if integer_io:
         settings["inference_input_type"] = settings["inference_output_type"] = tf.int8
-    with _conversion_errors():
+    with _conversion_errors(), _no_notes_on_the_converter():
         model.export(
             str(path),
             format="litert",
@@ -98,6 +99,14 @@ def convert_saved_model(folder: str, signature: str, quantize: str | None = None
 
 
 @contextmanager
+def _no_notes_on_the_converter() -> Iterator[None]:
+    """Keeps a warning off that TensorFlow's converter uses what TensorFlow means to remove."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")
+        yield
+
+
+@contextmanager
 def _conversion_errors() -> Iterator[None]:
     """Turns whatever the converter raises into a `ValueError`."""
     try:
@@ -116,27 +125,6 @@ def _conversion_errors() -> Iterator[None]:
         raise ValueError(
             f"The converter of TensorFlow cannot make a LiteRT file of the model: {text}"
         ) from error
-
-
-def float_operations(path: str | os.PathLike) -> list[str]:
-    """The operations of a LiteRT file that compute with floating-point numbers.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Their names, each once; quantizing and dequantizing at the border of such are not among
-        them.
-    """
-    from tfprune.litert import operations
-
-    found: dict[str, None] = {}
-    for name, types in operations(path):
-        if name not in ("QUANTIZE", "DEQUANTIZE") and any(
-            np.issubdtype(t, np.floating) for t in types
-        ):
-            found[name] = None
-    return list(found)
 
 
 def check_inputs(model: keras.Model) -> None:

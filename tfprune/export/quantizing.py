@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfprune.keras_private.functional import inputs_struct
+from tfprune.batches import no_arrays
+from tfprune.export.inputs import input_names
 
 
 def examples_of(model: keras.Model, data: Any) -> list[list[np.ndarray]]:
@@ -62,21 +63,27 @@ def _is_batches(model, data) -> bool:
 def _in_order(model, batch):
     """The arrays of a batch as the model's inputs are ordered; those of a dictionary by name."""
     if isinstance(batch, dict):
-        # As in `predict`: by the keys of the model's inputs, or by their names where it has none.
-        struct = inputs_struct(model)
-        by_key = isinstance(struct, dict) and not any(map(tree.is_nested, struct.values()))
-        names = tree.flatten({k: k for k in struct}) if by_key else [t.name for t in model.inputs]
+        names = input_names(model)
         if set(batch) != set(names):
             raise ValueError(
                 f"`representative_data` must have the inputs {', '.join(map(repr, names))}. "
                 f"Received: {', '.join(map(repr, batch)) or 'none'}"
             )
         return [batch[name] for name in names]
+    found = no_arrays(batch)
+    if found:
+        raise ValueError(
+            f"`representative_data` must hold arrays. Received: {found}; `numpy.asarray` makes an "
+            "array of nested lists."
+        )
     arrays = tree.flatten(batch)
     if len(arrays) != len(model.inputs):
+        number = len(model.inputs)
+        several = f"{number} arrays a batch, one for each input of the model"
         raise ValueError(
-            f"`representative_data` must hold {len(model.inputs)} arrays a batch, one for each "
-            f"input of the model. Received: {len(arrays)}"
+            f"`representative_data` must hold {several if number > 1 else 'one array a batch'}, "
+            "without targets: of `(x, y)` give x alone. Received: "
+            f"{len(arrays)}, of the shapes {', '.join(str(np.shape(a)) for a in arrays) or 'none'}"
         )
     return arrays
 

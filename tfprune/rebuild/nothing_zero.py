@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sized
 
 import keras
 
+from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.model_parts import parts_of
 from tfprune.structures import Structures
+from tfprune.structures.transparent import Transparent
 
 
 class NothingPruned(UserWarning):
@@ -18,15 +20,15 @@ class NothingPruned(UserWarning):
 def warn_if_nothing_goes(
     model: keras.Model, structures: Structures, left: Mapping[str, Sized]
 ) -> None:
-    """Warns if no group goes from a model that has nothing attached that would say how many.
+    """Warns if no group goes from a model that has no gates, which would say how many.
 
     Args:
         model: The model.
         structures: Its structures.
         left: Structure name to the groups that stay.
     """
-    # Of a model with gates the largest size may be wanted.
-    if next(iter(parts_of(model)), None) is not None:
+    # Of a model with gates the largest size may be wanted, and wrappers with gates are taken off.
+    if parts_of(model) or any(isinstance(x, Transparent) for x in layer_and_inner_layers(model)):
         return
     if structures and all(len(left[s.name]) == s.groups for s in structures):
         warnings.warn(

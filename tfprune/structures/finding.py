@@ -13,6 +13,7 @@ from tfprune.structures.collection import Structures
 from tfprune.structures.crossing import find_crossing
 from tfprune.structures.flattening import FlatGraph, Inside
 from tfprune.structures.graph import Graph, Untraceable, graph_of, trace
+from tfprune.structures.positions import holds_only_positions
 from tfprune.structures.registry import (
     Describe,
     describe_of,
@@ -363,6 +364,8 @@ class _Search:
         self.found += found
         if not found:
             reason = f"no kind of structure is registered for {type(layer).__name__}"
+            if holds_only_positions(layer):
+                reason = "its weights are a table of positions, which has no groups"
             self._skip(layer, name, reason)
 
     def _skip(self, layer, name, reason):
