@@ -46,7 +46,8 @@ class PruningCallback(Phases, EpochLogs, Configurable, keras.callbacks.Callback)
     A callback that reads the logs, such as `TensorBoard` or `CSVLogger`, stands behind this one.
 
     Args:
-        structures: Kinds, names or regular expressions; `None` means all structures.
+        structures: Kinds, names or regular expressions; `None` means all but those of the kind
+            `"width"`.
         start: When pruning starts: steps (int), a fraction of training (float), or an `Epoch` or
             `Plateau` of `tfprune.schedules`.
         stop: When it stops, as `start`; `None` means at the end of the fit.

@@ -9,7 +9,8 @@ from tfprune.structures.advice import advice
 @pytest.mark.parametrize(
     ("reason", "part"),
     [
-        ("no kind of structure is registered for Conv2D", "convolutions"),
+        ("no kind of structure is registered for LSTM", "recurrent"),
+        ("it is called in the `call` of Net", "Functional"),
         ("no kind of structure is registered for MyMixer", "register_layer_kind"),
         ("its `call` does not run on symbolic tensors (no)", "keras.ops"),
         ("its attention scores are used, which show every head", "leave the scores out"),
@@ -26,15 +27,15 @@ def test_nothing_can_be_done_about_the_outputs_of_a_model():
 
 
 def test_tables_say_it_and_each_layer_has_one_reason():
-    x = keras.Input((8, 8, 3))
-    y = layers.Conv2D(4, 3, name="conv")(x)
-    y = layers.Dense(2, name="out")(layers.GlobalAveragePooling2D()(y))
+    x = keras.Input((8, 3))
+    y = layers.LSTM(4, name="lstm")(x)
+    y = layers.Dense(2, name="out")(y)
     found = find_structures(keras.Model(x, y))
     assert len({s.name for s in found.skipped}) == len(found.skipped)
     text = " ".join(str(found).replace("│", " ").split())
-    assert "registered for Conv2D: convolutions stay as they are" in text
-    (conv,) = [s for s in found.skipped if s.name == "conv"]
-    assert conv.advice == "convolutions stay as they are"
+    assert "registered for LSTM: recurrent layers stay as they are" in text
+    (lstm,) = [s for s in found.skipped if s.name == "lstm"]
+    assert lstm.advice == "recurrent layers stay as they are"
 
 
 def test_the_cell_of_a_recurrent_layer_is_listed_with_the_layer_alone():

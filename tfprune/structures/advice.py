@@ -11,7 +11,6 @@ _REGISTER = (
 
 # Pattern of a reason to what helps; the first that fits.
 _ADVICE = (
-    (r"registered for \w*(Conv|Pool)\w*", "convolutions stay as they are"),
     (r"registered for (LSTM|GRU|SimpleRNN|RNN|Bidirectional)", "recurrent layers stay as they are"),
     (r"registered for \w*(Embedding|Normalization|Norm)\b", ""),
     (r"registered for|overrides `|heads cannot be told apart", _REGISTER),
@@ -23,6 +22,8 @@ _ADVICE = (
         r"uses its weights without calling it|no call of it is seen",
         "call the layer where its weights are used",
     ),
+    (r"is called in the `call` of", "call it in a Functional or Sequential model"),
+    (r"sizes or places written in it", "write it for channels of any number, or as a layer"),
     (r"scores are used", "leave the scores out of the outputs"),
     (r"is quantized", "prune before you quantize"),
     (

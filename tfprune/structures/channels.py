@@ -13,7 +13,7 @@ from tfprune.structures.emission import Emission
 from tfprune.structures.flow import Family, Flow
 from tfprune.structures.graph import Graph
 from tfprune.structures.regions import MustStay, Region
-from tfprune.structures.registry import register_graph_kind
+from tfprune.structures.registry import nearest_in_graph_kind, register_graph_kind
 from tfprune.structures.skipped import SkippedLayer
 from tfprune.structures.slices import Slices
 from tfprune.structures.structure import Structure
@@ -181,7 +181,7 @@ def _skipped(graph, reason_for):
     makers = (*CONVOLUTIONS[:6], layers.SeparableConv1D, layers.SeparableConv2D)
     each = {id(node.operation): node.operation for node in graph.nodes}
     for layer in each.values():
-        if isinstance(layer, makers):
+        if nearest_in_graph_kind(layer) in makers:
             reason = reason_for(layer)
             if reason is not None:
                 yield SkippedLayer(layer, reason)

@@ -135,16 +135,23 @@ class Structures(Sequence):
         return Structures([s for s in self._found if s.name in picked], self.skipped)
 
     def select_any(self, patterns: str | Sequence[str] | None, by: str) -> Structures:
-        """As `select`, but there must be at least one.
+        """As `select`, but there must be at least one, and the width is only picked by name.
 
         Args:
-            patterns: As in `select`.
+            patterns: As in `select`; `None` picks all but those of the kind `"width"`.
             by: What is to prune them, for the error.
 
         Raises:
             ValueError: As `select`; if the model has none, with the reasons.
         """
         chosen = self.select(patterns)
+        if patterns is None:
+            chosen = Structures([s for s in chosen if s.kind != "width"], self.skipped)
+        if not len(chosen) and len(self):
+            raise ValueError(
+                f"`structures` must name the width for {by} to prune it, since there is nothing "
+                "else in `model`: structures=['width']. Received: structures=None"
+            )
         if not len(chosen):
             reasons = "; ".join(f"{s.name}: {s.explained}" for s in self.skipped[:5])
             raise ValueError(

@@ -185,6 +185,12 @@ def graph_kinds() -> tuple[Find, ...]:
     return tuple(find for find, _ in _GRAPH_KINDS.values())
 
 
+def nearest_in_graph_kind(operation: Any) -> type | None:
+    """The class of an operation, or the nearest of its base classes, that a graph kind finds."""
+    registered = {cls for _, classes in _GRAPH_KINDS.values() for cls in classes}
+    return next((cls for cls in type(operation).__mro__ if cls in registered), None)
+
+
 def is_in_graph_kind(operation: Any) -> bool:
     """Whether a layer or operation is of a class whose groups a graph kind finds."""
     return any(isinstance(operation, classes) for _, classes in _GRAPH_KINDS.values())

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
 from tfprune.structures.overriding import reason_of
+from tfprune.structures.registry import nearest_in_graph_kind
 
-if TYPE_CHECKING:
-    from tfprune.structures.flow.flow import Flow
-
-Rule = Callable[["Flow", Any], None]
-"""From the flow and a Keras node: labels the outputs of the node."""
+Rule = Callable[[Any, Any], None]
+"""From a `Flow` and a Keras node: labels the outputs of the node."""
 
 _RULES: dict[type, Rule] = {}
 
@@ -37,7 +35,10 @@ def register_rule(*classes: type) -> Callable[[Rule], Rule]:
 
 
 def rule_of(operation: Any) -> Rule | None:
-    """The rule for a layer or operation, `None` if there is none."""
+    """The rule for a layer or operation, `None` if there is none.
+
+    There is none for a subclass that a graph kind of somebody else finds.
+    """
     known: Iterable[type] = type(operation).__mro__
     if not isinstance(operation, keras.Layer):
         known = [type(operation)]
@@ -45,5 +46,8 @@ def rule_of(operation: Any) -> Rule | None:
     if found is None:
         return None
     if isinstance(operation, keras.Layer) and reason_of(operation, found):
+        return None
+    nearest = nearest_in_graph_kind(operation)
+    if nearest is not None and nearest is not found and issubclass(nearest, found):
         return None
     return _RULES[found]

@@ -1,0 +1,40 @@
+"""Each method prunes the channels of a convolutional network, and what it leaves is exact."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfprune
+from tests.convolutional import network
+from tests.models import assert_same, noise, outputs
+from tfprune.callbacks import GroupLasso, HardConcreteGates, ImportancePruning, MovementPruning
+
+X = noise(32, 8, 8, 3)
+Y = np.random.default_rng(0).integers(0, 3, 32)
+HALF = tfprune.Sparsity(0.5)
+
+METHODS = {
+    "group_lasso": lambda: GroupLasso(target=HALF, stop=1.0, verbose=0),
+    "network_slimming": lambda: GroupLasso(["channels"], target=HALF, removal="during", verbose=0),
+    "importance": lambda: ImportancePruning(target=HALF, data=(X, Y), rounds=1, verbose=0),
+    "magnitude": lambda: ImportancePruning(target=HALF, criterion="magnitude", verbose=0),
+    "hard_concrete": lambda: HardConcreteGates(target=HALF, verbose=0),
+    "movement": lambda: MovementPruning(target=HALF, verbose=0),
+}
+
+
+@pytest.mark.parametrize("name", ["residual", "inverted"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fit(name, method):
+    keras.utils.set_random_seed(0)
+    model = network(name)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss)
+    model.fit(X, Y, batch_size=8, epochs=4, verbose=0, callbacks=[METHODS[method]()])
+    small = tfprune.rebuild(model)
+    assert_same(outputs(model, X), outputs(small, X))
+    left = {s.name: s.groups for s in tfprune.find_structures(small)}
+    before = {s.name: s.groups for s in tfprune.find_structures(model)}
+    assert sum(left.values()) < 0.8 * sum(before.values())
+    small.compile("adam", loss)
+    small.fit(X, Y, verbose=0)
