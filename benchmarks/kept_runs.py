@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tfprune.files import atomic_write
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.absolute()
 CHECKPOINTS, KEPT = HERE / "checkpoints", HERE / "results" / "runs"
 DIGITS = 5  # Behind the point; errors of means are in the third.
 
@@ -23,6 +23,7 @@ def keep(path):
         path: Their file, such as `checkpoints/half_encoder/4-epochs-seed-0/dense.json`. Where it is
             not a file in `checkpoints`, as with `--smoke`, nothing is kept.
     """
+    path = path.absolute()
     if CHECKPOINTS not in path.parents:
         return
     figures = json.dumps(rounded(json.loads(path.read_text())), separators=(",", ":"))
@@ -36,6 +37,7 @@ def restore(folder):
     Args:
         folder: Of all seeds, such as `checkpoints/half_encoder`. What is there stays.
     """
+    folder = folder.absolute()
     for kept in sorted((KEPT / folder.name).glob("*-seed-*/*.json.gz")):
         path = folder / kept.parent.name / kept.name.removesuffix(".gz")
         if CHECKPOINTS in path.parents and not path.exists():

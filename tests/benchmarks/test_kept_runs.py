@@ -26,6 +26,13 @@ def written(path, figures):
     return path
 
 
+def test_a_relative_path_is_kept_too(kept_runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("checkpoints/half_encoder/4-epochs-seed-1/dense.json")
+    kept_runs.keep(written(path, {"right": [1]}))
+    assert kept_runs.kept_file(path).exists()
+
+
 def test_figures_come_back_where_they_are_gone(kept_runs, tmp_path):
     folder = kept_runs.CHECKPOINTS / "half_encoder"
     figures = {"right": [1, 0, 1], "minutes": 1.23456789, "groups": {"ffn": 3}}
