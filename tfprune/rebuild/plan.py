@@ -42,7 +42,7 @@ class Plan:
     Attributes:
         left: Structure name to the numbers of the groups that stay.
         configs: `id` of a layer to the entries of its configuration that change.
-        input_widths: `id` of a dense layer to its new number of inputs.
+        input_widths: `id` of a layer to the new width of its input.
         cut_layers: `id` of the layers of which some variable is cut.
         shapes: `id` of a layer that is cut by shape to the attributes and the new shapes of its
             variables.
@@ -170,6 +170,11 @@ class Plan:
                     positions = stay.setdefault(share.axis, np.ones(length, bool))
                     positions[structure.positions(gone, share)] = False
             self._cuts[id(cut.variable)] = {a: np.flatnonzero(x) for a, x in stay.items()}
+        for structure in self.structures:
+            if len(self.left[structure.name]) < structure.groups:
+                for share in structure.input_shares():
+                    width = len(self._cuts[id(share.variable)][share.axis])
+                    self.input_widths[id(share.layer)] = width
 
     def _decide_all(self, keep: Mapping[str, np.ndarray]) -> None:
         """Decides until nothing more goes: a group may be read by groups alone that have gone."""
@@ -206,9 +211,6 @@ class Plan:
             self.crossed.update(id(layer) for layer in structure.layers())
         for model, number, each in structure.entered:
             self.entered.setdefault(id(model), {})[number] = each * len(left)
-        for share in structure.consumers:
-            if share.reads_input and share.within is None and not structure.is_cut_by_shape:
-                self.input_widths[id(share.layer)] = len(left)
         for layer in structure.resized_layers():
             changes = structure.resized_config(layer, len(left))
             if changes:

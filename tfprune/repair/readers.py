@@ -75,7 +75,9 @@ def readers(structures: Iterable[Structure], keep: Mapping[str, np.ndarray]) -> 
 def _reader(share: Slices) -> Reader:
     stays = np.ones(int(np.prod([share.variable.shape[a] for a in share.connection_axes])), bool)
     reader = Reader(share.layer, share.attribute, share.bias, stays)
-    if not share.reads_input:
+    if share.owner is not None:
+        reader.why_not = "layers that read channels are not fitted"
+    elif not share.reads_input:
         reader.why_not = "what it reads is made inside the layer"
     elif not share.begins_with_inputs:
         reader.why_not = "its kernel does not begin with the axes of its inputs"

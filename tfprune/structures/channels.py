@@ -112,6 +112,19 @@ class Channels(Structure):
             sizes.append(size)
         return sizes
 
+    def input_shares(self):
+        """One for each layer that is given channels; a grouped kernel has none for each of them."""
+        for share in self.slices:
+            layer = share.layer
+            is_made = share.role == "producer" and id(layer) in self._makers
+            if getattr(layer, "groups", 1) > 1 or is_made:
+                continue
+            if isinstance(layer, (layers.SeparableConv1D, layers.SeparableConv2D)):
+                if share.attribute == "depthwise_kernel":
+                    yield share
+            elif share.role != "producer" or share.attribute in ("alpha", "kernel"):
+                yield share
+
     def resized_layers(self):
         """Those with weights in groups, and the `Reshape` layers between."""
         yield from self.layers()

@@ -337,6 +337,11 @@ class Structure:
             return value.reshape(self.groups, -1)
         return ops.reshape(value, (self.groups, -1))
 
+    def input_shares(self) -> Iterator[Slices]:
+        """Slices with a position for each number along the last axis of their layer's input."""
+        if not self.is_cut_by_shape:
+            yield from (s for s in self.consumers if s.reads_input and s.within is None)
+
     def resized_layers(self) -> Iterator[keras.Layer]:
         """The layers whose configuration may change with the number of groups."""
         return self.layers()
