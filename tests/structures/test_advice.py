@@ -10,7 +10,7 @@ from tfprune.structures.advice import advice
     ("reason", "part"),
     [
         ("no kind of structure is registered for LSTM", "recurrent"),
-        ("it is called in the `call` of Net", "Functional"),
+        ("GetItem has sizes or places written in it", "any number"),
         ("no kind of structure is registered for MyMixer", "register_layer_kind"),
         ("its `call` does not run on symbolic tensors (no)", "keras.ops"),
         ("its attention scores are used, which show every head", "leave the scores out"),

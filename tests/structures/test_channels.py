@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from keras import layers
+from keras import layers, ops
 
 import tfprune
 from tests.convolutional import NETWORKS, network
@@ -148,22 +148,69 @@ def test_saturation_is_no_constant():
     assert small.get_layer("expand").filters == 6
 
 
-def test_inside_a_call_of_ones_own_they_stay():
-    class Block(layers.Layer):
-        def __init__(self, **kwargs):
-            super().__init__(**kwargs)
-            self.first, self.second = layers.Conv2D(4, 3, name="first"), layers.Conv2D(2, 3)
+@keras.saving.register_keras_serializable("tests_channels")
+class Inverted(layers.Layer):
+    """Layers that are called in a `call` of one's own; what it returns is as wide as its input."""
 
-        def call(self, x):
-            return self.second(self.first(x))
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.expand = layers.Conv2D(2 * filters, 1, use_bias=False, name="expand")
+        self.normalize = layers.BatchNormalization(name="normalize")
+        self.deep = layers.DepthwiseConv2D(3, padding="same", name="deep")
+        self.project = layers.Conv2D(filters, 1, name="project")
 
+    def build(self, shape):
+        for layer in (self.expand, self.normalize, self.deep, self.project):
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+        super().build(shape)
+
+    def call(self, x, training=None):
+        y = ops.relu6(self.normalize(self.expand(x), training=training))
+        return x + self.project(ops.relu6(self.deep(y)))
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+@keras.saving.register_keras_serializable("tests_channels")
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.stem = layers.Conv2D(4, 3, name="stem")
+        self.block = Inverted(4, name="block")
+        self.head = layers.Dense(3, name="head")
+
+    def call(self, x, training=None):
+        return self.head(ops.mean(self.block(self.stem(x), training=training), axis=(1, 2)))
+
+
+def functional_around():
     inputs = keras.Input((8, 8, 3))
-    found = tfprune.find_structures(keras.Model(inputs, Block(name="block")(inputs)))
-    assert not len(found)
-    assert {s.name for s in found.skipped} == {"block/first", "block/conv2d"} or len(
-        found.skipped
-    ) == 2
-    assert all("it is called in the `call` of Block" in s.reason for s in found.skipped)
+    outs = Inverted(4, name="block")(layers.Conv2D(4, 3, name="stem")(inputs))
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(outs))
+
+
+@pytest.mark.parametrize("make", [functional_around, Subclassed])
+def test_in_a_call_of_ones_own(make, tmp_path):
+    model = make()
+    model(IMAGES)
+    randomize(model)
+    norm = model.get_layer("block").normalize
+    norm.moving_variance.assign(0.5 + ops.abs(norm.moving_variance))
+    found = tfprune.find_structures(model)
+    assert [(s.name, s.kind, s.groups) for s in found] == [("block/expand", "channels", 8)]
+    reasons = {s.name: s.reason for s in found.skipped}
+    assert reasons["stem"] == "it goes to block (Inverted)"
+    assert reasons["block/project"] == "Add joins it with what must stay"
+    silenced(model, lambda s: np.arange(s.groups) % 2)
+    small = tfprune.rebuild(model)
+    assert small.get_layer("block").expand.filters == 4
+    assert_same(outputs(model, IMAGES), outputs(small, IMAGES))
+    small.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    assert_same(outputs(model, IMAGES), outputs(loaded, IMAGES))
 
 
 @pytest.mark.parametrize("target", [tfprune.Sparsity(0.5), tfprune.Flops(0.6)])

@@ -22,7 +22,6 @@ _ADVICE = (
         r"uses its weights without calling it|no call of it is seen",
         "call the layer where its weights are used",
     ),
-    (r"is called in the `call` of", "call it in a Functional or Sequential model"),
     (r"sizes or places written in it", "write it for channels of any number, or as a layer"),
     (r"scores are used", "leave the scores out of the outputs"),
     (r"is quantized", "prune before you quantize"),

@@ -167,10 +167,6 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
     """
     if not any(isinstance(node.operation, CONVOLUTIONS) for node in graph.nodes):
         return
-    if graph.arguments is not None:
-        reason = f"it is called in the `call` of {type(graph.layer).__name__}"
-        yield from _skipped(graph, lambda layer: reason)
-        return
     flow = Flow(graph)
     found: set[int] = set()
     for family in flow.families:
