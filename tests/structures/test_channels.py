@@ -187,9 +187,32 @@ class Subclassed(keras.Model):
 
 
 def functional_around():
+    """What the block returns leaves the model."""
     inputs = keras.Input((8, 8, 3))
     outs = Inverted(4, name="block")(layers.Conv2D(4, 3, name="stem")(inputs))
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(outs))
+
+
+def test_through_a_nested_model(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, name="last")(layers.Conv2D(4, 3, name="first")(inputs))
+    backbone = keras.Model(inputs, layers.BatchNormalization()(x), name="backbone")
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(3, name="head")]
+    model = randomize(keras.Sequential([keras.Input((8, 8, 3)), backbone, *head]))
+    backbone.layers[-1].moving_variance.assign(np.ones(8))
+    found = tfprune.find_structures(model)
+    assert {s.name: (s.groups, s.crosses) for s in found} == {
+        "backbone/first": (4, False),
+        "backbone/last": (8, True),
+    }
+    silenced(model, lambda s: np.arange(s.groups) % 4 > 0)
+    small = tfprune.rebuild(model)
+    assert [layer.filters for layer in small.layers[0].layers[1:3]] == [3, 6]
+    assert small.get_layer("head").kernel.shape == (6, 3)
+    assert_same(outputs(model, IMAGES), outputs(small, IMAGES))
+    small.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    assert_same(outputs(model, IMAGES), outputs(loaded, IMAGES))
 
 
 @pytest.mark.parametrize("make", [functional_around, Subclassed])
@@ -200,10 +223,10 @@ def test_in_a_call_of_ones_own(make, tmp_path):
     norm = model.get_layer("block").normalize
     norm.moving_variance.assign(0.5 + ops.abs(norm.moving_variance))
     found = tfprune.find_structures(model)
-    assert [(s.name, s.kind, s.groups) for s in found] == [("block/expand", "channels", 8)]
-    reasons = {s.name: s.reason for s in found.skipped}
-    assert reasons["stem"] == "it goes to block (Inverted)"
-    assert reasons["block/project"] == "Add joins it with what must stay"
+    kinds = {s.name: (s.kind, s.groups, s.crosses) for s in found}
+    inner = {"block/expand": ("channels", 8, False)}
+    around = {"stem": ("width", 4, True)}
+    assert kinds == {**inner, **(around if make is Subclassed else {})}
     silenced(model, lambda s: np.arange(s.groups) % 2)
     small = tfprune.rebuild(model)
     assert small.get_layer("block").expand.filters == 4

@@ -72,6 +72,26 @@ class Channels(Structure):
         self._kernels = {id(use.layer): use for use in made}
         self._classes = family.classes
         self._nodes = flow.nodes_of(family)
+        self.tensors = self._tensors()
+
+    def _tensors(self):
+        """The tensors with nothing but these channels along their last axis.
+
+        None where channels of others or other axes come in: then they are not followed into layers
+        made of layers, which would have to be told of both.
+        """
+        found = {}
+        for node in self._nodes:
+            for tensor in [*node.input_tensors, *node.outputs]:
+                for axis, labels in enumerate(self._flow.labels(tensor), -len(tensor.shape)):
+                    if labels is None:
+                        continue
+                    owned = np.isin(self._flow.classes.of(labels), self._classes)
+                    if owned.any() and not (axis == -1 and owned.all()):
+                        return {}
+                    if owned.any():
+                        found[id(tensor)] = tensor
+        return found
 
     @property
     def silencers(self):
