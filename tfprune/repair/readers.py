@@ -10,7 +10,10 @@ import keras
 import numpy as np
 
 from tfprune.keras_private.layers import plain_variable
+from tfprune.overlay.activations import Read
+from tfprune.overlay.moments import rows_of
 from tfprune.overlay.transforms import transforms_of
+from tfprune.repair.windows import reads_windows, windows
 from tfprune.structures import Slices, Structure
 
 
@@ -42,6 +45,20 @@ class Reader:
         """The bias, if there is one."""
         return None if self.bias is None else plain_variable(self.layer, self.bias)
 
+    def rows(self, read: Read, most: int | None = None) -> np.ndarray:
+        """What the layer reads in one call, position by position, without padding.
+
+        Args:
+            read: What it reads.
+            most: Of a convolution, how many positions are drawn at most.
+
+        Returns:
+            Array `(positions, inputs)`, float32.
+        """
+        if reads_windows(self.layer):
+            return windows(self.layer, read.inputs, most)
+        return rows_of(read, self.width)
+
     @property
     def width(self) -> int:
         """Inputs at a position."""
@@ -65,22 +82,29 @@ def readers(structures: Iterable[Structure], keep: Mapping[str, np.ndarray]) -> 
             if reader is None:
                 reader = found[id(share.variable)] = _reader(share)
             if not reader.why_not:
-                stays = reader.stays.reshape(share.input_shape)  # A view.
+                stays = reader.stays.reshape(_input_shape(share))  # A view.
                 at: list[Any] = [slice(None)] * stays.ndim
                 at[share.axis] = structure.positions(gone, share)
                 stays[tuple(at)] = False
     return list(found.values())
 
 
+def _input_shape(share: Slices) -> tuple[int, ...]:
+    """The shape of what a layer reads at one position."""
+    if reads_windows(share.layer):
+        return tuple(share.variable.shape[:-1])
+    return tuple(share.variable.shape[a] for a in share.connection_axes)
+
+
 def _reader(share: Slices) -> Reader:
-    stays = np.ones(int(np.prod([share.variable.shape[a] for a in share.connection_axes])), bool)
+    stays = np.ones(int(np.prod(_input_shape(share))), bool)
     reader = Reader(share.layer, share.attribute, share.bias, stays)
-    if share.owner is not None:
-        reader.why_not = "layers that read channels are not fitted"
+    if transforms_of(share.layer):
+        reader.why_not = "gates or masks are on its weights"
+    elif reads_windows(share.layer):
+        return reader
     elif not share.reads_input:
         reader.why_not = "what it reads is made inside the layer"
     elif not share.begins_with_inputs:
         reader.why_not = "its kernel does not begin with the axes of its inputs"
-    elif transforms_of(share.layer):
-        reader.why_not = "gates or masks are on its weights"
     return reader

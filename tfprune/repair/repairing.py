@@ -15,7 +15,7 @@ from keras import ops
 
 from tfprune.arguments import number, one_of
 from tfprune.overlay.activations import Read, observe, side_by_side
-from tfprune.overlay.moments import Moments, rows_of
+from tfprune.overlay.moments import Moments
 from tfprune.repair.least_squares import RIDGE, Fit, fit
 from tfprune.repair.readers import Reader, readers
 from tfprune.repair.restoring import readers_restored
@@ -23,6 +23,7 @@ from tfprune.structures import Structures
 from tfprune.tables import significant, table, wrapped
 
 HOW = ("least_squares", "bias")
+_LEAST, _TIMES = 4096, 4  # Positions in all, and for each input.
 
 
 @dataclass
@@ -116,7 +117,7 @@ def repair(
                 reader = once[id(layer)]
                 moments = Moments(reader.width)
                 for read in reads:
-                    moments.add(rows_of(read, reader.width))
+                    moments.add(reader.rows(read, _most(reader, batches)))
                 fitted(reader, moments)
 
             if once:
@@ -138,11 +139,16 @@ def _fit_together(model, batches, several: list[Reader], fitted):
 
     def seen(layer, read):
         reader, own = moments[id(layer)]
-        own.add(rows_of(read, reader.width))
+        own.add(reader.rows(read, _most(reader, batches)))
 
     observe(model, batches, [r.layer for r in several], seen)
     for reader, own in moments.values():
         fitted(reader, own)
+
+
+def _most(reader: Reader, batches) -> int:
+    """How many positions of each batch a convolution is fitted on, at most."""
+    return max(_LEAST, _TIMES * reader.width) // len(batches) + 1
 
 
 def _fit(reader: Reader, moments: Moments, how: str, ridge: float, done: Repairs) -> None:

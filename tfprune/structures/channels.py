@@ -58,6 +58,7 @@ class Channels(Structure):
                 use.axis,
                 _ROLES[use.role],
                 bias="bias" if use.role == "read" and use.layer.bias is not None else None,
+                reads_input=use.role == "read" and is_dense(use.layer),
                 owner=owner,
             )
             for use, owner in family.owners

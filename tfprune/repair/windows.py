@@ -1,0 +1,58 @@
+"""What a convolution reads at each position: the window of its input."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+_PLAIN = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
+
+
+def reads_windows(layer: keras.Layer) -> bool:
+    """Whether a layer is a convolution that multiplies windows by its kernel and adds them up."""
+    return isinstance(layer, _PLAIN) and layer.groups == 1 and layer.data_format == "channels_last"
+
+
+def windows(layer: keras.Layer, inputs, most: int | None = None) -> np.ndarray:
+    """The windows of the input of a convolution, in the order of its kernel.
+
+    Args:
+        layer: A convolution for which `reads_windows`.
+        inputs: Its input, `(batch, ..., channels)`.
+        most: How many positions are drawn at most; `None` takes all. Neighbours read much the same,
+            so that some of them tell as much.
+
+    Returns:
+        Array `(positions, window * channels)`, float32. With the kernel reshaped to
+        `(window * channels, filters)` the product is the output before bias and activation.
+    """
+    value = ops.convert_to_numpy(ops.cast(inputs, "float32"))
+    axes = tuple(range(1, value.ndim - 1))
+    spans = [(k - 1) * d + 1 for k, d in zip(layer.kernel_size, layer.dilation_rate, strict=True)]
+    around = [
+        _padding(layer.padding, n, span, stride)
+        for n, span, stride in zip(value.shape[1:-1], spans, layer.strides, strict=True)
+    ]
+    value = np.pad(value, [(0, 0), *around, (0, 0)])
+    seen = np.lib.stride_tricks.sliding_window_view(value, spans, axis=axes)
+    # Axes: batch, positions, channels, window.
+    steps = tuple(slice(None, None, stride) for stride in layer.strides)
+    holes = tuple(slice(None, None, rate) for rate in layer.dilation_rate)
+    seen = seen[(slice(None), *steps, slice(None), *holes)]
+    seen = np.moveaxis(seen, len(axes) + 1, -1)
+    places = seen.shape[: len(axes) + 1]
+    chosen = np.arange(int(np.prod(places)))
+    if most is not None and len(chosen) > most:
+        chosen = np.sort(np.random.default_rng(0).choice(chosen, most, replace=False))
+    return seen[np.unravel_index(chosen, places)].reshape(len(chosen), -1)
+
+
+def _padding(padding: str, size: int, span: int, stride: int) -> tuple[int, int]:
+    """How many zeros stand before and behind an axis."""
+    if padding == "valid":
+        return 0, 0
+    if padding == "causal":
+        return span - 1, 0
+    total = max((-(-size // stride) - 1) * stride + span - size, 0)
+    return total // 2, total - total // 2
