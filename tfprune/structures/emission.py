@@ -138,8 +138,13 @@ class Emission:
         if isinstance(operation, _PRODUCTS):
             constant |= zero
         own_weights = own_variables(operation) if isinstance(operation, keras.Layer) else []
-        with keras.StatelessScope([(v, ops.convert_to_tensor(self._read(v))) for v in own_weights]):
-            results = run(node, given)
+        weights = [(v, ops.convert_to_tensor(self._read(v))) for v in own_weights]
+        try:
+            with keras.StatelessScope(weights):
+                results = run(node, given)
+        except Exception:  # Whatever an operation raises that is not given what it expects.
+            results = [np.zeros(shape_of(tensor), "float32") for tensor in node.outputs]
+            constant[:] = False
         constant |= self._without_factor(node)
         for tensor, value in zip(node.outputs, results, strict=True):
             self._values[id(tensor)] = value

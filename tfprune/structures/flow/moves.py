@@ -56,7 +56,11 @@ def flow_moves(flow, node):
         flow.stop(node, f"{describe(node.operation)} joins tensors of several ranks")
         return
     for axis in live:
-        moved = _moved(flow, node, axis)
+        try:
+            moved = _moved(flow, node, axis)
+        except Exception:  # Whatever an operation raises that is not given what it expects.
+            flow.stop(node, f"{describe(node.operation)} does not run on numbers of known shapes")
+            return
         for tensor, labels, output in zip(node.outputs, found, moved or (), strict=False):
             at, there = output
             if labels[at] is not None or tensor.shape[at] != len(there):
