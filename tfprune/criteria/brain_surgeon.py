@@ -66,7 +66,9 @@ class _Side:
         moments = consumer.sums
         self.kernel = consumer.kernel.astype("float64")
         # The inputs of each group, (groups, inputs of a group).
-        self.inputs = np.argsort(consumer.owners, kind="stable").reshape(groups, -1)
+        order = np.argsort(consumer.owners, kind="stable")
+        others = np.count_nonzero(consumer.owners < 0)
+        self.inputs, self.others = order[others:].reshape(groups, -1), order[:others]
         products = moments.covariance() if consumer.has_bias else moments.second()
         scale = max(float(np.trace(products)) / len(products), 1e-30)
         products[np.diag_indices_from(products)] += ridge * scale
@@ -102,8 +104,10 @@ class _Side:
 
     def forget_all_but(self, left: np.ndarray) -> None:
         """Frees the rows of groups that have gone, once they are more than half."""
-        inputs = self.inputs[left].reshape(-1)
+        mine = self.inputs[left].size
+        inputs = np.concatenate([self.inputs[left].reshape(-1), self.others])
         if 2 * len(inputs) < len(self.inverse):
             self.kernel = self.kernel[inputs]
             self.inverse = self.inverse[np.ix_(inputs, inputs)]
-            self.inputs[left] = np.arange(len(inputs)).reshape(self.inputs[left].shape)
+            self.inputs[left] = np.arange(mine).reshape(self.inputs[left].shape)
+            self.others = np.arange(mine, len(inputs))

@@ -17,12 +17,15 @@ from tfprune.criteria.data import as_tensors, as_the_layers_take_it, batches_of,
 from tfprune.criteria.structure_scores import own_structures
 from tfprune.overlay.activations import observe
 from tfprune.overlay.folding import folded
-from tfprune.overlay.moments import Moments, Variances, rows_of
+from tfprune.overlay.moments import Moments, Variances
 from tfprune.overlay.transforms import transforms_of
+from tfprune.overlay.windows import input_shape, reads_windows, rows_read
 from tfprune.structures import Slices, Structure, Structures
 
 BATCH = 32
 """Examples in a batch, where data are arrays."""
+
+_LEAST = 256  # Positions of a batch that a convolution is looked at at least.
 
 ARE_READ = "of groups whose output is the input of the layers that read it, such as units and heads"
 """What criteria of this room can score, for messages."""
@@ -34,7 +37,7 @@ class Consumer:
 
     Args:
         kernel: The kernel that its layer computes with, `(inputs, outputs)`.
-        owners: The group of each input, `(inputs,)`.
+        owners: The group of each input, `(inputs,)`; -1 for those of no group of the structure.
         has_bias: Whether there is a bias behind it, which can take up what inputs are on average.
         sums: `Moments` or `Variances` of what its layer reads.
     """
@@ -75,7 +78,10 @@ class ConsumerCriterion(Criterion):
 def is_read_as_input(structure: Structure) -> bool:
     """Whether what the groups emit is the input of the layers that read it."""
     read = structure.consumers
-    return bool(read) and all(share.reads_input and share.begins_with_inputs for share in read)
+    return bool(read) and all(
+        reads_windows(share.layer) or (share.reads_input and share.begins_with_inputs)
+        for share in read
+    )
 
 
 def check_read_as_input(structures: Iterable[Structure]) -> None:
@@ -152,11 +158,12 @@ def consumers(
     layers = {id(c.layer): c.layer for s in structures for c in s.consumers}
     # Kept by layer: several structures may be read by one, and then need one sum.
     totals: dict[int, Any] = {}
-    width = {id(c.layer): int(np.prod(c.input_shape)) for s in structures for c in s.consumers}
+    width = {id(c.layer): int(np.prod(input_shape(c))) for s in structures for c in s.consumers}
 
     def seen(layer, read):
         key = id(layer)
-        totals.setdefault(key, sums(width[key])).add(rows_of(read, width[key]))
+        rows = rows_read(layer, read, width[key], max(_LEAST, width[key] // 4))
+        totals.setdefault(key, sums(width[key])).add(rows)
 
     if not observe(model, batches, list(layers.values()), seen):
         raise ValueError("`data` must hold at least one batch. Received: none")
@@ -174,7 +181,7 @@ def consumers(
 
 
 def _consumer(structure: Structure, share: Slices, totals: dict[int, Any]) -> Consumer:
-    shape = share.input_shape
+    shape = input_shape(share)
     weight = folded(share.variable, transforms_of(share.layer).get(share.attribute, ()))
     kernel = ops.convert_to_numpy(ops.cast(weight, "float32"))
     kernel = kernel.reshape(int(np.prod(shape)), -1)

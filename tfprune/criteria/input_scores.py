@@ -59,5 +59,6 @@ def _summed_by_group(
     """
     total = np.zeros(structure.groups)
     for consumer, numbers in each:
-        total += np.bincount(consumer.owners, numbers, structure.groups)
+        mine = consumer.owners >= 0
+        total += np.bincount(consumer.owners[mine], numbers[mine], structure.groups)
     return total

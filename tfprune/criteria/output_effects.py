@@ -13,6 +13,7 @@ from keras import ops, tree
 from tfprune.criteria.consumers import Consumer
 from tfprune.criteria.structure_scores import StructureScores
 from tfprune.overlay.transforms import hooked
+from tfprune.overlay.windows import input_shape, reads_windows
 from tfprune.structures import Structure, Structures
 
 EXAMPLES = 16
@@ -143,7 +144,7 @@ def _relative_change(before, variances, after) -> float | None:
 
 def _error(consumer: Consumer, gone: np.ndarray) -> float:
     """The mean square of what a consumer emits wrongly while groups are held."""
-    rows = gone[consumer.owners]
+    rows = _inputs_of(gone, consumer)
     moments = consumer.sums
     products = moments.covariance() if consumer.has_bias else moments.second()
     kernel = consumer.kernel[rows].astype("float64")
@@ -156,13 +157,20 @@ def _held(structure: Structure, consumers, gone, instead):
     return hooked((share.layer, _hook(share, c, gone, instead(c))) for share, c in pairs)
 
 
+def _inputs_of(gone: np.ndarray, consumer: Consumer) -> np.ndarray:
+    """Which inputs belong to groups that are gone, a boolean array `(inputs,)`."""
+    return np.append(gone, False)[consumer.owners]  # An owner of -1 is the last.
+
+
 def _hook(share, consumer, gone, instead):
-    shape = share.input_shape
-    rows = gone[consumer.owners]
-    held = np.where(rows, instead, 0.0)
+    shape = input_shape(share)
+    rows = _inputs_of(gone, consumer)
+    # At all places of a window a channel is the same; a kernel without one has no such axes.
+    window = tuple(range(len(shape) - 1)) if reads_windows(share.layer) else ()
+    stay = np.all((~rows).reshape(shape), axis=window)
+    held = np.mean(np.where(rows, instead, 0.0).reshape(shape), axis=window)
 
     def hook(inputs, training):
-        factor = ops.reshape(ops.cast(~rows, inputs.dtype), shape)
-        return inputs * factor + ops.reshape(ops.cast(held, inputs.dtype), shape)
+        return inputs * ops.cast(stay, inputs.dtype) + ops.cast(held, inputs.dtype)
 
     return hook

@@ -11,9 +11,8 @@ import numpy as np
 
 from tfprune.keras_private.layers import plain_variable
 from tfprune.overlay.activations import Read
-from tfprune.overlay.moments import rows_of
 from tfprune.overlay.transforms import transforms_of
-from tfprune.repair.windows import reads_windows, windows
+from tfprune.overlay.windows import input_shape, reads_windows, rows_read
 from tfprune.structures import Slices, Structure
 
 
@@ -55,9 +54,7 @@ class Reader:
         Returns:
             Array `(positions, inputs)`, float32.
         """
-        if reads_windows(self.layer):
-            return windows(self.layer, read.inputs, most)
-        return rows_of(read, self.width)
+        return rows_read(self.layer, read, self.width, most)
 
     @property
     def width(self) -> int:
@@ -82,22 +79,15 @@ def readers(structures: Iterable[Structure], keep: Mapping[str, np.ndarray]) -> 
             if reader is None:
                 reader = found[id(share.variable)] = _reader(share)
             if not reader.why_not:
-                stays = reader.stays.reshape(_input_shape(share))  # A view.
+                stays = reader.stays.reshape(input_shape(share))  # A view.
                 at: list[Any] = [slice(None)] * stays.ndim
                 at[share.axis] = structure.positions(gone, share)
                 stays[tuple(at)] = False
     return list(found.values())
 
 
-def _input_shape(share: Slices) -> tuple[int, ...]:
-    """The shape of what a layer reads at one position."""
-    if reads_windows(share.layer):
-        return tuple(share.variable.shape[:-1])
-    return tuple(share.variable.shape[a] for a in share.connection_axes)
-
-
 def _reader(share: Slices) -> Reader:
-    stays = np.ones(int(np.prod(_input_shape(share))), bool)
+    stays = np.ones(int(np.prod(input_shape(share))), bool)
     reader = Reader(share.layer, share.attribute, share.bias, stays)
     if transforms_of(share.layer):
         reader.why_not = "gates or masks are on its weights"

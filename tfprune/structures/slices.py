@@ -102,8 +102,3 @@ class Slices:
     def begins_with_inputs(self) -> bool:
         """Whether the first axes of a consumer are those of what it reads, as in `Dense`."""
         return sorted(self.connection_axes) == list(range(len(self.connection_axes)))
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of what a consumer reads at one position, if it `begins_with_inputs`."""
-        return tuple(self.variable.shape[: len(self.connection_axes)])

@@ -1,4 +1,4 @@
-"""What a convolution reads at each position: the window of its input."""
+"""What a layer reads at each position; of a convolution that is the window of its input."""
 
 from __future__ import annotations
 
@@ -6,12 +6,44 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from tfprune.overlay.activations import Read
+from tfprune.overlay.moments import rows_of
+from tfprune.structures import Slices
+
 _PLAIN = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
 
 
 def reads_windows(layer: keras.Layer) -> bool:
     """Whether a layer is a convolution that multiplies windows by its kernel and adds them up."""
     return isinstance(layer, _PLAIN) and layer.groups == 1 and layer.data_format == "channels_last"
+
+
+def input_shape(share: Slices) -> tuple[int, ...]:
+    """The shape of what the kernel of a consumer multiplies at one position.
+
+    Args:
+        share: The share of a structure in the kernel.
+    """
+    if reads_windows(share.layer):
+        return tuple(share.variable.shape[:-1])
+    return tuple(share.variable.shape[a] for a in share.connection_axes)
+
+
+def rows_read(layer: keras.Layer, read: Read, width: int, most: int | None = None) -> np.ndarray:
+    """What a layer reads in one call, position by position, without padding.
+
+    Args:
+        layer: The layer.
+        read: What it reads.
+        width: How many numbers there are at a position.
+        most: Of a convolution, how many positions are drawn at most; `None` takes all.
+
+    Returns:
+        Array `(positions, width)`, float32.
+    """
+    if reads_windows(layer):
+        return windows(layer, read.inputs, most)
+    return rows_of(read, width)
 
 
 def windows(layer: keras.Layer, inputs, most: int | None = None) -> np.ndarray:
