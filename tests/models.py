@@ -52,7 +52,8 @@ def kill(model, dead, producers_only=False):
         if not producers_only:
             structure.scale(alive)
             continue
-        for share in structure.silencers:
+        matrices = [s for s in structure.producers if s.is_matrix]
+        for share in structure.silencers or matrices:
             share.variable.assign(share.variable * structure.spread(alive, share))
 
 

@@ -12,6 +12,7 @@ from keras import layers
 
 from tests.models import assert_same, kill, noise, outputs, randomize
 from tests.rebuild.checking import check, prunings
+from tests.rebuild.random_convolutions import random_convolutions
 from tests.rebuild.random_models import random_case
 from tfprune.rebuild import rebuild
 
@@ -21,6 +22,11 @@ pytestmark = pytest.mark.one_backend
 @given(data=st.data(), pruning=prunings())
 def test_rebuilt_equals_masked(data, pruning, tmp_path_factory):
     event(check(random_case(data.draw), pruning, tmp_path_factory.mktemp("saved")))
+
+
+@given(data=st.data(), pruning=prunings())
+def test_rebuilt_convolutions_equals_masked(data, pruning, tmp_path_factory):
+    event(check(random_convolutions(data.draw), pruning, tmp_path_factory.mktemp("saved")))
 
 
 @example(seed=762)  # Nothing is left of the dense pair.

@@ -71,7 +71,7 @@ def test_chosen_channels_are_cut_and_the_model_loads_with_plain_keras(name, tmp_
     assert not any("tfprune" in type(layer).__module__ for layer in small.layers)
 
 
-@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"odd"}))
+@pytest.mark.parametrize("name", NETWORKS)
 def test_cut_in_place(name, tmp_path):
     model = network(name)
     keep = {s.name: np.arange(s.groups) != 1 for s in tfprune.find_structures(model)}
@@ -80,15 +80,6 @@ def test_cut_in_place(name, tmp_path):
     assert_same(expected, outputs(model, IMAGES))
     model.save(tmp_path / "small.keras")
     assert_same(expected, outputs(keras.saving.load_model(tmp_path / "small.keras"), IMAGES))
-
-
-def test_grouped_convolutions_are_not_cut_in_place():
-    model = network("odd")
-    before = outputs(model, IMAGES)
-    keep = {s.name: np.arange(s.groups) != 1 for s in tfprune.find_structures(model)}
-    with pytest.raises(ValueError, match="cannot cut the layer 'grouped'"):
-        tfprune.rebuild(model, keep=keep, in_place=True)
-    assert_same(before, outputs(model, IMAGES), tolerance=0)
 
 
 def test_a_constant_moves_into_the_bias_behind_it_where_there_are_no_borders():

@@ -175,6 +175,8 @@ class Plan:
                 for share in structure.input_shares():
                     width = len(self._cuts[id(share.variable)][share.axis])
                     self.input_widths[id(share.layer)] = width
+                for layer, width in structure.other_input_widths(len(self.left[structure.name])):
+                    self.input_widths[id(layer)] = width
 
     def _decide_all(self, keep: Mapping[str, np.ndarray]) -> None:
         """Decides until nothing more goes: a group may be read by groups alone that have gone."""

@@ -146,6 +146,14 @@ class Channels(Structure):
             elif share.role != "producer" or share.attribute in ("alpha", "kernel"):
                 yield share
 
+    def other_input_widths(self, groups):
+        """Of grouped convolutions, whose kernels have no axis for all that they read."""
+        return [
+            (layer, layer.kernel.shape[-2] * self.resized_config(layer, groups)["groups"])
+            for layer in self.layers()
+            if id(layer) in self._makers and getattr(layer, "groups", 1) > 1
+        ]
+
     def resized_layers(self):
         """Those with weights in groups, and the `Reshape` layers between."""
         yield from self.layers()

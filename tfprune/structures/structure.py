@@ -342,6 +342,10 @@ class Structure:
         if not self.is_cut_by_shape:
             yield from (s for s in self.consumers if s.reads_input and s.within is None)
 
+    def other_input_widths(self, groups: int) -> list[tuple[keras.Layer, int]]:
+        """Layers with the width of their input when `groups` groups are left, without a slice."""
+        return []
+
     def resized_layers(self) -> Iterator[keras.Layer]:
         """The layers whose configuration may change with the number of groups."""
         return self.layers()
