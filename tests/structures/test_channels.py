@@ -233,3 +233,11 @@ def test_pruned_without_training(target):
     small = tfprune.prune(model, target, IMAGES, criterion="magnitude", verbose=0)
     assert small.count_params() < model.count_params()
     assert outputs(small, IMAGES)[0].shape == (3, 3)
+
+
+def test_what_rides_is_not_listed_by_itself():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.PReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3, name="a")(inputs)))
+    model = keras.Model(inputs, layers.Conv2D(2, 3, name="b")(x))
+    found = tfprune.find_structures(model)
+    assert [s.name for s in found] == ["a"] and [s.name for s in found.skipped] == ["b"]

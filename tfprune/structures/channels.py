@@ -183,7 +183,7 @@ class Channels(Structure):
         return ~np.any(self.by_group(value, share), axis=1)
 
 
-@register_graph_kind(*CONVOLUTIONS, layers.BatchNormalization)
+@register_graph_kind(*CONVOLUTIONS, layers.BatchNormalization, layers.PReLU)
 def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
     """Finds the channels of a graph of convolutions.
 
