@@ -63,14 +63,13 @@ class Channels(Structure):
             )
             for use, owner in family.owners
         ]
-        slices.sort(key=lambda share: order[share.role])
+        slices.sort(key=lambda share: order[share.role])  # Producers first.
         super().__init__(name, family.groups, tuple(slices))
         self.kind = "width" if family.is_joined else "channels"
         if all(map(is_dense, (share.layer for share in slices if share.role != "statistic"))):
             self.kind = "ffn"
         self._flow = flow
-        self._makers = {id(use.layer) for use in made}
-        self._kernels = {id(use.layer): use for use in made}
+        self._makers = {id(use.layer): use for use in made}
         self._classes = family.classes
         self._nodes = flow.nodes_of(family)
         self.tensors = self._tensors()
@@ -110,7 +109,12 @@ class Channels(Structure):
             return {"target_shape": self._target_shape(layer, groups)}
         if id(layer) not in self._makers:
             return {}
-        share = next(s for s in self.producers if s.layer is layer)
+        made = self._makers[id(layer)]
+        share = next(
+            s
+            for s in self.producers
+            if s.layer is layer and (s.attribute, s.axis) == (made.attribute, made.axis)
+        )
         width = share.variable.shape[share.axis]
         left = width - (self.groups - groups) * self.positions_of_a_group(share)
         if isinstance(layer, layers.EinsumDense):
@@ -175,7 +179,7 @@ class Channels(Structure):
         """As `emitted`, for all consumers; the calls between are run once."""
         if not any(np.any(self._is_silent(share, read)) for share in self.producers):
             return [np.full(s.variable.shape[s.axis], np.nan) for s in self.consumers]
-        emission = Emission(self._flow, self._nodes, self._classes, self._kernels, read)
+        emission = Emission(self._flow, self._nodes, self._classes, self._makers, read)
         return emission.into([share.layer for share in self.consumers])
 
     def _is_silent(self, share, read):
