@@ -23,7 +23,7 @@ MODELS = {
     "ConvNeXtTiny": make("ConvNeXtTiny"),
     "DenseNet121": make("DenseNet121"),
     "EfficientNetB0": make("EfficientNetB0"),
-    "MobileNet": make("MobileNet", alpha=0.25),
+    "MobileNetV1": make("MobileNet", alpha=0.25),
     "MobileNetV2": make("MobileNetV2", alpha=0.35),
     "MobileNetV3Small": make("MobileNetV3Small"),
     "ResNet50": make("ResNet50"),
