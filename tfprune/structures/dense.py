@@ -16,7 +16,7 @@ def is_dense(operation) -> bool:
 def cannot_produce(layer) -> str | None:
     """Why the units of a dense layer cannot be told apart, if so."""
     if not is_elementwise_function(layer.activation):
-        return f"its activation {_function_name(layer.activation)} mixes units"
+        return f"its activation {function_name(layer.activation)} mixes units"
     if layer.bias is not None and len(layer.bias.shape) != 1:
         return "its bias has more than one axis"
     return cannot_consume(layer)
@@ -45,7 +45,8 @@ def cannot_consume(layer) -> str | None:
     return None if plain else f"its equation {layer.equation} is no product over the last axis"
 
 
-def _function_name(function) -> str:
+def function_name(function) -> str:
+    """What a function is called, for messages."""
     return getattr(function, "__name__", type(function).__name__)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from keras import layers, ops
 
 from tfprune.keras_private.functional import operation_classes
-from tfprune.keras_private.layers import own_variables, plain_variable
+from tfprune.keras_private.layers import own_variables
 from tfprune.structures.dense import is_dense
 from tfprune.structures.flow import Flow, Use
 from tfprune.structures.flow.each import flow_each
+from tfprune.structures.flow.labels import places
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.flow.running import run, shape_of
 
@@ -83,7 +84,7 @@ class Emission:
         for axis, labels in enumerate(self._flow.labels(tensor)):
             if labels is None:
                 continue
-            owner = self._groups_of(self._flow.classes.of(labels))
+            owner = places(self._classes, self._flow.classes.of(labels))
             if np.any(owner >= 0):
                 return axis, owner
         return None
@@ -91,7 +92,7 @@ class Emission:
     def _make(self, node) -> None:
         layer, output = node.operation, node.outputs[0]
         use = self._makers[id(layer)]
-        kernel = np.moveaxis(self._read(plain_variable(layer, use.attribute)), use.axis, 0)
+        kernel = np.moveaxis(self._read(use.variable), use.axis, 0)
         silent = ~np.any(kernel.reshape(len(kernel), -1), axis=1)
         bias = np.zeros(len(kernel)) if layer.bias is None else self._read(layer.bias)
         value = np.where(silent, bias, 0).astype("float32")
@@ -100,12 +101,6 @@ class Emission:
             value = ops.convert_to_numpy(layer.activation(ops.convert_to_tensor(value)))
         self._values[id(output)] = value
         self._constant[id(output)] = self._by_group(output, silent)
-
-    def _groups_of(self, classes) -> np.ndarray:
-        """The group that each class of labels is, or -1."""
-        place = np.searchsorted(self._classes, classes)
-        place = np.minimum(place, len(self._classes) - 1)
-        return np.where(self._classes[place] == classes, place, -1)
 
     def _in_all(self, owner: np.ndarray, holds: np.ndarray) -> np.ndarray:
         """In which groups something holds at all positions that belong to them."""
@@ -161,10 +156,8 @@ class Emission:
         zero = np.zeros(len(self._classes), bool)
         for use in self._flow.uses:
             if use.layer is node.operation and use.role == "ride" and use.attribute in _FACTORS:
-                value = np.moveaxis(
-                    self._read(plain_variable(use.layer, use.attribute)), use.axis, 0
-                )
-                owner = self._groups_of(self._flow.of_use(use))
+                value = np.moveaxis(self._read(use.variable), use.axis, 0)
+                owner = places(self._classes, self._flow.of_use(use))
                 if np.any(owner >= 0):
                     is_zero = ~np.any(value.reshape(len(value), -1), axis=1)
                     zero |= self._in_all(owner, is_zero)

@@ -136,6 +136,10 @@ def test_separable_and_transposed():
     "between, reason",
     [
         (layers.LayerNormalization(), r"it goes to layer_normalization\w* \(LayerNormalization\)"),
+        (
+            layers.DepthwiseConv2D(3, padding="same", activation="softmax"),
+            "its activation softmax mixes channels",
+        ),
         (layers.Softmax(), r"it goes to softmax\w* \(Softmax\)"),
         (lambda x: ops.mean(x, axis=-1, keepdims=True), "Mean mixes it"),
         (lambda x: ops.concatenate([x, x], axis=1)[:, :8], None),

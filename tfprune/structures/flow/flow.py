@@ -12,7 +12,7 @@ import numpy as np
 
 from tfprune.keras_private.layers import plain_variable
 from tfprune.structures.dense import describe
-from tfprune.structures.flow.labels import Classes, Labels
+from tfprune.structures.flow.labels import Classes, Labels, places
 from tfprune.structures.flow.moves import commutes, flow_moves
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.graph import Graph
@@ -38,6 +38,11 @@ class Use:
     attribute: str
     axis: int
     role: str
+
+    @property
+    def variable(self) -> keras.Variable:
+        """The variable itself."""
+        return plain_variable(self.layer, self.attribute)
 
 
 @dataclass(frozen=True)
@@ -178,8 +183,10 @@ class Flow:
 
     def of_use(self, use: Use) -> np.ndarray:
         """The class of each position along the axis of a use."""
-        variable = plain_variable(use.layer, use.attribute)
-        return self.classes.of(self._of_axis[id(variable), use.axis])
+        return self.classes.of(self._labels_of(use))
+
+    def _labels_of(self, use: Use) -> Labels:
+        return self._of_axis[id(use.variable), use.axis]
 
     def nodes_of(self, family: Family) -> list[Any]:
         """The calls that are given positions of a family or give them, in their order."""
@@ -203,8 +210,7 @@ class Flow:
 
     def reason(self, use: Use) -> str | None:
         """Why some positions of a use must stay, `None` if all may leave."""
-        variable = plain_variable(use.layer, use.attribute)
-        return self.classes.reason(self._of_axis[id(variable), use.axis])
+        return self.classes.reason(self._labels_of(use))
 
     def _signatures(self) -> dict[int, tuple[tuple[int, int], ...]]:
         """For each class that may leave, the uses it has, with the number of positions in each."""
@@ -222,8 +228,7 @@ class Flow:
         for use in self.uses:
             if use.role != "make":
                 continue
-            variable = plain_variable(use.layer, use.attribute)
-            labels = self._of_axis[id(variable), use.axis]
+            labels = self._labels_of(use)
             there = {signatures.get(number) for number in self.classes.of(labels).tolist()}
             if len(there) > 1 and self.classes.reason(labels) is None:
                 self.keep(labels, "its outputs go different ways")
@@ -259,11 +264,7 @@ class Flow:
             if not {"make", "read"} <= {use.role for use in uses}:
                 continue
             order = np.array(sorted(members))
-            owners = []
-            for use in uses:
-                there = self.of_use(use)
-                place = np.minimum(np.searchsorted(order, there), len(order) - 1)
-                owners.append((use, np.where(order[place] == there, place, -1)))
+            owners = [(use, places(order, self.of_use(use))) for use in uses]
             is_joined = bool(added & set(members))
             families.append(Family(len(order), tuple(owners), is_joined, order))
         return families

@@ -8,6 +8,12 @@ Labels = np.ndarray
 """The labels of the positions along one axis, an array `(length,)`; a label may recur."""
 
 
+def places(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The place of each of some classes in a sorted array of classes, or -1."""
+    place = np.minimum(np.searchsorted(order, classes), len(order) - 1)
+    return np.where(order[place] == classes, place, -1)
+
+
 class Classes:
     """Labels that are joined into classes; some classes must stay, each for a reason.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from keras import layers
 
+from tfprune.structures.flow.over_channels import over_channels
 from tfprune.structures.flow.rules import register_rule
 
 
@@ -36,24 +37,13 @@ def flow_prelu(flow, node):
 
 
 @register_rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
-def flow_depthwise(flow, node):
+@over_channels
+def flow_depthwise(flow, layer, read):
     """A kernel, or several, ride on each channel."""
-    layer = node.operation
-    labels = flow.labels(node.input_tensors[0])
-    if layer.data_format != "channels_last":
-        flow.stop(node, "its channels come first")
-        return
-    made = along_channels(flow, node, labels)
-    if made is not None:
-        flow.use(layer, "kernel", -2, "ride", made)
-        made = np.repeat(made, layer.depth_multiplier)
-        if layer.bias is not None:
-            flow.use(layer, "bias", 0, "ride", made)
-    flow.set(node.outputs[0], [*[None] * (len(labels) - 1), made])
-
-
-def along_channels(flow, node, labels):
-    """The labels of the last axis of the input of a convolution; it mixes the others."""
-    for along in labels[:-1]:
-        flow.keep(along, f"{node.operation.name} mixes it")
-    return labels[-1]
+    if read is None:
+        return None
+    flow.use(layer, "kernel", -2, "ride", read)
+    made = np.repeat(read, layer.depth_multiplier)
+    if layer.bias is not None:
+        flow.use(layer, "bias", 0, "ride", made)
+    return made
