@@ -20,23 +20,23 @@ FITS := tests/callbacks tests/fit tests/wrappers
 
 REPORT := --cov --cov-append --cov-report=term-missing:skip-covered
 
-# All but what is slow, on TensorFlow and on JAX. Tests of whole fits take turns: half of them run
-# on one of the two, half on the other.
+# All but what is slow, on TensorFlow and on JAX; of the many tests that train or compile whole models
+# (marked `sampled`) a sample on each.
 # `COVERAGE=1` prints at the end of the second part which lines no test has run on TensorFlow.
-FAST := not slow and not other_backend
+SAMPLE := --part sample
 test: install
-	$(PYTEST) -m "$(FAST)" $(if $(COVERAGE),--cov --cov-report=) $(FITS)
-	$(PYTEST) -m "$(FAST)" $(if $(COVERAGE),$(REPORT)) $(addprefix --ignore ,$(FITS))
-	KERAS_BACKEND=jax $(PYTEST) -m "$(FAST) and not tensorflow_only"
+	$(PYTEST) $(SAMPLE) $(if $(COVERAGE),--cov --cov-report=) $(FITS)
+	$(PYTEST) $(SAMPLE) $(if $(COVERAGE),$(REPORT)) $(addprefix --ignore ,$(FITS))
+	KERAS_BACKEND=jax $(PYTEST) $(SAMPLE) -m "not tensorflow_only"
 
-# What is slow and worth it, the other half of the tests of fits, and many random models. With
-# `LIMIT=600` each of the three parts skips what it has not begun after so many seconds, and says so.
-SLOW := hypothesis or (slow and not other_backend) or (other_backend and not slow)
-MANY := --hypothesis-profile many $(if $(LIMIT),--within $(LIMIT) -rs)
+# The rest: what is slow and worth it, what the samples leave out, and many random models. With
+# `LIMIT=600` each of the three parts skips what it has not begun after so many seconds, and says so;
+# each day it begins at another test.
+REST := --part rest --hypothesis-profile many $(if $(LIMIT),--within $(LIMIT) -rs)
 test-slow: install
-	$(PYTEST) -m "$(SLOW)" $(MANY) $(FITS)
-	$(PYTEST) -m "$(SLOW)" $(MANY) $(addprefix --ignore ,$(FITS))
-	KERAS_BACKEND=jax $(PYTEST) -m "($(SLOW)) and not tensorflow_only" $(MANY)
+	$(PYTEST) $(REST) $(FITS)
+	$(PYTEST) $(REST) $(addprefix --ignore ,$(FITS))
+	KERAS_BACKEND=jax $(PYTEST) $(REST) -m "not tensorflow_only"
 
 # N random models and masks on each backend, drawn anew each time: rebuilt equals masked?
 N ?= 1000
@@ -49,7 +49,7 @@ fuzz: install
 # both backends side by side; tests that have not begun after 80 seconds are skipped.
 check: lint
 	@tests=$$($(BIN)/python -m tests.changed) && if [ -n "$$tests" ]; then \
-		$(BIN)/python -m pytest -m "$(FAST)" --within 80 -rfEs --dist each \
+		$(BIN)/python -m pytest -m "not slow" --within 80 -rfEs --dist each \
 		--tx popen//env:KERAS_BACKEND=tensorflow --tx popen//env:KERAS_BACKEND=jax $$tests; fi
 
 lint: install

@@ -1,5 +1,6 @@
 """Every test starts from the same seed; tests that need TensorFlow say so."""
 
+import datetime
 import gc
 import os
 import shutil
@@ -20,6 +21,8 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# The processes of one run agree on the day, at midnight too.
+os.environ.setdefault("TFPRUNE_TESTS_DAY", str(datetime.date.today().toordinal()))
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -34,14 +37,21 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("few")
 
 STARTED = time.monotonic()
+# Of the tests that are marked `sampled`, `make test` runs those whose number is one of these.
+NUMBERS = {"tensorflow": (0, 1, 2), "jax": (3,)}
 
 
 def pytest_addoption(parser):
     parser.addoption(
+        "--part",
+        choices=["sample", "rest"],
+        help="the tests of `make test`, or those that it leaves to `make test-slow`",
+    )
+    parser.addoption(
         "--within",
         type=float,
         metavar="SECONDS",
-        help="skip the tests that have not begun after so many seconds",
+        help="skip the tests that have not begun after so many seconds; of a part others each day",
     )
 
 
@@ -68,28 +78,54 @@ def seed():
     gc.collect()
 
 
-@pytest.hookimpl(tryfirst=True)  # Before `-m` chooses.
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(trylast=True)  # Hypothesis has marked its tests by then.
+def pytest_collection_modifyitems(config, items):
     import keras
 
     backend = keras.backend.backend()
-    deal_out(items, ("tensorflow", "jax").index(backend))
     if backend == "tensorflow":
         import tensorflow as tf
 
         # Making the graph of a step fast takes longer than the few steps that a test trains.
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-        return
-    skip = pytest.mark.skip(reason="runs on TensorFlow alone")
-    for item in items:
-        if item.get_closest_marker("tensorflow_only"):
-            item.add_marker(skip)
+    else:
+        skip = pytest.mark.skip(reason="runs on TensorFlow alone")
+        for item in items:
+            if item.get_closest_marker("tensorflow_only"):
+                item.add_marker(skip)
+    if config.getoption("part"):
+        keep_part(config, items, backend)
+    if config.getoption("part") and config.getoption("within") and items:
+        first = int(os.environ["TFPRUNE_TESTS_DAY"]) * 997 % len(items)
+        items[:] = items[first:] + items[:first]
 
 
-def deal_out(items, turn):
-    """Leaves each test that is marked `one_backend` to one of two backends, by its name."""
-    for item in items:
-        mine = zlib.crc32(item.nodeid.encode()) % 2 == turn
-        alone = item.get_closest_marker("tensorflow_only")
-        if item.get_closest_marker("one_backend") and not alone and not mine:
-            item.add_marker(pytest.mark.other_backend)
+def keep_part(config, items, backend):
+    """Leaves of the tests those of one part, `--part`, on one backend."""
+    of_part = is_in_sample if config.getoption("part") == "sample" else is_in_rest
+    kept = [item for item in items if of_part(item, backend)]
+    config.hook.pytest_deselected(items=[item for item in items if not of_part(item, backend)])
+    items[:] = kept
+
+
+def is_in_sample(item, backend):
+    """Whether `make test` runs a test on a backend."""
+    if item.get_closest_marker("slow"):
+        return False
+    if not item.get_closest_marker("sampled") or item.get_closest_marker("tensorflow_only"):
+        return True
+    return number_of(item) in NUMBERS[backend]
+
+
+def is_in_rest(item, backend):
+    """Whether `make test-slow` runs a test on a backend; it draws more random models."""
+    if not item.get_closest_marker("slow"):
+        return bool(item.get_closest_marker("hypothesis")) or not is_in_sample(item, backend)
+    if not item.get_closest_marker("sampled") or item.get_closest_marker("tensorflow_only"):
+        return True
+    return number_of(item) % 2 == ("tensorflow", "jax").index(backend)
+
+
+def number_of(item):
+    """A number from 0 to 9 that stays the same for each test."""
+    return zlib.crc32(item.nodeid.encode()) % 10

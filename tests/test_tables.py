@@ -150,7 +150,7 @@ def test_a_latency_table_tells_which_share_of_a_call_is_saved():
     ]
 
 
-@pytest.mark.one_backend
+@pytest.mark.sampled
 def test_tables_of_a_model_of_keras_hub(capsys):
     import keras
 

@@ -13,7 +13,7 @@ from tfprune.budgets.choosing import choose
 from tfprune.budgets.targets import Sparsity
 from tfprune.structures import Slices, Structure, Structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def some(name, groups, group_size, kind="ffn"):

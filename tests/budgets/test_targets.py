@@ -10,7 +10,7 @@ from tfprune.budgets.choosing import choose
 from tfprune.budgets.latency_table import LatencyTable
 from tfprune.budgets.targets import Flops, Latency, Parameters, Sparsity
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def test_parameters_and_flops_are_those_of_the_rebuilt_model():

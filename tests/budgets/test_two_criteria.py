@@ -6,7 +6,7 @@ from tfprune.budgets.targets import Sparsity
 from tfprune.budgets.two_criteria import choose_by_two
 from tfprune.structures import Structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 ALL = Structures([some("a", 8, 10), some("own", 8, 10), some("b", 8, 10)])
 OTHERS = Structures([ALL["own"]])

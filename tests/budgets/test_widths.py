@@ -17,7 +17,7 @@ from tfprune.budgets.widths import least_error, put_back
 from tfprune.criteria.structure_scores import StructureScores
 from tfprune.structures import Structures, find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def brute_force(errors, cost, limit):

@@ -9,6 +9,8 @@ from tests.convolutional import network
 from tests.models import assert_same, noise, outputs
 from tfprune.callbacks import GroupLasso, HardConcreteGates, ImportancePruning, MovementPruning
 
+pytestmark = pytest.mark.sampled
+
 X = noise(32, 8, 8, 3)
 Y = np.random.default_rng(0).integers(0, 3, 32)
 HALF = tfprune.Sparsity(0.5)

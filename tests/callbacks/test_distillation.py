@@ -14,7 +14,7 @@ from tfprune.callbacks import (
 )
 from tfprune.gates import gates_of
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 

@@ -9,7 +9,7 @@ from tests.models import noise
 from tfprune.callbacks import DynamicSparsity
 from tfprune.gates.dynamic import at_size
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 WIDTH, HEADS, UNITS = 384, 12, 1536
 SIZES = [1.0, 0.75, 0.5, 0.25]

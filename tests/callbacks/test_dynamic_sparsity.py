@@ -17,7 +17,7 @@ from tfprune.callbacks import DynamicSparsity, PruningCallback, TargetedPruning
 from tfprune.gates import gates_of
 from tfprune.gates.dynamic import at_size
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 SIZES = [1.0, 0.75, 0.5, 0.25]

@@ -11,6 +11,8 @@ from tests.fit.methods import HALF, METHODS, compiled, each, fit
 from tfprune import find_structures
 from tfprune.callbacks import GroupLasso, HardConcreteGates, ImportancePruning, MovementPruning
 
+pytestmark = pytest.mark.sampled
+
 OWN = {
     "group lasso": {"penalty/group_lasso", "strength/ffn", "strength/heads"},
     "hard concrete": {"penalty/hard_concrete_gates", "distance/hard_concrete_gates"},
@@ -111,7 +113,6 @@ def test_csv_logger(tmp_path):
     assert [float(row["distance/importance_pruning"]) for row in rows] == [0.5, 0.0]
 
 
-@pytest.mark.one_backend
 def test_tensorboard(tmp_path):
     pytest.importorskip("tensorboard")
     import tensorflow as tf

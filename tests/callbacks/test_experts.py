@@ -9,7 +9,7 @@ from tests.experts import mixture
 from tests.fit.methods import METHODS
 from tests.models import assert_same, noise, outputs
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(16, 3, 6), noise(16, 3, 3, seed=2)
 

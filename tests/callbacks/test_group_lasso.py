@@ -12,7 +12,7 @@ from tfprune.rebuild import rebuild
 from tfprune.schedules import Epoch, Plateau
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 

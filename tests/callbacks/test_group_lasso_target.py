@@ -14,7 +14,7 @@ from tfprune.fit.strength_control import MOST
 from tfprune.schedules import Plateau
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 HALF = tfprune.Sparsity(0.5)

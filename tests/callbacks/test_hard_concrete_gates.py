@@ -7,7 +7,7 @@ from tests.models import assert_same, compile_and_build, noise, outputs, randomi
 from tfprune.callbacks import HardConcreteGates
 from tfprune.gates import gates_of
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 

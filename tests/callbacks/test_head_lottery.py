@@ -14,7 +14,7 @@ from tfprune.keras_private.optimizers import slots
 from tfprune.schedules import Epoch, Plateau, Step
 from tfprune.translation import InverseSquareRoot
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(24, 5, 8), noise(24, 5, 8, seed=2)
 DEV = noise(20, 5, 8, seed=3)  # What heads are judged on.

@@ -10,7 +10,7 @@ from tfprune.callbacks import GroupLasso, HardConcreteGates, ImportancePruning, 
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(48, 5, WIDTH), noise(48, 5, 2, seed=2)
 HALF = Sparsity(0.5)

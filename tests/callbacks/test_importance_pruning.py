@@ -9,7 +9,7 @@ from tfprune.budgets.choosing import choose
 from tfprune.callbacks import ImportancePruning
 from tfprune.schedules import Epoch
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 

@@ -17,7 +17,7 @@ from tfprune.callbacks import MovementPruning
 from tfprune.gates import BlockScores, MovementScores, gates_of
 from tfprune.gates.gate import kernels_of
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 

@@ -15,7 +15,7 @@ from tfprune.callbacks import (
 )
 from tfprune.gates import gates_of
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(32, 8), noise(32, 3, seed=2)
 HALF = {"target": tfprune.Sparsity(0.5), "verbose": 0, "check_every": 2}

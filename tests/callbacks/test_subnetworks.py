@@ -11,7 +11,7 @@ from tfprune.callbacks import DynamicSparsity, HardConcreteGates
 from tfprune.fit.by_subnetwork import examples_by_subnetwork
 from tfprune.gates import HardConcrete, Subnetworks, attach, gates_of, subnetworks_of
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 NAMES = ["en", "de", "es"]
 LANGUAGE = np.arange(48) % 3

@@ -18,7 +18,7 @@ from tfprune.callbacks import HardConcreteGates, ImportancePruning, MovementPrun
 from tfprune.gates import HardConcrete, attach, gates_of
 from tfprune.schedules import Epoch, Plateau
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(32, 3, 8), noise(32, 3, 3, seed=2)
 METHODS = {

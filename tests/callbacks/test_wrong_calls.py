@@ -19,7 +19,7 @@ from tfprune.callbacks import (
 )
 from tfprune.schedules import Epoch
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 @each

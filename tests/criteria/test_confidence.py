@@ -9,7 +9,7 @@ from tfprune.criteria import attention_confidence
 from tfprune.structures import Slices, Structure, register_layer_kind, registry
 from tfprune.translation import student
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def by_hand(layer, query, key, visible):

@@ -12,7 +12,7 @@ from tfprune.overlay.folding import times
 from tfprune.overlay.transforms import remove, transform_weight
 from tfprune.structures import Slices, Structure, register_layer_kind
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(6, 3, 8), noise(6, 3, 3, seed=2)
 

@@ -11,7 +11,7 @@ from tfprune.criteria import Criterion
 from tfprune.criteria.criterion import _CRITERIA
 from tfprune.gates import MovementScores, attach, detach
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(6, 3, 8), noise(6, 3, 3, seed=2)
 

@@ -9,7 +9,7 @@ from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.callbacks import DynamicSparsity, HeadLottery, ImportancePruning
 from tfprune.criteria import activation, attention_confidence, gradient_importance
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(16, 3, 8), noise(16, 3, 3, seed=2)
 HALF = tfprune.Sparsity(0.5)

@@ -5,7 +5,7 @@ from tests.models import noise, randomize, transformer
 from tfprune import criteria
 from tfprune.criteria.examples import FirstExamples
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def test_batches_are_split_with_all_that_belongs_to_an_example():

@@ -8,7 +8,7 @@ import tfprune
 from tests.models import noise
 from tfprune import criteria
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X, Y = noise(8, 4), noise(8, 1)
 

@@ -17,7 +17,7 @@ from tfprune.translation import (
     student,
 )
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 TEXT = [text for pair in number_words("en", "es", count=400).train for text in pair]
 IDS = np.random.default_rng(0).integers(1, 30, (6, 5))

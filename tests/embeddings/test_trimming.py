@@ -11,7 +11,7 @@ from tfprune.embeddings.tokenizers import trimmable, used_by
 from tfprune.gates import HardConcrete, attach
 from tfprune.translation import Vocabulary, student
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 COLOURS, ANIMALS = ("red", "blue", "green"), ("cat", "dog", "horse")
 TEXT = [f"the {c} {a} sees {n} birds" for c in COLOURS for a in ANIMALS for n in ("one", "two")]

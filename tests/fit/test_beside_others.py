@@ -10,7 +10,7 @@ from tests.fit.methods import METHODS, X, Y, compiled, each_mostly_slow, fit, va
 from tests.models import Killed, assert_same, outputs
 from tfprune.gates import gates_of
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 either = pytest.mark.parametrize("ours_first", [True, False], ids=["before", "after"])
 

@@ -10,7 +10,7 @@ import tfprune
 from tests.fit.methods import METHODS, X, Y, compiled, fit, left
 from tests.models import assert_same, outputs
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 RISING = {"monitor": "quality", "mode": "max"}
 

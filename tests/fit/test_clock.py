@@ -10,7 +10,7 @@ from tests.models import Killed
 from tfprune.callbacks import ImportancePruning
 from tfprune.fit.clock import FitClock
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 class Look(keras.callbacks.Callback):

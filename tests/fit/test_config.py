@@ -11,7 +11,7 @@ from tests.fit.methods import METHODS, compiled, each_mostly_slow, fit, left, va
 from tfprune.callbacks import GroupLasso, ImportancePruning, MovementPruning
 from tfprune.schedules import Epoch, Fraction, Plateau, Step
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 @each_mostly_slow("movement")

@@ -10,7 +10,7 @@ from tests.models import Killed, assert_same, noise, outputs, transformer
 from tfprune.gates import gates_of
 from tfprune.structures.places import places
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 class Failing(keras.callbacks.Callback):

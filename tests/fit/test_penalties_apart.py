@@ -7,7 +7,7 @@ import pytest
 import tfprune
 from tests.fit.methods import METHODS, X, Y, compiled, fit
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 PENALISED = {
     "group lasso": lambda: METHODS["group lasso"](relative_threshold=0, threshold=0),

@@ -9,7 +9,7 @@ from tests.fit.methods import METHODS, X, Y, compiled, each_mostly_slow, fit
 from tests.models import assert_same, outputs
 from tfprune.keras_private.optimizers import AddedVariables, slots
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def adam(**options):

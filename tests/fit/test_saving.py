@@ -22,7 +22,7 @@ GATED = {
     ),
     "dynamic": lambda: METHODS["dynamic"](),
 }
-pytestmark = [pytest.mark.one_backend, pytest.mark.parametrize("method", GATED)]
+pytestmark = [pytest.mark.sampled, pytest.mark.parametrize("method", GATED)]
 
 
 class AtTheEndOfEpochs(keras.callbacks.Callback):

@@ -9,7 +9,7 @@ from tests.models import assert_same, noise, outputs, randomize, transformer
 from tfprune.gates import DynamicGate, Size, attach, detach
 from tfprune.gates.dynamic import CLOSED, OPEN, at_size, size_of
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 LEFT, RIGHT = -0.1, 1.1
 

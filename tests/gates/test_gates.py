@@ -13,7 +13,7 @@ from tfprune.gates.gate import kernels_of
 from tfprune.gates.movement import of_all_kernels
 from tfprune.overlay.transforms import transforms_of
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X = noise(4, 3, 8)
 

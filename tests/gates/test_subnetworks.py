@@ -21,7 +21,7 @@ from tfprune.gates import (
 from tfprune.gates.chosen_subnetwork import at_subnetwork
 from tfprune.gates.subnetworks import input_names
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 NAMES = ("en", "de", "es")
 NUMBERS = np.array([2, 0, 1, 1, 0])

@@ -19,7 +19,7 @@ from tfprune.gates import (
     subnetworks_of,
 )
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def units():

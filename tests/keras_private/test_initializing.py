@@ -10,7 +10,7 @@ from tfprune.keras_private.initializing import complete, nothing_for_random_valu
 from tfprune.keras_private.variables import resize
 from tfprune.rebuild import rebuild
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def values(layer):

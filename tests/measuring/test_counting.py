@@ -5,7 +5,7 @@ from keras import layers, ops
 
 import tfprune
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def test_flops_by_hand():

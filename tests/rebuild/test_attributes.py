@@ -11,7 +11,7 @@ from tests.models import assert_same, kill, noise, outputs, randomize
 from tfprune.rebuild import rebuild
 from tfprune.rebuild.attributes import holds_layers, same
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 class Times(layers.Layer):

@@ -15,7 +15,7 @@ from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
 pytestmark = [
-    pytest.mark.one_backend,
+    pytest.mark.sampled,
     # Keras says of layers that cannot be called without masks that it has not built them.
     pytest.mark.filterwarnings("ignore:Layer .* looks like it has unbuilt state"),
 ]

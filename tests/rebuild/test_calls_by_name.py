@@ -10,7 +10,7 @@ from tfprune.rebuild import rebuild
 from tfprune.rebuild.stand_ins import ConstantOutput
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 CALLS = {
     "all by name": lambda m, x, y, t: m(query=x, value=y, key=y),

@@ -10,7 +10,7 @@ from tfprune.gates import MovementScores, attach, detach
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X = noise(3, 5, 4)
 

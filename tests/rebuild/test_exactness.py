@@ -16,7 +16,7 @@ from tests.rebuild.random_convolutions import random_convolutions
 from tests.rebuild.random_models import random_case
 from tfprune.rebuild import rebuild
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 @given(data=st.data(), pruning=prunings())

@@ -10,7 +10,7 @@ from tfprune.rebuild import rebuild
 from tfprune.rebuild.caches import take_wider_caches
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 hub = pytest.importorskip("keras_hub")
 
@@ -85,7 +85,7 @@ def without(model):
 
 
 @pytest.mark.slow
-@pytest.mark.one_backend
+@pytest.mark.sampled
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("make", [gpt2, bart])
 def test_text_is_the_same_with_and_without_the_cache(make, in_place, tmp_path):
@@ -104,7 +104,7 @@ def test_text_is_the_same_with_and_without_the_cache(make, in_place, tmp_path):
         assert with_the_cache(loaded) == without(again)
 
 
-@pytest.mark.one_backend
+@pytest.mark.sampled
 @pytest.mark.parametrize("make", [llama, gemma])
 @pytest.mark.parametrize("kind", ["ffn", "heads"])
 def test_text_is_the_same_after_groups_have_gone(make, kind):

@@ -11,7 +11,7 @@ from tfprune.rebuild import in_place as cutting
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X = noise(3, 6, WIDTH)
 CLASSES = [Reshaped, Fused, Grouped, Tabled, ForTensors, Alibi]

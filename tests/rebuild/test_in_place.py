@@ -16,7 +16,7 @@ from tfprune.rebuild import rebuild
 from tfprune.rebuild.self_check import SelfCheck
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X = noise(4, 5, 16)
 

@@ -9,7 +9,7 @@ from tfprune.gates import MovementScores, attach, detach
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 keras_hub = pytest.importorskip("keras_hub")
 

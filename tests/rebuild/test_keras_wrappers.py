@@ -12,7 +12,7 @@ from tfprune.rebuild import rebuild
 from tfprune.rebuild.copying import own_config
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def feed_forward():
@@ -69,7 +69,7 @@ CASES = {
 }
 
 
-@pytest.mark.one_backend
+@pytest.mark.sampled
 @pytest.mark.parametrize("share", [0.5, 1.0])
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("case", CASES)
@@ -96,7 +96,7 @@ def test_they_save_and_load(case, in_place, share, tmp_path):
     assert_same(want, outputs(keras.saving.load_model(tmp_path / "again.keras"), given))
 
 
-@pytest.mark.one_backend
+@pytest.mark.sampled
 def test_a_model_in_a_wrapper_beside_what_is_cut_saves_and_loads(tmp_path):
     """A Functional model keeps its graph by the `id`s of its layers, which a copy has not."""
     x = keras.Input((3, 8))

@@ -13,7 +13,7 @@ from tests.rebuild.test_pruned import Net, noise
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def halved(model):

@@ -6,7 +6,7 @@ import sys
 import keras
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.one_backend]
+pytestmark = [pytest.mark.slow, pytest.mark.sampled]
 
 # In sizes of the model; its smaller copy is half of it. JAX runs and frees behind Python's back, so
 # that some arrays overlap: 2.0 to 2.4 were seen there, 1.7 on TensorFlow.

@@ -10,7 +10,7 @@ from tests.models import randomize
 from tfprune.rebuild.nothing_zero import NothingPruned
 from tfprune.wrappers import HardConcreteGroups, MaskedGroups, MovementGroups
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def small():

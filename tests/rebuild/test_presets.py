@@ -17,7 +17,7 @@ from tfprune.structures import find_structures
 
 hub = pytest.importorskip("keras_hub")
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
 TEXT = np.array(["good film", "bad film"])

@@ -9,7 +9,7 @@ from tests.models import assert_same, kill, noise, outputs, randomize
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 IDS = {
     "token_ids": np.array([[1, 2, 3, 0]]),

@@ -12,7 +12,7 @@ from tfprune.gates import HardConcrete, MovementScores, attach
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def test_weights_really_leave():

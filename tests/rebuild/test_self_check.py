@@ -12,7 +12,7 @@ from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.self_check import SelfCheck
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def pruned(make=transformer):

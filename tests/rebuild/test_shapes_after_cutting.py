@@ -10,7 +10,7 @@ from tests.models import assert_same, kill, noise, outputs, randomize
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 @keras.saving.register_keras_serializable("test_shapes_after_cutting")

@@ -8,7 +8,7 @@ from keras import layers
 from tests.models import assert_same, kill, noise, outputs, randomize
 from tfprune.rebuild import rebuild
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 @pytest.mark.parametrize("emptied", [["first_in"], ["second_in"], ["first_in", "second_in"]])

@@ -8,7 +8,7 @@ from keras import layers
 import tfprune
 from tests.models import kill, randomize, transformer
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def test_what_is_gone_is_named():

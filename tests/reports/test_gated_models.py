@@ -8,7 +8,7 @@ from tests.models import transformer
 from tfprune.gates import DynamicGate, Size, Subnetworks, attach
 from tfprune.reports.inspection import inspect
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def gated(*names):

@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from tfprune.reports import plots
 from tfprune.reports.plots.styles import METHODS, Style, styles
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def test_survivors_show_each_layer(tmp_path):

@@ -12,7 +12,7 @@ from tests.convolutional import NETWORKS, network
 from tests.models import assert_same, noise, outputs, randomize
 from tfprune.rebuild.nothing_zero import NothingPruned
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 IMAGES = noise(3, 8, 8, 3)
 

@@ -7,7 +7,7 @@ from tests.models import assert_same, kill, noise, outputs, randomize, transform
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def reasons(model):

@@ -13,7 +13,7 @@ from tfprune.structures import find_structures
 from tfprune.structures.elementwise import is_elementwise, is_elementwise_function
 from tfprune.structures.locality import treats_each_number_alone
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 NAMES = {
     "tensorflow": "relu gelu silu swish leaky_relu elu selu softplus relu6 tanh sigmoid",

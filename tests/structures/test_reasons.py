@@ -9,7 +9,7 @@ from tfprune.keras_private.layers import own_variables
 from tfprune.model_parts import own_children
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 SIZES = {"num_layers": 1, "hidden_dim": 8, "intermediate_dim": 24, "vocabulary_size": 20}
 GROUPED = {**SIZES, "num_query_heads": 4, "num_key_value_heads": 2}

@@ -18,7 +18,7 @@ from tfprune.structures import (
     register_layer_kind,
 )
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 DEAD = np.array([False, True, False, True])
 

@@ -7,7 +7,7 @@ from tests.models import noise
 from tfprune.structures.made_up import made_up_inputs
 from tfprune.structures.running import Running, as_symbols
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 class Inner(layers.Layer):

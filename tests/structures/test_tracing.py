@@ -7,7 +7,7 @@ from keras import layers
 
 from tfprune.structures import find_structures
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 class Block(layers.Layer):

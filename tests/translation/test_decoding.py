@@ -13,7 +13,7 @@ from tfprune.translation import student
 from tfprune.translation.decoding import StepDecoder
 from tfprune.translation.student_layers import SSRU, SinusoidalPositions
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 @keras.saving.register_keras_serializable("tests")

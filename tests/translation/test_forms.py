@@ -22,7 +22,7 @@ from tfprune.translation.plain_attention import (
 from tfprune.translation.searching import greedy
 from tfprune.translation.student_layers import SinusoidalPositions, sinusoids
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def forms(model):

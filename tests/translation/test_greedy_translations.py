@@ -16,7 +16,7 @@ from tfprune.translation import (
     student,
 )
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 TEXT = number_words("en", "es", count=100)
 VOCABULARY = Vocabulary.train([t for pair in TEXT.train for t in pair], 330)

@@ -17,7 +17,7 @@ from tfprune.translation import (
     student,
 )
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 SOURCE = np.array([[4, 9, 30, 2], [7, 2, 0, 0]], "int32")
 TARGET = np.array([[1, 11, 12, 25, 13], [1, 30, 12, 15, 9]], "int32")

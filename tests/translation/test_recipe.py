@@ -12,7 +12,7 @@ from tfprune.translation import compile_student, student
 from tfprune.translation import recipe as recipe_module
 from tfprune.translation.recipe import Recipe
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 SHAPE = {
     "encoder_layers": 1,

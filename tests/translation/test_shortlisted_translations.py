@@ -22,7 +22,7 @@ from tfprune.translation.encoding import padded
 from tfprune.translation.loading import LiteRTTranslator
 from tfprune.translation.searching import beam_search, greedy, shortfalls
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 TEXT = number_words("en", "es", count=300)
 VOCABULARY = Vocabulary.train([t for pair in TEXT.train for t in pair], 330)

@@ -6,7 +6,7 @@ from tests.models import assert_same, noise
 from tfprune.structures import find_structures
 from tfprune.translation import SSRU, student
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def test_ssru_is_the_recurrence():

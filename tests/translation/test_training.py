@@ -4,7 +4,7 @@ import pytest
 
 from tfprune.translation import WordCrossEntropy, compile_student
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def model():

@@ -23,7 +23,7 @@ from tfprune.translation import (
 )
 from tfprune.translation.searching import beam_search, greedy
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 TEXT = number_words("en", "es", count=300)
 VOCABULARY = Vocabulary.train([t for pair in TEXT.train for t in pair], 330)

@@ -14,7 +14,7 @@ from tfprune.keras_private.attention import projections
 from tfprune.structures import Slices, Structure, register_layer_kind
 from tfprune.wrappers import GatedLayer, HardConcreteGroups, MaskedGroups, MovementGroups
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X = noise(4, 5, 8)
 

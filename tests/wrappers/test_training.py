@@ -13,7 +13,7 @@ from tfprune.callbacks import GroupLasso, HardConcreteGates, MovementPruning
 from tfprune.gates import gates_of
 from tfprune.wrappers import HardConcreteGroups, MaskedGroups, MovementGroups
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 X = noise(32, 5, 8)
 Y = X[..., :1] - X[..., 1:2]

@@ -7,7 +7,7 @@ import pytest
 from tests.models import noise
 from tfprune.wrappers import HardConcreteGroups, MaskedGroups, MovementGroups
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def dense():

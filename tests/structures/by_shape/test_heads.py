@@ -21,7 +21,7 @@ from tfprune.gates import Mask, attach, detach
 from tfprune.structures import find_structures
 from tfprune.structures.by_shape import proven
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def heads_of(layer, **call):

@@ -6,7 +6,7 @@ from keras import layers, ops
 from tests.models import noise
 from tfprune.structures.by_shape.padding import AtPositions, picked, spread_out
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.sampled
 
 
 def test_zeros_stand_where_nothing_was_left():

@@ -1,0 +1,42 @@
+"""Which tests `make test` runs and which it leaves to `make test-slow`."""
+
+import pytest
+
+from tests.conftest import is_in_rest, is_in_sample
+
+BACKENDS = ["tensorflow", "jax"]
+
+
+class Item:
+    """A test with some marks."""
+
+    def __init__(self, number, *marks):
+        self.nodeid = f"tests/test_something.py::test[{number}]"
+        self.marks = marks
+
+    def get_closest_marker(self, name):
+        return name in self.marks
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("marks", [(), ("sampled",), ("sampled", "tensorflow_only"), ("slow",)])
+def test_the_parts_are_all_tests_and_share_none(marks, backend):
+    items = [Item(i, *marks) for i in range(200)]
+    assert all(is_in_sample(item, backend) != is_in_rest(item, backend) for item in items)
+
+
+def test_of_what_is_sampled_three_tenths_run_on_tensorflow_and_others_on_jax():
+    items = [Item(i, "sampled") for i in range(1000)]
+    first, second = ({i.nodeid for i in items if is_in_sample(i, b)} for b in BACKENDS)
+    assert 250 < len(first) < 350 and 70 < len(second) < 130 and not first & second
+
+
+def test_slow_ones_that_are_sampled_run_on_one_backend():
+    items = [Item(i, "sampled", "slow") for i in range(100)]
+    assert all(sum(is_in_rest(item, backend) for backend in BACKENDS) == 1 for item in items)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_random_models_are_drawn_in_both_parts(backend):
+    item = Item(0, "hypothesis")
+    assert is_in_sample(item, backend) and is_in_rest(item, backend)
