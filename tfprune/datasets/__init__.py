@@ -1,4 +1,4 @@
-"""Text and weights: fetched once by a package manager, or made on the spot."""
+"""Text, pictures and weights: fetched once by a package manager, or made on the spot."""
 
 import lazy_loader
 

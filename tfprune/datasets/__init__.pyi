@@ -1,4 +1,5 @@
 from .bucketed import TextBatches
+from .fashion_mnist import LabelledPictures, fashion_mnist
 from .gguf_llama import llama_from_gguf
 from .help_topics import help_topics
 from .labelled import LabelledText
@@ -10,9 +11,11 @@ from .parallel import ParallelText
 from .smollm2 import smollm2
 
 __all__ = [
+    "LabelledPictures",
     "LabelledText",
     "ParallelText",
     "TextBatches",
+    "fashion_mnist",
     "help_topics",
     "libreoffice_help",
     "llama_from_gguf",

@@ -10,6 +10,9 @@ from pathlib import Path
 
 # The files from which the results in benchmarks/results come, and their SHA-256.
 TESTED = {
+    "dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb": (
+        "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0"
+    ),
     "libreoffice-help-de_4%3a7.4.7-1+deb12u14_all.deb": (
         "00490b63c509ac96f7f212d6a6e40452d3e0d1f97ccf4b824dd5ec4c01e8277f"
     ),
@@ -48,9 +51,9 @@ def fetch_packages(packages: list[str], temporary: Path) -> Path:
     """
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise RuntimeError(
-            f"The help pages come from the Debian packages {', '.join(packages)}, and this machine "
-            "has no apt-get. Fetch and unpack them elsewhere and pass `folder=`, or use "
-            "`number_words()`, which needs no download."
+            f"The data come from the Debian packages {', '.join(packages)}, and this machine has "
+            "no apt-get. Fetch and unpack them elsewhere and pass `folder=`; `number_words()` is "
+            "text that needs no download."
         )
     temporary.mkdir(parents=True, exist_ok=True)
     command = ["apt-get", "download", *packages]
@@ -73,8 +76,8 @@ def _check(file: Path) -> None:
     expected = TESTED.get(file.name)
     if expected is None:
         warnings.warn(
-            f"{file.name} is another version than the one that was tested; its text, and what is "
-            "learned from it, may differ a little from the results in the documentation.",
+            f"{file.name} is another version than the one that was tested; what it holds, and "
+            "what is learned from it, may differ a little from the results in the documentation.",
             stacklevel=4,
         )
         return
