@@ -14,7 +14,6 @@ import gc
 import json
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 
 import keras
@@ -29,6 +28,7 @@ from paired import difference, in_points
 from progress import Log
 from reports import about, arguments, in_words, smoke_folder, write
 from small_minilm import LENGTH, Small, left
+from timed_files import file_of, times, zipped
 
 import tfprune
 from tfprune.batches import each_batch
@@ -190,7 +190,7 @@ def run(work, name):
     kinds = list(OPTIMIZATIONS) if THEIRS.get(name) else ["float", "int8"]
     figures["files"] = {}
     for kind in kinds:
-        file = file_of(work, name, kind)
+        file = file_of(work.folder, name, kind)
         write_file(model, file, kind, LENGTH)
         figures["files"][kind] = {"bytes": file.stat().st_size, "zipped": zipped(file)}
         try:
@@ -207,21 +207,6 @@ def run(work, name):
     gc.collect()
 
 
-def file_of(work, name, kind):
-    """Where the file of a run lies."""
-    return work.folder / f"{name}-{kind.replace(' ', '-')}.tflite"
-
-
-def zipped(file):
-    """How many bytes a file has in an archive."""
-    with (
-        tempfile.TemporaryFile() as whole,
-        zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive,
-    ):
-        archive.write(file, file.name)
-        return archive.getinfo(file.name).compress_size
-
-
 def right(work, file):
     """Sentence by sentence, whether a file is right: zeros and ones."""
     runner = Runner(file, INPUTS)
@@ -232,37 +217,6 @@ def right(work, file):
             (logits,) = runner.run([a[i : i + 1] for a in ids])
             answers.append(int(logits.argmax() == label))
     return answers
-
-
-def times(work, figures, rounds):
-    """The time of each file, as a ratio to that of the dense float file; kept for these files.
-
-    Where only the figures of a run are left, and not its files, nothing is timed.
-
-    Args:
-        work: The setting of one seed.
-        figures: Its runs to their figures.
-        rounds: How often each file is timed; 0 for what is known alone.
-    """
-    files = {
-        f"{name} {kind}": file_of(work, name, kind)
-        for name in sorted(figures, key=lambda name: name != "dense")
-        for kind, figure in figures[name]["files"].items()
-        if "right" in figure
-    }
-    path = work.folder / "times.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    there = "dense" in figures and all(file.exists() for file in files.values())
-    if rounds and there and list(known.get("ratios", {})) != list(files):
-        timed = tfprune.compare_latency(list(files.values()), runs=rounds)
-        known = {
-            "ratios": dict(zip(files, timed.ratios, strict=True)),
-            "ms": timed.latencies[0].median,
-        }
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(known))
-        keep(path)
-    return known
 
 
 def results_of(figures, timed, settings):
@@ -401,7 +355,7 @@ def report(folder, tiny, timed_seed):
         paths = {name: work.folder / f"{name}.json" for name in [*OURS, *THEIRS]}
         of_seed = {n: json.loads(p.read_text()) for n, p in paths.items() if p.exists()}
         rounds = (5 if tiny else 200) if int(seed) == timed_seed else 0
-        timed[seed] = times(work, of_seed, rounds)
+        timed[seed] = times(work.folder, of_seed, rounds)
         for name, figure in of_seed.items():
             figures.setdefault(name, {})[seed] = figure
     figures = {name: figures[name] for name in [*OURS, *THEIRS] if name in figures}

@@ -101,16 +101,17 @@ def once(path, make):
     return json.loads(path.read_text())
 
 
-def finished(folder, names=None):
+def finished(folder, names=None, seeds="*-seed-*"):
     """The figures of all runs that are finished: name to seed to figures.
 
     Args:
         folder: Where the runs of all seeds are kept.
         names: Which runs, in this order; all by default.
+        seeds: A pattern of the folders of seeds.
     """
     restore(folder)
     figures = {} if names is None else {name: {} for name in names}
-    for path in sorted(folder.glob("*-seed-*/*.json")):
+    for path in sorted(folder.glob(f"{seeds}/*.json")):
         if names is None or path.stem in figures:
             seed = path.parent.name.rpartition("-")[2]
             figures.setdefault(path.stem, {})[seed] = json.loads(path.read_text())

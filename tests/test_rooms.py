@@ -34,7 +34,7 @@ CORE = {
     "rebuild": {"structures", "overlay", "gates", "criteria", "repair"},
     "export": {"structures"},
     "measuring": {"export"},
-    "budgets": {"structures", "criteria", "measuring", "rebuild"},
+    "budgets": {"structures", "overlay", "criteria", "measuring", "rebuild"},
     "fit": {
         "structures",
         "overlay",

@@ -17,10 +17,12 @@ import keras
 import numpy as np
 
 from tfprune.arguments import integer, is_number
+from tfprune.budgets.kernel_flops import kernel_flops
 from tfprune.budgets.latency_check import LatencyCheck
 from tfprune.budgets.latency_table import LatencyTable
 from tfprune.configurable import Configurable
-from tfprune.structures import LeftOver, Structures
+from tfprune.structures import LeftOver, Structure, Structures
+from tfprune.structures.cut_variables import amounts_of
 
 Counts = Mapping[str, int]
 Cost = Callable[[Counts], float]
@@ -156,32 +158,42 @@ class Flops(_Left):
         integer("sequence_length", self.sequence_length)
 
     def cost(self, model: keras.Model | None, structures: Structures) -> Cost:
-        """The share of operations left: each structure is halved once to see what it costs.
+        """The share of operations left.
 
-        So is each pair of structures that cut the same kernel, since what a kernel costs is the
-        product of its inputs and outputs.
+        What kernels cost is their size times how often each weight is used. Where groups also take
+        part in other products, as heads do, their structure is halved once to see what it costs.
+        So is each pair of such structures that cut the same kernel, since what a kernel costs is
+        the product of its inputs and outputs.
         """
         from tfprune.measuring.counting import count_flops
-        from tfprune.rebuild import rebuild
+        from tfprune.rebuild.rebuilding import rebuild
 
         def count(keep):
             # `keep` names every structure, so that weights that are zero now change nothing.
             masks = {n: np.arange(structures[n].groups) < k for n, k in keep.items()}
-            return count_flops(rebuild(model, keep=masks), sequence_length=self.sequence_length)
+            small = rebuild(model, keep=masks, check=False)
+            return count_flops(small, sequence_length=self.sequence_length)
 
         full = {s.name: s.groups for s in structures}
-        half = {s.name: s.groups // 2 for s in structures}
-        total = count(full)
-        saved = {n: total - count({**full, n: half[n]}) for n in full}
-        amounts: dict[tuple[str, ...], float] = {}
+        of_kernels = _by_kernels_alone(structures)
+        with kernel_flops(of_kernels) as of_weight:
+            total = count_flops(model, sequence_length=self.sequence_length)
+        amounts = amounts_of(of_kernels, of_weight)
+        names = {s.name for s in of_kernels}
+        half = {s.name: s.groups // 2 for s in structures if s.name not in names}
+        saved = {n: total - count({**full, n: half[n]}) for n in half}
+        of_halved: dict[tuple[str, ...], float] = {}
         for one, other in _meeting(structures):
+            if one in names:
+                continue
             both = total - count({**full, one: half[one], other: half[other]})
             # Halves of both save less than the sum by a quarter of the kernels in which they meet.
             share = (1 - half[one] / full[one]) * (1 - half[other] / full[other])
-            amounts[one, other] = (saved[one] + saved[other] - both) / share
-        for n in full:
-            shared = sum(amount for pair, amount in amounts.items() if n in pair and len(pair) > 1)
-            amounts[n,] = saved[n] / (1 - half[n] / full[n]) - shared
+            of_halved[one, other] = (saved[one] + saved[other] - both) / share
+        for n in half:
+            shared = sum(a for pair, a in of_halved.items() if n in pair and len(pair) > 1)
+            of_halved[n,] = saved[n] / (1 - half[n] / full[n]) - shared
+        amounts.update(of_halved)
         return _share_left(structures, LeftOver(structures, amounts), total)
 
     def describe(self, cost: float) -> str:
@@ -284,6 +296,17 @@ def _share_left(structures: Structures, left: LeftOver, total: float) -> Cost:
         return (others + left(counts)) / total
 
     return cost
+
+
+def _by_kernels_alone(structures: Structures) -> list[Structure]:
+    """Those whose products are all of kernels, and which others do not meet, nor by way of some."""
+    left = {s.name for s in structures if s.works_by_kernels}
+    pairs = _meeting(structures)
+    while True:
+        outside = {n for pair in pairs for n in pair if n in left and not left.issuperset(pair)}
+        if not outside:
+            return [s for s in structures if s.name in left]
+        left -= outside
 
 
 def _meeting(structures: Structures) -> list[tuple[str, str]]:

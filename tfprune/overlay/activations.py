@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import keras
@@ -50,7 +50,10 @@ def observe(
     """
     number = 0
     padding = _Padding(model)
-    with padding.watched(), _hooked(layers, lambda layer, x: seen(layer, padding.read(layer, x))):
+    with (
+        padding.watched(),
+        inputs_shown(layers, lambda layer, x: seen(layer, padding.read(layer, x))),
+    ):
         for x in batches:
             padding.begin(x)
             model(x, training=False)
@@ -87,7 +90,7 @@ def side_by_side(
     def note(layer, x):
         _Walker.present().padding.note(x)
 
-    with _hooked(layers, wait), _hooked(padding[0].embeddings, note):
+    with inputs_shown(layers, wait), inputs_shown(padding[0].embeddings, note):
         walkers += [_Walker(model, x, own) for x, own in zip(batches, padding, strict=True)]
         try:
             while any([walker.go_on() for walker in walkers]):
@@ -101,7 +104,15 @@ def side_by_side(
                 walker.stop()
 
 
-def _hooked(layers, function):
+def inputs_shown(
+    layers: Iterable[keras.Layer], function: Callable[[keras.Layer, Any], None]
+) -> AbstractContextManager[None]:
+    """Inside a `with` block, shows what layers are called on, which stays as it is.
+
+    Args:
+        layers: Layers with one input.
+        function: Called as `function(layer, inputs)`.
+    """
     return hooked((layer, _unchanged(layer, function)) for layer in layers)
 
 
@@ -125,7 +136,7 @@ class _Padding:
     @contextmanager
     def watched(self):
         """Notes the masks of embeddings, inside a `with` block."""
-        with _hooked(self.embeddings, lambda layer, ids: self.note(ids)):
+        with inputs_shown(self.embeddings, lambda layer, ids: self.note(ids)):
             yield
 
     def begin(self, x):

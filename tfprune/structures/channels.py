@@ -46,10 +46,12 @@ class Channels(Structure):
             residual streams of convolutional networks; `"ffn"` where all layers are dense.
     """
 
+    works_by_kernels = True
     least = 1  # A convolution without channels cannot be made.
 
     def __init__(self, name: str, flow: Flow, family: Family):
         made = [use for use, _ in family.owners if use.role == "make"]
+        in_order = np.arange(family.groups)
         order = {"producer": 0, "statistic": 1, "consumer": 2}
         slices = [
             Slices(
@@ -59,7 +61,7 @@ class Channels(Structure):
                 _ROLES[use.role],
                 bias="bias" if use.role == "read" and use.layer.bias is not None else None,
                 reads_input=use.role == "read" and is_dense(use.layer),
-                owner=owner,
+                owner=None if np.array_equal(owner, in_order) else owner,
             )
             for use, owner in family.owners
         ]

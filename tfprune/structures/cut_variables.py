@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -135,13 +135,26 @@ class LeftOver:
 
 def weights_left(structures: Sequence[Structure]) -> LeftOver:
     """The weights of structures that are left, each counted once, whatever cuts into it."""
+    return LeftOver(structures, amounts_of(structures))
+
+
+def amounts_of(
+    structures: Iterable[Structure], of_weight: Callable[[keras.Variable], float] = lambda _: 1.0
+) -> dict[tuple[str, ...], float]:
+    """What the variables of structures amount to, by what cuts into it, as `LeftOver` takes it.
+
+    Args:
+        structures: The structures.
+        of_weight: What each weight of a variable counts.
+    """
     amounts: dict[tuple[str, ...], float] = {}
     for cut in by_variable(structures):
+        each = of_weight(cut.variable)
         for parts in product(*_parts_of_axes(cut)):
             names = tuple(sorted(name for name, _ in parts if name))
             number = int(np.prod([length for _, length in parts]))
-            amounts[names] = amounts.get(names, 0.0) + number
-    return LeftOver(structures, amounts)
+            amounts[names] = amounts.get(names, 0.0) + number * each
+    return amounts
 
 
 def _parts_of_axes(cut: CutVariable) -> list[list[tuple[str, int]]]:

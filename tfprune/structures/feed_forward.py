@@ -36,6 +36,7 @@ class FeedForwardUnits(Structure):
         regions: The operations between, one `Region` for each place.
     """
 
+    works_by_kernels = True
     kind = "ffn"
 
     def __init__(self, name, groups, producers, consumers, regions):

@@ -43,6 +43,8 @@ class Structure:
             not made anew from a configuration.
         is_padded: Whether zeros stand where groups were, since what is between the layers that make
             them and those that read them needs all of them.
+        works_by_kernels: Whether all products that the groups take part in are of the variables
+            that they have slices of, not of what two layers emit, as in attention.
         tensors: The symbolic tensors whose last axes the groups lie along, by `id`, for a kind that
             is found in a graph. Without them, groups are not followed into layers made of layers.
     """
@@ -50,6 +52,7 @@ class Structure:
     kind: str = ""
     is_cut_by_shape: ClassVar[bool] = False
     is_padded = False
+    works_by_kernels: ClassVar[bool] = False
     least = 0
     masked = False
     takes_masks = False
@@ -290,6 +293,8 @@ class Structure:
 
     def _to_owned(self, per_group, owner):
         """One number for each position of an axis, 1 where no group of these has it."""
+        if np.all(owner >= 0):
+            return ops.take(per_group, owner, axis=-1)
         ones = ops.ones_like(per_group[..., :1])
         places = np.where(owner < 0, self.groups, owner)
         return ops.take(ops.concatenate([per_group, ones], axis=-1), places, axis=-1)

@@ -1,0 +1,358 @@
+"""Convolutional networks on Fashion-MNIST: channels go, and LiteRT files are faster.
+
+    python benchmarks/vision.py          # all; some hours on two cores
+    python benchmarks/vision.py --networks mobilenet --seeds 0 --runs dense importance-0.5
+
+MobileNetV2 of half width (keras.applications) and a ResNet of three blocks (KerasHub), with 20,000
+pictures of 32 by 32 pixels. The dense network is trained first. Whatever is pruned starts from it
+and is trained for as many epochs more, as is the dense one (`longer`); `without` is pruned and
+repaired, and not trained. What is judged is the LiteRT files, for one picture: float, and int8 with
+int8 activations. Runs that are finished are not made again; results are written to
+benchmarks/results/vision.{json,md} after each.
+"""
+
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from paired import difference, in_points
+from progress import Log
+from reports import about, arguments, in_words, smoke_folder, write
+from small_minilm import finished, once
+from timed_files import file_of, times, zipped
+
+import tfprune
+from tfprune.callbacks import GroupLasso, ImportancePruning
+from tfprune.datasets import fashion_mnist
+from tfprune.files import atomic_write
+from tfprune.litert import Runner
+
+HERE = Path(__file__).parent
+SIZE, BATCH, RATE = 32, 64, 1e-3
+PICTURES, EPOCHS, MORE = 20_000, 8, 3
+SHARES = (0.3, 0.5, 0.7)  # Of the FLOPs, which go.
+KINDS = {"float": None, "int8": "int8"}
+
+
+def mobilenet(image_shape=(SIZE, SIZE, 1)):
+    """MobileNetV2 of half width."""
+    return keras.applications.MobileNetV2(
+        image_shape, alpha=0.5, weights=None, classes=10, classifier_activation=None
+    )
+
+
+def resnet(image_shape=(SIZE, SIZE, 1)):
+    """KerasHub's ResNet with one basic block of 64, 128 and 256 channels each, and a classifier."""
+    import keras_hub
+
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[64, 128, 256],
+        stackwise_num_blocks=[1, 1, 1],
+        stackwise_num_strides=[1, 2, 2],
+        block_type="basic_block",
+        use_pre_activation=False,
+        image_shape=image_shape,
+    )
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(backbone.output)
+    return keras.Model(backbone.input, keras.layers.Dense(10, name="classes")(pooled))
+
+
+NETWORKS = {"mobilenet": mobilenet, "resnet": resnet}
+
+
+def importance(share, work, **options):
+    """Prunes in four rounds in the first half of the fit, by gradient importance."""
+    return ImportancePruning(
+        target=tfprune.Flops(1 - share),
+        data=(work.x[:1024], work.y[:1024]),
+        rounds=4,
+        start=0.05,
+        stop=0.5,
+        verbose=0,
+        **options,
+    )
+
+
+def group_lasso(share, work):
+    """Group lasso whose strength meets the target in the first half of the fit."""
+    return GroupLasso(target=tfprune.Flops(1 - share), verbose=0)
+
+
+CALLBACKS = {
+    "longer": None,
+    **{f"importance-{s}": lambda work, s=s: importance(s, work) for s in SHARES},
+    **{f"group_lasso-{s}": lambda work, s=s: group_lasso(s, work) for s in SHARES},
+    "importance-0.5-by-8": lambda work: importance(0.5, work, round_to={"channels": 8}),
+}
+WITHOUT = {f"without-{share}": share for share in SHARES}
+RUNS = ["dense", *CALLBACKS, *WITHOUT]
+
+
+class Vision:
+    """One network, trained with one seed.
+
+    Args:
+        folder: Where finished runs are kept.
+        network: A key of `NETWORKS`.
+        seed: Of weights and of the order of pictures; the pictures are the same.
+        tiny: Few pictures and epochs, as for `--smoke`.
+    """
+
+    def __init__(self, folder, network, seed, tiny=False):
+        self.network, self.seed = network, seed
+        self.folder = folder / f"{network}-seed-{seed}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.epochs, self.more = (1, 1) if tiny else (EPOCHS, MORE)
+        if tiny:
+            draw = np.random.default_rng(0)
+            self.x = draw.uniform(-1, 1, (128, SIZE, SIZE, 1)).astype("float32")
+            self.y = draw.integers(0, 10, 128)
+            self.test = self.x[:32], self.y[:32]
+        else:
+            pictures = fashion_mnist()
+            self.x, self.y = prepared(*pictures.train)
+            self.x, self.y = self.x[:PICTURES], self.y[:PICTURES]
+            self.test = prepared(*pictures.test)
+
+    def fit(self, name, model, epochs, callback=None):
+        """Trains a model, half of the pictures turned around; gives the minutes."""
+        import tensorflow as tf
+
+        keras.utils.set_random_seed(self.seed)
+        data = tf.data.Dataset.from_tensor_slices((self.x, self.y)).shuffle(len(self.x), self.seed)
+        data = data.map(lambda x, y: (tf.image.random_flip_left_right(x, seed=self.seed), y))
+        data = data.batch(BATCH).prefetch(2)
+        steps = epochs * len(data)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, int(0.9 * steps), warmup_target=RATE, warmup_steps=int(0.1 * steps)
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-3)
+        model.compile(optimizer, loss, metrics=["accuracy"])
+        callbacks = [c for c in (callback, Log(f"{self.network} {name}")) if c is not None]
+        started = time.perf_counter()
+        model.fit(data, epochs=epochs, verbose=0, callbacks=callbacks)
+        return (time.perf_counter() - started) / 60
+
+    def dense(self):
+        """The trained dense network; it is trained where its file is not there."""
+        path = self.folder / "dense.keras"
+        if not path.exists():
+            keras.utils.set_random_seed(self.seed)
+            model = NETWORKS[self.network]()
+            self.fit("dense", model, self.epochs)
+            with atomic_write(path) as temporary:
+                model.save(temporary)
+        return keras.saving.load_model(path, compile=False)
+
+    def model_of(self, name):
+        """The model of a run, cut, and the minutes that its training took."""
+        model = self.dense()
+        if name in WITHOUT:
+            started = time.perf_counter()
+            target = tfprune.Flops(1 - WITHOUT[name])
+            small = tfprune.prune(model, target, (self.x[:1024], self.y[:1024]), verbose=0)
+            return small, (time.perf_counter() - started) / 60
+        if name == "dense":
+            return model, 0.0
+        make = CALLBACKS[name]
+        minutes = self.fit(name, model, self.more, make and make(self))
+        return (tfprune.rebuild(model) if make else model), minutes
+
+    def right(self, file):
+        """Picture by picture, whether a file is right: zeros and ones."""
+        runner = Runner(file)
+        x, y = self.test
+        return [int(runner.run([x[i : i + 1]])[0].argmax() == label) for i, label in enumerate(y)]
+
+    def run(self, name):
+        """The figures of a run; it is made if they are not there."""
+
+        def make():
+            model, minutes = self.model_of(name)
+            files = {}
+            for kind, quantize in KINDS.items():
+                file = file_of(self.folder, name, kind)
+                some = self.x[:200] if quantize else None
+                tfprune.export(
+                    model, file, quantize, some, batch_size=1, strict=quantize is not None
+                )
+                files[kind] = {
+                    "bytes": file.stat().st_size,
+                    "zipped": zipped(file),
+                    "right": self.right(file),
+                }
+            return {
+                "minutes": minutes,
+                "flops": tfprune.count_flops(model),
+                "parameters": tfprune.count_parameters(model),
+                "files": files,
+            }
+
+        return once(self.folder / f"{name}.json", make)
+
+
+def prepared(images, labels):
+    """Pictures with a border that makes them 32 by 32, from -1 to 1."""
+    border = (SIZE - images.shape[1]) // 2
+    images = np.pad(images, ((0, 0), (border, border), (border, border)))
+    return (images[..., None] / 127.5 - 1).astype("float32"), labels.astype("int32")
+
+
+def results_of(figures, timed):
+    """What is kept of one network: for each run its figures and those of its files, by seed."""
+    rows = {}
+    for name, each in figures.items():
+        files = {}
+        for kind in KINDS:
+            rights = _rights(figures, name, kind)
+            control = "dense" if name in WITHOUT else "longer"
+            theirs = _rights(figures, control, kind)
+            files[kind] = {
+                "bytes": {s: f["files"][kind]["bytes"] for s, f in each.items()},
+                "accuracy": {s: float(np.mean(r)) for s, r in rights.items()},
+                "time": {
+                    s: t["ratios"][f"{name} {kind}"]
+                    for s, t in timed.items()
+                    if f"{name} {kind}" in t.get("ratios", {})
+                },
+                "against": {control: difference(rights, theirs)}
+                if set(rights) & set(theirs) and name not in ("dense", "longer")
+                else {},
+            }
+        rows[name] = {
+            **{k: {s: f[k] for s, f in each.items()} for k in ("minutes", "flops", "parameters")},
+            "files": files,
+        }
+    return {"dense_ms": {s: t["ms"] for s, t in timed.items() if t}, "runs": rows}
+
+
+def _rights(figures, name, kind):
+    return {s: f["files"][kind]["right"] for s, f in figures.get(name, {}).items()}
+
+
+def table(results):
+    """The results in Markdown."""
+    sizes = results["sizes"]
+    lines = [
+        "# Convolutional networks: channels that go",
+        "",
+        f"Fashion-MNIST, {sizes['training']:,} pictures of {SIZE} by {SIZE} pixels, "
+        f"{sizes['epochs']} epochs, then {sizes['more']} more under pruning; {sizes['test']:,} "
+        f"test pictures; {in_words(results)}.",
+    ]
+    for network, found in results["networks"].items():
+        lines += [
+            "",
+            f"## {network}",
+            "",
+            "| run | file | accuracy | difference | FLOPs | parameters | MB | time | of the ideal "
+            "| minutes |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        dense = found["runs"].get("dense")
+        for name, row in found["runs"].items():
+            for kind, file in row["files"].items():
+                lines.append(f"| {' | '.join(_cells(name, kind, row, file, dense))} |")
+    lines += [
+        "",
+        "accuracy: of the files, the mean over seeds. difference: in points, to the run in "
+        "brackets, from files of the same kind, with the standard error where there are two seeds "
+        "(test pictures and seeds together); bold where it is more than two of them. FLOPs, "
+        "parameters: to those of the dense network. MB: 10⁶ bytes. time: the median of ratios to "
+        "the dense float file, one picture, one thread. of the ideal: the share of the time of the "
+        "dense file of the same kind that was saved, to the share of the FLOPs. minutes: of `fit` "
+        "or `prune`, beside other work. longer: the dense network, trained for as long as the "
+        "pruned ones. by-8: a number of channels that 8 divides.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(name, kind, row, file, dense):
+    pairs = "; ".join(f"{in_points(p)} ({o})" for o, p in file["against"].items())
+    shares = {key: _share(row[key], dense and dense[key]) for key in ("flops", "parameters")}
+    slow = dense and _share(file["time"], dense["files"][kind]["time"])
+    ideal = slow and shares["flops"] and shares["flops"] < 0.99
+    return [
+        name,
+        kind,
+        f"{np.mean(list(file['accuracy'].values())):.2%}",
+        pairs,
+        *(f"{share:.0%}" if share else "" for share in shares.values()),
+        f"{np.mean(list(file['bytes'].values())) / 1e6:.2f}",
+        f"{np.mean(list(file['time'].values())):.2f}" if file["time"] else "",
+        f"{(1 - slow) / (1 - shares['flops']):.0%}" if ideal else "",
+        f"{np.mean(list(row['minutes'].values())):.1f}",
+    ]
+
+
+def _share(ours, theirs):
+    """The mean over seeds of a figure to that of another run, `None` if no seed has both."""
+    seeds = [seed for seed in ours if seed in (theirs or {})]
+    return float(np.mean([ours[s] / theirs[s] for s in seeds])) if seeds else None
+
+
+def report(folder, settings, timed):
+    """Reports all that is finished.
+
+    Args:
+        folder: Of all runs.
+        settings: What the runs have alike.
+        timed: The network and seed whose files are timed, and how often; of others what is known
+            is reported.
+    """
+    networks = {}
+    for network in NETWORKS:
+        figures = finished(folder, RUNS, f"{network}-seed-*")
+        if not figures:
+            continue
+        each = {}
+        for seed in {s for of_run in figures.values() for s in of_run}:
+            of_seed = {n: f[seed] for n, f in figures.items() if seed in f}
+            rounds = timed.get((network, seed), 0)
+            each[seed] = times(folder / f"{network}-seed-{seed}", of_seed, rounds)
+        networks[network] = results_of(figures, each)
+    results = {
+        **about(__file__, "keras-hub", "ai-edge-litert"),
+        "sizes": settings,
+        "networks": networks,
+    }
+    write("vision", results, table(results))
+
+
+def main():
+    """Makes the runs, seed by seed, and writes the report after each."""
+    parser = arguments(__doc__)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=RUNS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "vision")
+    parser.add_argument(
+        "--time", action="store_true", help="time the files of a seed after its last run"
+    )
+    options = parser.parse_args()
+    if options.smoke:
+        options.folder, options.seeds, options.time = smoke_folder(), [0], True
+        options.networks = ["mobilenet"]
+        options.runs = ["dense", "longer", "importance-0.5", "without-0.5"]
+    for seed in options.seeds:
+        for network in options.networks:
+            work = Vision(options.folder, network, seed, options.smoke)
+            settings = {
+                "training": len(work.x),
+                "test": len(work.test[1]),
+                "epochs": work.epochs,
+                "more": work.more,
+            }
+            for name in options.runs:
+                work.run(name)
+                last = options.time and name == options.runs[-1]
+                rounds = (5 if options.smoke else 200) if last else 0
+                report(options.folder, settings, {(network, str(seed)): rounds})
+
+
+if __name__ == "__main__":
+    main()

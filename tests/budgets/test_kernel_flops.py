@@ -1,0 +1,46 @@
+import sys
+
+import numpy as np
+import pytest
+
+import tfprune
+from tests.convolutional import NETWORKS, network
+from tests.models import randomize, transformer
+from tfprune.budgets.kernel_flops import kernel_flops
+from tfprune.budgets.targets import Flops
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_of_channels_they_are_those_of_the_rebuilt_model(name, monkeypatch):
+    model = network(name)
+    structures = tfprune.find_structures(model)
+    with monkeypatch.context() as patch:  # No model is built for each of fifty layers.
+        patch.setattr(sys.modules["tfprune.rebuild.rebuilding"], "rebuild", None)
+        cost = Flops(0.5).cost(model, structures)
+    keep = {s.name: np.arange(s.groups) < max(1, s.groups // 2) for s in structures}
+    flops = tfprune.count_flops(tfprune.rebuild(model, keep=keep))
+    left = {name: int(mask.sum()) for name, mask in keep.items()}
+    assert cost(left) == pytest.approx(flops / tfprune.count_flops(model), rel=1e-9)
+
+
+def test_of_units_they_are_twice_the_positions():
+    model = randomize(transformer(width=16, units=64))
+    units = tfprune.find_structures(model).select("ffn")
+    with kernel_flops(units) as of_weight:
+        tfprune.count_flops(model, sequence_length=10)
+    assert {of_weight(s.variable) for s in units[0].silencers} == {20}
+    assert of_weight(units[0].slices[1].variable) == 0  # A bias.
+
+
+def test_a_layer_that_is_called_twice_counts_twice():
+    import keras
+
+    x = keras.Input((7, 4))
+    shared = keras.layers.Dense(6, "relu", name="shared")
+    end = keras.layers.Dense(2, name="end")
+    model = keras.Model(x, keras.layers.Add()([end(shared(x)), end(shared(-x))]))
+    structures = tfprune.find_structures(model)
+    with kernel_flops(structures) as of_weight:
+        total = tfprune.count_flops(model)
+    assert of_weight(shared.kernel) == 2 * 7 * 2
+    assert total == of_weight(shared.kernel) * 24 + of_weight(end.kernel) * 12
