@@ -38,7 +38,7 @@ hypothesis.settings.load_profile("few")
 
 STARTED = time.monotonic()
 # Of the tests that are marked `sampled`, `make test` runs those whose number is one of these.
-NUMBERS = {"tensorflow": (0, 1, 2), "jax": (3,)}
+NUMBERS = {"tensorflow": (0, 1), "jax": (2,)}
 
 
 def pytest_addoption(parser):
@@ -112,9 +112,7 @@ def is_in_sample(item, backend):
     """Whether `make test` runs a test on a backend."""
     if item.get_closest_marker("slow"):
         return False
-    if not item.get_closest_marker("sampled") or item.get_closest_marker("tensorflow_only"):
-        return True
-    return number_of(item) in NUMBERS[backend]
+    return not item.get_closest_marker("sampled") or number_of(item) in NUMBERS[backend]
 
 
 def is_in_rest(item, backend):

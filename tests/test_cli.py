@@ -18,6 +18,8 @@ from tests.terminals import terminal
 from tfprune import cli, commands
 from tfprune.reports.comparison import compare
 
+pytestmark = pytest.mark.sampled
+
 COMMANDS = ("inspect", "prune", "rebuild", "export", "measure", "compare", "demo", "translate")
 
 # Runs the command line and says on the last line which heavy modules that has imported.

@@ -11,6 +11,8 @@ from tfprune import criteria, pruning
 from tfprune.callbacks import ImportancePruning
 from tfprune.reports.comparison import compare
 
+pytestmark = pytest.mark.sampled
+
 X = noise(96, 6, 8)
 
 

@@ -25,10 +25,10 @@ def test_the_parts_are_all_tests_and_share_none(marks, backend):
     assert all(is_in_sample(item, backend) != is_in_rest(item, backend) for item in items)
 
 
-def test_of_what_is_sampled_three_tenths_run_on_tensorflow_and_others_on_jax():
+def test_of_what_is_sampled_two_tenths_run_on_tensorflow_and_others_on_jax():
     items = [Item(i, "sampled") for i in range(1000)]
     first, second = ({i.nodeid for i in items if is_in_sample(i, b)} for b in BACKENDS)
-    assert 250 < len(first) < 350 and 70 < len(second) < 130 and not first & second
+    assert 160 < len(first) < 240 and 70 < len(second) < 130 and not first & second
 
 
 def test_slow_ones_that_are_sampled_run_on_one_backend():

@@ -17,7 +17,7 @@ from tfprune.budgets.latency_table import LatencyTable
 from tfprune.budgets.targets import Latency
 from tfprune.measuring import timing
 
-pytestmark = pytest.mark.tensorflow_only
+pytestmark = [pytest.mark.sampled, pytest.mark.tensorflow_only]
 
 
 def make(units=(16, 12)):

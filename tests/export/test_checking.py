@@ -13,7 +13,7 @@ from tfprune.export.comparing import FLOAT, QUANTIZED, difference
 from tfprune.export.inputs import at_inference
 from tfprune.litert import Runner
 
-pytestmark = pytest.mark.tensorflow_only
+pytestmark = [pytest.mark.sampled, pytest.mark.tensorflow_only]
 
 
 def two_outputs(dictionary=False):

@@ -8,7 +8,7 @@ import tfprune
 from tests.models import kill, noise, outputs, randomize, transformer
 from tfprune.litert import Runner
 
-pytestmark = pytest.mark.tensorflow_only
+pytestmark = [pytest.mark.sampled, pytest.mark.tensorflow_only]
 
 
 def test_float_file_computes_the_same(tmp_path):

@@ -9,7 +9,7 @@ import tfprune
 from tests.models import noise, outputs, randomize, transformer
 from tfprune.litert import Runner, operations
 
-pytestmark = pytest.mark.tensorflow_only
+pytestmark = [pytest.mark.sampled, pytest.mark.tensorflow_only]
 
 
 def file_of(model, tmp_path, **options):

@@ -13,7 +13,7 @@ from tfprune.structures import find_structures
 from tfprune.wrappers import MaskedGroups
 
 # Keras on JAX keeps the masks of eager arrays by their `id`, which may be taken by another array.
-pytestmark = pytest.mark.tensorflow_only
+pytestmark = [pytest.mark.sampled, pytest.mark.tensorflow_only]
 
 IDS = np.array([[3, 0, 5, 0, 0], [1, 2, 0, 4, 6]])
 

@@ -17,7 +17,7 @@ from tests.translation.test_shortlisted_translations import (
 from tfprune.translation import Translator, export_translator, exporting, load_translator, student
 from tfprune.translation.loading import LiteRTTranslator
 
-pytestmark = pytest.mark.tensorflow_only
+pytestmark = [pytest.mark.sampled, pytest.mark.tensorflow_only]
 
 STUDENTS = {
     "tied": lambda: made(),

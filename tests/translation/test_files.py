@@ -24,7 +24,7 @@ from tfprune.translation import (
 from tfprune.translation.loading import LiteRTTranslator
 from tfprune.translation.searching import greedy, shortfalls
 
-pytestmark = pytest.mark.tensorflow_only
+pytestmark = [pytest.mark.sampled, pytest.mark.tensorflow_only]
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 VOCABULARY = Vocabulary.train([f"{a} {b}" for a in WORDS for b in WORDS], size=280)

@@ -197,6 +197,7 @@ def test_a_recipe_can_learn_from_a_teacher(tmp_path):
         recipe(tmp_path, [], max_words=2)
 
 
+@pytest.mark.slow
 def test_what_is_pruned_can_learn_from_a_teacher_while_the_dense_model_does_not(
     tmp_path, monkeypatch
 ):
