@@ -92,9 +92,7 @@ def fashion_mnist(
         with tempfile.TemporaryDirectory() as temporary:
             splits = _read(fetch_packages([_PACKAGE], Path(temporary)))
         with atomic_write(path) as whole, whole.open("wb") as file:
-            np.savez(
-                file, **{f"{n}_{i}": a for n, pair in splits.items() for i, a in enumerate(pair)}
-            )
+            np.savez(file, *(array for pair in splits.values() for array in pair))
     return LabelledPictures(_CLASSES, **splits)
 
 
@@ -125,7 +123,8 @@ def _cached(path: Path) -> dict[str, Pictures] | None:
         return None
     try:
         with np.load(path) as arrays:
-            return {name: (arrays[f"{name}_0"], arrays[f"{name}_1"]) for name in _SPLITS}
+            found = [arrays[f"arr_{i}"] for i in range(2 * len(_SPLITS))]
+        return dict(zip(_SPLITS, zip(found[::2], found[1::2], strict=True), strict=True))
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         warnings.warn(
             f"The cached data set {path} is damaged ({error}); it is made again.", stacklevel=3
