@@ -134,7 +134,7 @@ class Vision:
         model.compile(optimizer, loss, metrics=["accuracy"])
         callbacks = [c for c in (callback, Log(f"{self.network} {name}")) if c is not None]
         started = time.perf_counter()
-        model.fit(data, epochs=epochs, verbose=0, callbacks=callbacks)
+        model.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
         return (time.perf_counter() - started) / 60
 
     def dense(self):
@@ -336,7 +336,7 @@ def main():
     options = parser.parse_args()
     if options.smoke:
         options.folder, options.seeds, options.time = smoke_folder(), [0], True
-        options.networks = ["mobilenet"]
+        options.networks = ["resnet"]
         options.runs = ["dense", "longer", "importance-0.5", "without-0.5"]
     for seed in options.seeds:
         for network in options.networks:
