@@ -5,7 +5,8 @@ import pytest
 from keras import layers, ops
 
 from tests.models import noise, randomize
-from tfprune.overlay.windows import reads_windows, windows
+from tfprune.overlay.windows import windows
+from tfprune.structures.convolutions import reads_windows
 
 CONVOLUTIONS = {
     "valid": lambda: layers.Conv2D(5, 3),

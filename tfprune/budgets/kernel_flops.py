@@ -8,13 +8,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
 
 from tfprune.overlay.activations import inputs_shown
+from tfprune.structures.convolutions import TRANSPOSED
 from tfprune.structures.dense import is_dense
 from tfprune.structures.structure import Structure
 
-_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
@@ -62,7 +61,7 @@ def _uses(layer: Any, shape: tuple[int, ...]) -> float:
     """At how many places a call uses each weight of a kernel."""
     if is_dense(layer):
         return float(np.prod(shape[:-1]))
-    if not isinstance(layer, _TRANSPOSED):
+    if not isinstance(layer, TRANSPOSED):
         shape = layer.compute_output_shape(shape)
     channels = 1 if layer.data_format == "channels_first" else len(shape) - 1
     return float(np.prod([n for axis, n in enumerate(shape) if axis != channels]))

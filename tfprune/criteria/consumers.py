@@ -19,8 +19,9 @@ from tfprune.overlay.activations import observe
 from tfprune.overlay.folding import folded
 from tfprune.overlay.moments import Moments, Variances
 from tfprune.overlay.transforms import transforms_of
-from tfprune.overlay.windows import input_shape, reads_windows, rows_read
+from tfprune.overlay.windows import input_shape, rows_read
 from tfprune.structures import Slices, Structure, Structures
+from tfprune.structures.convolutions import reads_windows
 
 BATCH = 32
 """Examples in a batch, where data are arrays."""

@@ -13,8 +13,9 @@ from keras import ops, tree
 from tfprune.criteria.consumers import Consumer
 from tfprune.criteria.structure_scores import StructureScores
 from tfprune.overlay.transforms import hooked
-from tfprune.overlay.windows import input_shape, reads_windows
+from tfprune.overlay.windows import input_shape
 from tfprune.structures import Structure, Structures
+from tfprune.structures.convolutions import reads_windows
 
 EXAMPLES = 16
 """On how many examples the model is run for each structure, at most."""

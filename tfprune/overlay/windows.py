@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from tfprune.overlay.activations import Read
 from tfprune.overlay.moments import rows_of
 from tfprune.structures import Slices
-
-_PLAIN = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
-
-
-def reads_windows(layer: keras.Layer) -> bool:
-    """Whether a layer is a convolution that multiplies windows by its kernel and adds them up."""
-    return isinstance(layer, _PLAIN) and layer.groups == 1 and layer.data_format == "channels_last"
+from tfprune.structures.convolutions import reads_windows
 
 
 def input_shape(share: Slices) -> tuple[int, ...]:

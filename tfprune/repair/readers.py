@@ -12,8 +12,9 @@ import numpy as np
 from tfprune.keras_private.layers import plain_variable
 from tfprune.overlay.activations import Read
 from tfprune.overlay.transforms import transforms_of
-from tfprune.overlay.windows import input_shape, reads_windows, rows_read
+from tfprune.overlay.windows import input_shape, rows_read
 from tfprune.structures import Slices, Structure
+from tfprune.structures.convolutions import reads_windows
 
 
 @dataclass

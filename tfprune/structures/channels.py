@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from tfprune.structures.convolutions import CONVOLUTIONS, PLAIN, SEPARABLE, TRANSPOSED
 from tfprune.structures.dense import is_dense
 from tfprune.structures.emission import Emission
 from tfprune.structures.flow import Family, Flow
@@ -18,18 +19,6 @@ from tfprune.structures.skipped import SkippedLayer
 from tfprune.structures.slices import Slices
 from tfprune.structures.structure import Structure
 
-CONVOLUTIONS = (
-    layers.Conv1D,
-    layers.Conv2D,
-    layers.Conv3D,
-    layers.Conv1DTranspose,
-    layers.Conv2DTranspose,
-    layers.Conv3DTranspose,
-    layers.DepthwiseConv1D,
-    layers.DepthwiseConv2D,
-    layers.SeparableConv1D,
-    layers.SeparableConv2D,
-)
 _ROLES = {"make": "producer", "ride": "producer", "read": "consumer", "statistic": "statistic"}
 
 
@@ -146,7 +135,7 @@ class Channels(Structure):
             is_made = share.role == "producer" and id(layer) in self._makers
             if getattr(layer, "groups", 1) > 1 or is_made:
                 continue
-            if isinstance(layer, (layers.SeparableConv1D, layers.SeparableConv2D)):
+            if isinstance(layer, SEPARABLE):
                 if share.attribute == "depthwise_kernel":
                     yield share
             elif share.role != "producer" or share.attribute in ("alpha", "kernel"):
@@ -222,7 +211,7 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
 
 
 def _skipped(graph, reason_for):
-    makers = (*CONVOLUTIONS[:6], layers.SeparableConv1D, layers.SeparableConv2D)
+    makers = (*PLAIN, *TRANSPOSED, *SEPARABLE)
     each = {id(node.operation): node.operation for node in graph.nodes}
     for layer in each.values():
         if nearest_in_graph_kind(layer) in makers:

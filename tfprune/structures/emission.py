@@ -11,6 +11,7 @@ from keras import layers, ops
 
 from tfprune.keras_private.functional import operation_classes
 from tfprune.keras_private.layers import own_variables
+from tfprune.structures.convolutions import SEPARABLE, has_borders, reads_windows
 from tfprune.structures.dense import is_dense
 from tfprune.structures.flow import Flow, Use
 from tfprune.structures.flow.each import flow_each
@@ -173,18 +174,11 @@ class Emission:
         is_constant = np.append(self._constant[id(tensor)], False)[owner]
         is_constant &= np.all(flat == flat[:, :1], axis=1)
         vector = np.where(is_constant, flat[:, 0], np.nan)
-        if isinstance(layer, (layers.SeparableConv1D, layers.SeparableConv2D)):
+        if isinstance(layer, SEPARABLE):
             vector = np.repeat(vector, layer.depth_multiplier)
             kernel = self._read(layer.depthwise_kernel)
             unread = ~np.any(kernel.reshape(-1, len(vector)), axis=0)
             return np.where(unread | (vector == 0), 0.0, np.nan)
-        if not is_dense(layer) and not _is_plain(layer):
+        if not is_dense(layer) and not (reads_windows(layer) and not has_borders(layer)):
             return np.where(vector == 0, 0.0, np.nan)
         return vector
-
-
-def _is_plain(layer) -> bool:
-    """Whether a convolution makes a constant of a constant, also at the borders."""
-    without_borders = layer.padding == "valid" or all(n == 1 for n in layer.kernel_size)
-    kinds = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
-    return isinstance(layer, kinds) and without_borders and layer.groups == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from keras import layers
 
+from tfprune.structures.convolutions import PLAIN, SEPARABLE, TRANSPOSED
 from tfprune.structures.dense import cannot_consume, cannot_produce
 from tfprune.structures.flow.over_channels import over_channels
 from tfprune.structures.flow.rules import register_rule
@@ -31,7 +32,7 @@ def flow_dense(flow, node):
     flow.set(node.outputs[0], [*labels[:-1], made] if reason is None else [None] * len(labels))
 
 
-@register_rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
+@register_rule(*PLAIN)
 @over_channels
 def flow_convolution(flow, layer, read):
     """Reads channels and makes new ones; where they are grouped, groups leave whole."""
@@ -49,7 +50,7 @@ def flow_convolution(flow, layer, read):
     return made
 
 
-@register_rule(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+@register_rule(*TRANSPOSED)
 @over_channels
 def flow_transposed(flow, layer, read):
     """As a convolution, with the axes of the kernel the other way round."""
@@ -58,7 +59,7 @@ def flow_transposed(flow, layer, read):
     return _made(flow, layer, -2)
 
 
-@register_rule(layers.SeparableConv1D, layers.SeparableConv2D)
+@register_rule(*SEPARABLE)
 @over_channels
 def flow_separable(flow, layer, read):
     """A depthwise kernel rides on each channel, and a pointwise one reads what it makes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from keras import layers
 
+from tfprune.structures.convolutions import DEPTHWISE
 from tfprune.structures.flow.over_channels import over_channels
 from tfprune.structures.flow.rules import register_rule
 
@@ -36,7 +37,7 @@ def flow_prelu(flow, node):
     flow.set(node.outputs[0], labels)
 
 
-@register_rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+@register_rule(*DEPTHWISE)
 @over_channels
 def flow_depthwise(flow, layer, read):
     """A kernel, or several, ride on each channel."""
