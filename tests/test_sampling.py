@@ -10,12 +10,14 @@ BACKENDS = ["tensorflow", "jax"]
 class Item:
     """A test with some marks."""
 
-    def __init__(self, number, *marks):
+    def __init__(self, number, *marks, backends=()):
         self.nodeid = f"tests/test_something.py::test[{number}]"
-        self.marks = marks
+        self.marks = {name: getattr(pytest.mark, name).mark for name in marks}
+        if backends:
+            self.marks["sampled"] = pytest.mark.sampled(*backends).mark
 
     def get_closest_marker(self, name):
-        return name in self.marks
+        return self.marks.get(name)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -29,6 +31,13 @@ def test_of_what_is_sampled_two_tenths_run_on_tensorflow_and_others_on_jax():
     items = [Item(i, "sampled") for i in range(1000)]
     first, second = ({i.nodeid for i in items if is_in_sample(i, b)} for b in BACKENDS)
     assert 160 < len(first) < 240 and 70 < len(second) < 130 and not first & second
+
+
+def test_what_is_sampled_on_jax_alone_runs_on_tensorflow():
+    items = [Item(i, backends=["jax"]) for i in range(200)]
+    assert all(is_in_sample(item, "tensorflow") for item in items)
+    assert 5 < sum(is_in_sample(item, "jax") for item in items) < 40
+    assert all(is_in_sample(item, b) != is_in_rest(item, b) for item in items for b in BACKENDS)
 
 
 def test_slow_ones_that_are_sampled_run_on_one_backend():

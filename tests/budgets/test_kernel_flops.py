@@ -9,6 +9,8 @@ from tests.models import randomize, transformer
 from tfprune.budgets.kernel_flops import kernel_flops
 from tfprune.budgets.targets import Flops
 
+pytestmark = pytest.mark.sampled("jax")
+
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_of_channels_they_are_those_of_the_rebuilt_model(name, monkeypatch):

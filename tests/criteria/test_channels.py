@@ -11,6 +11,8 @@ from tests.models import noise, outputs
 from tests.repair.test_convolutions import doubled
 from tfprune.criteria import activation, reconstruction, wanda
 
+pytestmark = pytest.mark.sampled("jax")
+
 X = noise(16, 8, 8, 3)
 
 

@@ -13,6 +13,8 @@ from tfprune.overlay.activations import observe
 from tfprune.overlay.folding import times
 from tfprune.overlay.transforms import transform_weight
 
+pytestmark = pytest.mark.sampled("jax")
+
 X = noise(20, 6, 8) + 0.5
 
 

@@ -12,6 +12,8 @@ from tfprune.budgets.targets import Sparsity
 from tfprune.overlay.transforms import hook_input, overlay_of
 from tfprune.structures import find_structures
 
+pytestmark = pytest.mark.sampled("jax")
+
 X = noise(16, 6)  # As many as are looked at.
 
 

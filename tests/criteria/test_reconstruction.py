@@ -13,6 +13,8 @@ from tfprune.criteria.consumers import Consumer
 from tfprune.overlay.moments import Moments
 from tfprune.repair import repair
 
+pytestmark = pytest.mark.sampled("jax")
+
 
 def consumer(groups=9, size=1, width=5, has_bias=True, seed=0, interleaved=False):
     """A kernel that reads inputs that depend on one another."""

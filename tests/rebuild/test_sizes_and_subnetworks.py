@@ -1,6 +1,7 @@
 """Each size of each group, cut out, equals the gated model; over random architectures."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from tfprune.gates.dynamic import at_size
 from tfprune.gates.subnetworks import input_names
 from tfprune.rebuild import rebuild
 from tfprune.structures import find_structures
+
+pytestmark = pytest.mark.sampled
 
 NAMES = ("en", "de")
 SIZES = (1.0, 0.6, 0.3)

@@ -9,6 +9,8 @@ import tfprune
 from tests.convolutional import network
 from tests.models import assert_same, noise, outputs, randomize
 
+pytestmark = pytest.mark.sampled("jax")
+
 
 def doubled(bias=True):
     """Each channel is there twice, so half of them can go without loss."""

@@ -10,6 +10,8 @@ from tfprune.overlay.activations import observe
 from tfprune.overlay.transforms import overlay_of
 from tfprune.repair import repair
 
+pytestmark = pytest.mark.sampled("jax")
+
 X = noise(64, 6, 8)
 
 

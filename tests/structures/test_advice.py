@@ -5,6 +5,8 @@ from keras import layers
 from tfprune.structures import find_structures
 from tfprune.structures.advice import advice
 
+pytestmark = pytest.mark.sampled("jax")
+
 
 @pytest.mark.parametrize(
     ("reason", "part"),

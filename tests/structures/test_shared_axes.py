@@ -8,6 +8,8 @@ from tests.models import randomize
 from tfprune.structures import Slices, Structure, Structures
 from tfprune.structures.cut_variables import by_variable, overlap
 
+pytestmark = pytest.mark.sampled("jax")
+
 
 def owned(length, **of):
     owner = np.full(length, -1)

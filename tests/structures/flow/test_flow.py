@@ -10,6 +10,8 @@ from keras import layers, ops
 from tfprune.structures.flow import Flow
 from tfprune.structures.graph import graph_of
 
+pytestmark = pytest.mark.sampled("jax")
+
 
 def flow_through(function, shape=(8, 8, 3)):
     inputs = keras.Input(shape)

@@ -16,7 +16,7 @@ from tfprune.structures.flow.rules import _RULES
 from tfprune.structures.flow.running import run
 from tfprune.structures.graph import graph_of
 
-pytestmark = pytest.mark.sampled
+pytestmark = pytest.mark.sampled("jax")
 
 LAYERS = {cls for cls in _RULES if issubclass(cls, keras.Layer)}
 OPERATIONS = set(_RULES) - LAYERS
