@@ -175,7 +175,8 @@ class Flops(_Left):
             return count_flops(small, sequence_length=self.sequence_length)
 
         full = {s.name: s.groups for s in structures}
-        of_kernels = _by_kernels_alone(structures)
+        pairs = _meeting(structures)
+        of_kernels = _by_kernels_alone(structures, pairs)
         with kernel_flops(of_kernels) as of_weight:
             total = count_flops(model, sequence_length=self.sequence_length)
         amounts = amounts_of(of_kernels, of_weight)
@@ -183,7 +184,7 @@ class Flops(_Left):
         half = {s.name: s.groups // 2 for s in structures if s.name not in names}
         saved = {n: total - count({**full, n: half[n]}) for n in half}
         of_halved: dict[tuple[str, ...], float] = {}
-        for one, other in _meeting(structures):
+        for one, other in pairs:
             if one in names:
                 continue
             both = total - count({**full, one: half[one], other: half[other]})
@@ -298,10 +299,9 @@ def _share_left(structures: Structures, left: LeftOver, total: float) -> Cost:
     return cost
 
 
-def _by_kernels_alone(structures: Structures) -> list[Structure]:
+def _by_kernels_alone(structures: Structures, pairs: list[tuple[str, str]]) -> list[Structure]:
     """Those whose products are all of kernels, and which others do not meet, nor by way of some."""
     left = {s.name for s in structures if s.works_by_kernels}
-    pairs = _meeting(structures)
     while True:
         outside = {n for pair in pairs for n in pair if n in left and not left.issuperset(pair)}
         if not outside:
