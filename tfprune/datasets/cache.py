@@ -7,9 +7,13 @@ import hashlib
 import json
 import os
 import warnings
+import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tfprune.files import atomic_write
 
@@ -30,9 +34,7 @@ def read(path: Path) -> Any:
             raise ValueError("its checksum does not match")
         return json.loads(text)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        warnings.warn(
-            f"The cached data set {path} is damaged ({error}); it is made again.", stacklevel=3
-        )
+        _warn_of_damage(path, error)
         return None
 
 
@@ -42,3 +44,27 @@ def write(path: Path, data: Any) -> None:
     checksum = hashlib.sha256(text.encode()).hexdigest()
     with atomic_write(path) as temporary, gzip.open(temporary, "wt", encoding="utf-8") as file:
         file.write(f"{checksum}\n{text}")
+
+
+def read_arrays(path: Path) -> list[np.ndarray] | None:
+    """Likewise what `write_arrays` stored; the archive has a checksum for each array."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path) as arrays:
+            return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        _warn_of_damage(path, error)
+        return None
+
+
+def write_arrays(path: Path, arrays: Iterable[np.ndarray]) -> None:
+    """Stores arrays, whole or not at all."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, *arrays)
+
+
+def _warn_of_damage(path: Path, error: Exception) -> None:
+    warnings.warn(
+        f"The cached data set {path} is damaged ({error}); it is made again.", stacklevel=4
+    )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import tempfile
-import warnings
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +12,6 @@ import numpy as np
 
 from tfprune.datasets import cache as caching
 from tfprune.datasets.debian import fetch_packages
-from tfprune.files import atomic_write
 
 _PACKAGE = "dataset-fashion-mnist"
 _NAME = "fashion_mnist-v1"
@@ -87,12 +84,13 @@ def fashion_mnist(
     if folder is not None:
         return LabelledPictures(_CLASSES, **_read(Path(folder)))
     path = caching.cache_folder(cache) / f"{_NAME}.npz"
-    splits = _cached(path)
-    if splits is None:
+    arrays = caching.read_arrays(path)
+    if arrays is None:
         with tempfile.TemporaryDirectory() as temporary:
             splits = _read(fetch_packages([_PACKAGE], Path(temporary)))
-        with atomic_write(path) as whole, whole.open("wb") as file:
-            np.savez(file, *(array for pair in splits.values() for array in pair))
+        caching.write_arrays(path, (array for pair in splits.values() for array in pair))
+    else:
+        splits = dict(zip(_SPLITS, zip(arrays[::2], arrays[1::2], strict=True), strict=True))
     return LabelledPictures(_CLASSES, **splits)
 
 
@@ -115,18 +113,3 @@ def _idx(root, name):
     axes = content[3]
     sizes = np.frombuffer(content, ">u4", axes, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(sizes)
-
-
-def _cached(path: Path) -> dict[str, Pictures] | None:
-    """What is kept, or `None`; the archive has a checksum for each array."""
-    if not path.exists():
-        return None
-    try:
-        with np.load(path) as arrays:
-            found = [arrays[f"arr_{i}"] for i in range(2 * len(_SPLITS))]
-        return dict(zip(_SPLITS, zip(found[::2], found[1::2], strict=True), strict=True))
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        warnings.warn(
-            f"The cached data set {path} is damaged ({error}); it is made again.", stacklevel=3
-        )
-        return None
