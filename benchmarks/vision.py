@@ -20,7 +20,7 @@ from paired import difference, in_points
 from progress import Log
 from reports import about, arguments, in_words, smoke_folder, write
 from small_minilm import finished, once
-from timed_files import file_of, times, zipped
+from timed_files import file_of, times
 
 import tfprune
 from tfprune.callbacks import GroupLasso, ImportancePruning
@@ -35,14 +35,14 @@ SHARES = (0.3, 0.5, 0.7)  # Of the FLOPs, which go.
 KINDS = {"float": None, "int8": "int8"}
 
 
-def mobilenet(image_shape=(SIZE, SIZE, 1)):
+def mobilenet():
     """MobileNetV2 of half width."""
     return keras.applications.MobileNetV2(
-        image_shape, alpha=0.5, weights=None, classes=10, classifier_activation=None
+        (SIZE, SIZE, 1), alpha=0.5, weights=None, classes=10, classifier_activation=None
     )
 
 
-def resnet(image_shape=(SIZE, SIZE, 1)):
+def resnet():
     """KerasHub's ResNet with one basic block of 64, 128 and 256 channels each, and a classifier."""
     import keras_hub
 
@@ -54,7 +54,7 @@ def resnet(image_shape=(SIZE, SIZE, 1)):
         stackwise_num_strides=[1, 2, 2],
         block_type="basic_block",
         use_pre_activation=False,
-        image_shape=image_shape,
+        image_shape=(SIZE, SIZE, 1),
     )
     pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(backbone.output)
     return keras.Model(backbone.input, keras.layers.Dense(10, name="classes")(pooled))
@@ -182,7 +182,6 @@ class Vision:
                 )
                 files[kind] = {
                     "bytes": file.stat().st_size,
-                    "zipped": zipped(file),
                     "right": self.right(file),
                 }
             return {
@@ -330,12 +329,9 @@ def main():
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=RUNS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "vision")
-    parser.add_argument(
-        "--time", action="store_true", help="time the files of a seed after its last run"
-    )
     options = parser.parse_args()
     if options.smoke:
-        options.folder, options.seeds, options.time = smoke_folder(), [0], True
+        options.folder, options.seeds = smoke_folder(), [0]
         options.networks = ["resnet"]
         options.runs = ["dense", "longer", "importance-0.5", "without-0.5"]
     for seed in options.seeds:
@@ -349,7 +345,7 @@ def main():
             }
             for name in options.runs:
                 work.run(name)
-                last = options.time and name == options.runs[-1]
+                last = name == options.runs[-1]
                 rounds = (5 if options.smoke else 200) if last else 0
                 report(options.folder, settings, {(network, str(seed)): rounds})
 
