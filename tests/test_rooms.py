@@ -13,6 +13,7 @@ HELPERS = {
     "arguments",
     "batches",
     "configurable",
+    "copying",
     "errors",
     "extras",
     "files",

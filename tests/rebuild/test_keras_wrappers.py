@@ -8,8 +8,8 @@ import pytest
 from keras import layers
 
 from tests.models import assert_same, kill, noise, outputs, randomize
+from tfprune.copying import own_config
 from tfprune.rebuild import rebuild
-from tfprune.rebuild.copying import own_config
 from tfprune.structures import find_structures
 
 pytestmark = pytest.mark.sampled

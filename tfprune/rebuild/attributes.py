@@ -11,9 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.copying import copy_from_config
 from tfprune.keras_private.layers import is_of_keras, kept_by_keras
 from tfprune.model_parts import own_children
-from tfprune.rebuild.copying import copy_from_config
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import keras
 
+from tfprune.copying import class_without_cuts
 from tfprune.keras_private.functional import forgetting_calls, is_functional
 from tfprune.keras_private.layers import inner_layers, layer_and_inner_layers
 from tfprune.keras_private.tracing import run_abstractly
-from tfprune.rebuild.copying import class_without_cuts
 from tfprune.structures.graph import arguments_from_build, trace, with_or_without_sizes
 
 Builds = list[dict[str, Any]]

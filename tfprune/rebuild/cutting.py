@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from tfprune.copying import copy_from_config
 from tfprune.keras_private.functional import (
     functional_inside,
     is_functional,
@@ -29,7 +30,6 @@ from tfprune.model_parts import own_children
 from tfprune.rebuild.attributes import carry_over
 from tfprune.rebuild.caches import take_wider_caches
 from tfprune.rebuild.constants import first_parameter
-from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.first_made import first_made
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.stand_ins import ConstantOutput, Passed

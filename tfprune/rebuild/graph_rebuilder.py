@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfprune.copying import copy_from_config
 from tfprune.keras_private.functional import (
     calls_of,
     functional_inside,
@@ -29,7 +30,6 @@ from tfprune.keras_private.layers import (
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.attributes import carry_over, carry_over_inside
 from tfprune.rebuild.constants import Constant, Unread, as_layer, first_given, through
-from tfprune.rebuild.copying import copy_from_config
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import cannot_copy, keeps_its_cuts, pruned_copy
 from tfprune.structures.biases import output_bias

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.copying import copy_from_config
 from tfprune.keras_private.layers import layer_and_inner_layers, own_variables, plain_variable
 from tfprune.keras_private.variables import view
 from tfprune.overlay.folding import folded
 from tfprune.overlay.transforms import transforms_of
-from tfprune.rebuild.copying import copy_from_config
 from tfprune.structures import Structure, Structures
 from tfprune.structures.by_shape.guesses import axis_outside
 from tfprune.structures.by_shape.padding import AtPositions

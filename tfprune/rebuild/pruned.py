@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from tfprune.copying import class_without_cuts, copy_from_config, own_config
 from tfprune.errors import in_one_line
 from tfprune.keras_private.layers import (
     build_shapes,
@@ -31,7 +32,6 @@ from tfprune.keras_private.serialization import (
 )
 from tfprune.rebuild.assets import give_assets
 from tfprune.rebuild.built_inside import build_inside, builds_inside
-from tfprune.rebuild.copying import class_without_cuts, copy_from_config, own_config
 from tfprune.rebuild.cutting import Cuts, cut_in_place, cuts_inside, give_cut_weights
 from tfprune.rebuild.first_made import as_first_made
 from tfprune.rebuild.plan import Plan
