@@ -46,3 +46,27 @@ def test_a_layer_that_is_called_twice_counts_twice():
         total = tfprune.count_flops(model)
     assert of_weight(shared.kernel) == 2 * 7 * 2
     assert total == of_weight(shared.kernel) * 24 + of_weight(end.kernel) * 12
+
+
+def test_kernels_of_layers_that_nobody_described_are_counted_by_rebuilding():
+    import keras
+    from keras import layers, ops
+
+    class Filter(layers.Layer):
+        """A depthwise convolution of the user's own."""
+
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(3, 3, shape[-1], 1))
+
+        def call(self, x):
+            return ops.depthwise_conv(x, self.kernel, padding="same")
+
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(12, 3, name="conv"), Filter(), layers.Dense(2)]
+    )
+    structures = tfprune.find_structures(model)
+    assert [s.name for s in structures] == ["conv"]
+    cost = Flops(0.5).cost(model, structures)
+    small = tfprune.rebuild(model, keep={"conv": np.arange(12) < 6})
+    expected = tfprune.count_flops(small) / tfprune.count_flops(model)
+    assert cost({"conv": 6}) == pytest.approx(expected, rel=1e-9)

@@ -102,12 +102,12 @@ def test_the_second_layer_of_a_pair_is_listed_unless_it_ends_in_a_residual_strea
     y = layers.Dense(4, name="out")(layers.Dense(6, "relu", name="in")(x))
     y = layers.LayerNormalization()(layers.Add()([x, y]))
     y = layers.Dense(5, name="second")(layers.Dense(6, "relu", name="first")(y))
-    y = layers.Dense(3, name="last")(layers.BatchNormalization()(y))
+    y = layers.Dense(3, name="last")(layers.LayerNormalization()(y))
     model = keras.Model(x, y)
     assert names(model) == {"in": ("ffn", 6), "first": ("ffn", 6)}
     why = reasons(model)
     assert set(why) == {"second", "last"}
-    assert "BatchNormalization" in why["second"] and "output of the model" in why["last"]
+    assert "LayerNormalization" in why["second"] and "output of the model" in why["last"]
     inner = keras.Sequential([layers.Dense(6, "relu"), layers.Dense(4)], name="inner")
     assert set(reasons(keras.Model(x, layers.Dense(2, name="head")(inner(x))))) == {"head"}
 

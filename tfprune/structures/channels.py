@@ -8,10 +8,18 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfprune.structures.convolutions import CONVOLUTIONS, PLAIN, SEPARABLE, TRANSPOSED
+from tfprune.keras_private.layers import inner_layers, is_of_keras
+from tfprune.structures.convolutions import (
+    CONVOLUTIONS,
+    PLAIN,
+    SEPARABLE,
+    TRANSPOSED,
+    is_grouped,
+)
 from tfprune.structures.dense import is_dense
 from tfprune.structures.emission import Emission
 from tfprune.structures.flow import Family, Flow
+from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.graph import Graph
 from tfprune.structures.regions import MustStay, Region
 from tfprune.structures.registry import nearest_in_graph_kind, register_graph_kind
@@ -35,7 +43,6 @@ class Channels(Structure):
             residual streams of convolutional networks; `"ffn"` where all layers are dense.
     """
 
-    works_by_kernels = True
     least = 1  # A convolution without channels cannot be made.
 
     def __init__(self, name: str, flow: Flow, family: Family):
@@ -57,8 +64,13 @@ class Channels(Structure):
         slices.sort(key=lambda share: order[share.role])  # Producers first.
         super().__init__(name, family.groups, tuple(slices))
         self.kind = "width" if family.is_joined else "channels"
-        if all(map(is_dense, (share.layer for share in slices if share.role != "statistic"))):
+        ends = [use.layer for use, _ in family.owners if use.role in ("make", "read")]
+        if all(map(is_dense, ends)):
             self.kind = "ffn"
+        # What a layer does with its weights that no rule is for is unknown.
+        self.works_by_kernels = all(
+            rule_of(share.layer) is not None for share in slices if share.is_matrix
+        )
         self._flow = flow
         self._makers = {id(use.layer): use for use in made}
         self._classes = family.classes
@@ -98,23 +110,27 @@ class Channels(Structure):
         """The filters or units of a layer that makes channels, the sizes of a `Reshape`."""
         if isinstance(layer, layers.Reshape):
             return {"target_shape": self._target_shape(layer, groups)}
-        if id(layer) not in self._makers:
+        if id(layer) in self._makers:
+            use = self._makers[id(layer)]
+            share = next(
+                s
+                for s in self.producers
+                if s.layer is layer and (s.attribute, s.axis) == (use.attribute, use.axis)
+            )
+        elif id(layer) in self._flow.sizes:
+            share = next(s for s in self.slices if s.layer is layer)
+        else:
             return {}
-        made = self._makers[id(layer)]
-        share = next(
-            s
-            for s in self.producers
-            if s.layer is layer and (s.attribute, s.axis) == (made.attribute, made.axis)
-        )
         width = share.variable.shape[share.axis]
         left = width - (self.groups - groups) * self.positions_of_a_group(share)
+        if id(layer) in self._flow.sizes:
+            return dict.fromkeys(self._flow.sizes[id(layer)], left)
         if isinstance(layer, layers.EinsumDense):
             return {"output_shape": [*layer.partial_output_shape[:-1], left]}
         if isinstance(layer, layers.Dense):
             return {"units": left}
-        by_group = getattr(layer, "groups", 1)
-        if by_group > 1:
-            return {"filters": left, "groups": by_group * left // width}
+        if is_grouped(layer):
+            return {"filters": left, "groups": layer.groups * left // width}
         return {"filters": left}
 
     def _target_shape(self, layer, groups):
@@ -133,12 +149,16 @@ class Channels(Structure):
         for share in self.slices:
             layer = share.layer
             is_made = share.role == "producer" and id(layer) in self._makers
-            if getattr(layer, "groups", 1) > 1 or is_made:
+            if is_grouped(layer) or is_made:
                 continue
             if isinstance(layer, SEPARABLE):
                 if share.attribute == "depthwise_kernel":
                     yield share
-            elif share.role != "producer" or share.attribute in ("alpha", "kernel"):
+            elif (
+                share.role != "producer"
+                or share.attribute in ("alpha", "kernel")
+                or rule_of(layer) is None
+            ):
                 yield share
 
     def other_input_widths(self, groups):
@@ -146,7 +166,7 @@ class Channels(Structure):
         return [
             (layer, layer.kernel.shape[-2] * self.resized_config(layer, groups)["groups"])
             for layer in self.layers()
-            if id(layer) in self._makers and getattr(layer, "groups", 1) > 1
+            if id(layer) in self._makers and is_grouped(layer)
         ]
 
     def resized_layers(self):
@@ -189,7 +209,7 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
     Yields:
         `Channels`, or `SkippedLayer` for a convolution whose channels must stay.
     """
-    if not any(isinstance(node.operation, CONVOLUTIONS) for node in graph.nodes):
+    if not any(map(_makes_or_carries_channels, graph.nodes)):
         return
     flow = Flow(graph)
     found: set[int] = set()
@@ -208,6 +228,15 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
         return reasons.get(id(layer)) or "nothing that can be told apart reads its channels"
 
     yield from _skipped(graph, reason_for)
+
+
+def _makes_or_carries_channels(node) -> bool:
+    """Whether a call shows that there is more than pairs of dense layers to be looked for."""
+    layer = node.operation
+    if isinstance(layer, (*CONVOLUTIONS, layers.BatchNormalization, layers.PReLU)):
+        return True
+    known = is_of_keras(layer) or is_dense(layer) or not isinstance(layer, keras.Layer)
+    return not known and not inner_layers(layer) and rule_of(layer) is None
 
 
 def _skipped(graph, reason_for):

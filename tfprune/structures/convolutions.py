@@ -17,6 +17,11 @@ def reads_windows(layer: keras.Layer) -> bool:
     return isinstance(layer, PLAIN) and layer.groups == 1 and layer.data_format == "channels_last"
 
 
+def is_grouped(layer: keras.Layer) -> bool:
+    """Whether a layer is a convolution each of whose filters reads some of the channels only."""
+    return isinstance(layer, PLAIN) and layer.groups > 1
+
+
 def has_borders(layer: keras.Layer) -> bool:
     """Whether a convolution reads padding around its input, so that a constant is none there."""
     return layer.padding != "valid" and any(n > 1 for n in layer.kernel_size)

@@ -14,8 +14,8 @@ from tfprune.keras_private.layers import own_variables
 from tfprune.structures.convolutions import SEPARABLE, has_borders, reads_windows
 from tfprune.structures.dense import is_dense
 from tfprune.structures.flow import Flow, Use
-from tfprune.structures.flow.each import flow_each
 from tfprune.structures.flow.labels import places
+from tfprune.structures.flow.moves import flow_moves
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.flow.running import run, shape_of
 
@@ -126,7 +126,7 @@ class Emission:
             if value is None or own is None:
                 given[id(tensor)] = np.zeros(shape_of(tensor), "float32")
                 # It meets the channels, unless the call only puts it beside them.
-                constant &= rule_of(operation) is not flow_each
+                constant &= rule_of(operation) is flow_moves
                 continue
             given[id(tensor)] = value
             constant &= own
@@ -155,6 +155,8 @@ class Emission:
     def _without_factor(self, node) -> np.ndarray:
         """The groups that the layer multiplies by zero, whatever it is given."""
         zero = np.zeros(len(self._classes), bool)
+        if rule_of(node.operation) is None:
+            return zero  # What its variables do is unknown.
         for use in self._flow.uses:
             if use.layer is node.operation and use.role == "ride" and use.attribute in _FACTORS:
                 value = np.moveaxis(self._read(use.variable), use.axis, 0)

@@ -77,7 +77,7 @@ class _Search:
         self.skipped: list[tuple[keras.Layer | None, Skipped, bool]] = []
         self.seen: set[int] = set()
         self.noted: set[int] = set()
-        self.places: dict[int, set[str]] = {}  # layer of a graph kind -> graphs that call it
+        self.places: dict[int, set[str]] = {}  # layer -> graphs that call it
         self.owners: dict[int, set[int]] = {}  # variable -> layers that hold it
         self.inside: dict[int, Inside] = {}  # layers whose calls are known -> what is in them
         self.roots: list[tuple[keras.Layer, Graph, str]] = []  # layers whose calls are not
@@ -293,7 +293,7 @@ class _Search:
         """The structures between the layers of a graph, by the `id` of their first layer."""
         structures: dict[int, list[Structure]] = {}
         for node in graph.nodes:
-            if is_in_graph_kind(node.operation):
+            if _may_hold_shares(node.operation):
                 self.places.setdefault(id(node.operation), set()).add(place)
         for find in graph_kinds():
             for result in find(graph, lambda layer: f"{prefix}{layer.name}"):
@@ -379,6 +379,15 @@ class _Search:
     def result(self) -> Structures:
         """What was found, without what cannot be cut everywhere alike."""
         return sorted_out(self.found, self.skipped, self.places, self.owners)
+
+
+def _may_hold_shares(operation) -> bool:
+    """Whether a layer may have weights of groups that are found in a graph of calls."""
+    if is_in_graph_kind(operation):
+        return True
+    # Groups may pass a layer that nobody has described.
+    is_layer = isinstance(operation, keras.Layer)
+    return is_layer and not inner_layers(operation) and not describe_of(operation)
 
 
 def _read(graph: Graph, layer, used) -> tuple[bool, ...] | None:

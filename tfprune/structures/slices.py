@@ -23,7 +23,8 @@ class Slices:
             unless there are `segments`.
         role: `"producer"` if the variable makes what the group emits, `"consumer"` if it
             reads it, `"statistic"` if it only has a number for each group that no optimizer
-            trains, such as a moving mean: it is cut, and neither penalized nor scaled.
+            trains, such as a moving mean, or of which a zero silences nothing: it is cut, and
+            neither penalized nor scaled.
         within: The axis of the single connections inside a group: the head size. `None` where
             a group is a single connection, as a feed-forward unit is.
         bias: For a consumer, the attribute of `layer` with the bias that is added right behind,

@@ -25,7 +25,7 @@ def sorted_out(
         found: The structures, in the model's order.
         skipped: What was skipped, with its layer, and whether that need not be said of the second
             layer of a pair.
-        places: `id` of a layer of a graph kind to the graphs that call it.
+        places: `id` of a layer to the graphs that call it.
         owners: `id` of a variable to the layers that hold it.
     """
     kept: list[Structure] = []
@@ -49,9 +49,11 @@ def sorted_out(
                 taken.setdefault(id(share.variable), []).append((structure, share))
             kept.append(structure)
     partners = {id(share.layer) for s in kept for share in s.consumers}
-    # Nor need it be said that the second layer of a pair ends in the residual stream, or that
-    # what is cut with the layer that it is in is none by itself.
+    # What one kind does not find another one may. Nor need it be said that the second layer of a
+    # pair ends in the residual stream, or that what is cut with the layer that it is in is none by
+    # itself.
     inside = {id(share.layer) for s in kept if s.is_cut_by_shape for share in s.slices}
+    inside |= {id(share.layer) for s in kept for share in s.producers}
     said = [
         skip
         for layer, skip, usual in skipped

@@ -52,7 +52,7 @@ class Structure:
     kind: str = ""
     is_cut_by_shape: ClassVar[bool] = False
     is_padded = False
-    works_by_kernels: ClassVar[bool] = False
+    works_by_kernels = False
     least = 0
     masked = False
     takes_masks = False

@@ -15,6 +15,7 @@ from tfprune.structures.dense import describe
 from tfprune.structures.flow.labels import Classes, Labels, places
 from tfprune.structures.flow.moves import commutes, flow_moves
 from tfprune.structures.flow.rules import rule_of
+from tfprune.structures.flow.unregistered import flow_unregistered
 from tfprune.structures.graph import Graph
 
 AxisLabels = list[Labels | None]
@@ -31,7 +32,8 @@ class Use:
         axis: The axis, counted from the front.
         role: `"make"`: the layer sums over other axes, and makes what lies along this one.
             `"read"`: it sums over this one. `"ride"`: it has a weight for each position.
-            `"statistic"`: likewise, a number that is not trained.
+            `"statistic"`: likewise, a number that is not trained, or of which a zero silences
+            nothing.
     """
 
     layer: keras.Layer
@@ -74,25 +76,25 @@ class Flow:
     Attributes:
         uses: The axes of variables that were met.
         families: The groups that can leave.
+        sizes: `id` of a layer that no rule is for to the entries of its configuration that count
+            positions.
     """
 
     def __init__(self, graph: Graph):
         self.graph = graph
         self.classes = Classes()
         self.uses: list[Use] = []
+        self.sizes: dict[int, tuple[str, ...]] = {}
         self._of_tensor: dict[int, AxisLabels] = {}
         self._of_axis: dict[tuple[int, int], Labels] = {}
         self._added: list[Labels] = []
         for node in graph.nodes:
             if node.is_input:
                 continue
-            rule = rule_of(node.operation)
             if any(map(graph.is_masked, [*node.input_tensors, *node.outputs])):
                 self.stop(node, "it carries a mask")
-            elif rule is None:
-                self.stop(node, f"it goes to {describe(node.operation)}")
             else:
-                rule(self, node)
+                (rule_of(node.operation) or flow_unregistered)(self, node)
         for tensor in graph.outputs:
             for labels in self.labels(tensor):
                 self.keep(labels, "it is an output of the model")
@@ -226,7 +228,7 @@ class Flow:
         """Keeps what one layer makes for several families: its width would be theirs together."""
         signatures = self._signatures()
         for use in self.uses:
-            if use.role != "make":
+            if use.role != "make" and id(use.layer) not in self.sizes:
                 continue
             labels = self._labels_of(use)
             there = {signatures.get(number) for number in self.classes.of(labels).tolist()}

@@ -24,12 +24,13 @@ def shape_of(tensor: Any, batch: int = 1) -> tuple[int, ...]:
     return (batch if first is None else first, *(UNKNOWN if n is None else n for n in rest))
 
 
-def run(node: Any, values: dict[int, np.ndarray]) -> list[np.ndarray]:
+def run(node: Any, values: dict[int, np.ndarray], operation: Any | None = None) -> list[np.ndarray]:
     """What a call returns at inference.
 
     Args:
         node: A Keras node.
         values: `id` of a symbolic tensor to an array.
+        operation: What is called; that of the node by default.
 
     Returns:
         Arrays, one for each output.
@@ -39,7 +40,7 @@ def run(node: Any, values: dict[int, np.ndarray]) -> list[np.ndarray]:
         return ops.convert_to_tensor(values[id(x)]) if id(x) in values else x
 
     args, kwargs = tree.map_structure(array, (node.arguments.args, node.arguments.kwargs))
-    operation = node.operation
+    operation = operation or node.operation
     if isinstance(operation, keras.Layer):
         kwargs.pop("training", None)
         if "training" in signature(operation.call).parameters:
