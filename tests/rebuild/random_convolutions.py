@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 from keras import layers
 
+from tests import own_layers
 from tests.models import randomize
 from tests.rebuild.random_models import Case
 
@@ -103,6 +104,26 @@ def slopes(draw, x):
     return layers.PReLU(shared_axes=draw(st.sampled_from([[1, 2], None])))(x)
 
 
+def own(draw, x):
+    """A layer as users write them."""
+    filters = draw(st.sampled_from([2, 4, 6]))
+    layer = draw(
+        st.sampled_from(
+            [
+                own_layers.HardSwish(),
+                own_layers.Scale(),
+                own_layers.SizedScale(x.shape[-1]),
+                own_layers.ResponseNormalization(),
+                own_layers.Centred(),
+                own_layers.Convolution(filters, draw(st.sampled_from([None, "sigmoid"]))),
+                own_layers.GatedConvolution(filters),
+                layers.GroupNormalization(-1),
+            ]
+        )
+    )
+    return layer(x)
+
+
 def residual(draw, x):
     """A branch that is joined to what it reads."""
     y = convolution(draw, x, keep_size=True) if draw(st.booleans()) else x
@@ -139,6 +160,7 @@ PARTS = [
     pooling,
     padding,
     slopes,
+    own,
     residual,
     concatenated,
     squeeze_and_excite,

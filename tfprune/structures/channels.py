@@ -46,7 +46,6 @@ class Channels(Structure):
     least = 1  # A convolution without channels cannot be made.
 
     def __init__(self, name: str, flow: Flow, family: Family):
-        made = [use for use, _ in family.owners if use.role == "make"]
         in_order = np.arange(family.groups)
         order = {"producer": 0, "statistic": 1, "consumer": 2}
         slices = [
@@ -55,8 +54,8 @@ class Channels(Structure):
                 use.attribute,
                 use.axis,
                 _ROLES[use.role],
-                bias="bias" if use.role == "read" and use.layer.bias is not None else None,
-                reads_input=use.role == "read" and is_dense(use.layer),
+                bias=_bias_behind(use),
+                reads_input=use.role == "read" and _is_plain_dense(use.layer),
                 owner=None if np.array_equal(owner, in_order) else owner,
             )
             for use, owner in family.owners
@@ -72,7 +71,12 @@ class Channels(Structure):
             rule_of(share.layer) is not None for share in slices if share.is_matrix
         )
         self._flow = flow
-        self._makers = {id(use.layer): use for use in made}
+        self._uses = [use for use, _ in family.owners]
+        self._makers = {
+            id(use.layer): [x for x in self._uses if x.role == "make" and x.layer is use.layer]
+            for use in self._uses
+            if use.role == "make"
+        }
         self._classes = family.classes
         self._nodes = flow.nodes_of(family)
         self.tensors = self._tensors()
@@ -110,28 +114,35 @@ class Channels(Structure):
         """The filters or units of a layer that makes channels, the sizes of a `Reshape`."""
         if isinstance(layer, layers.Reshape):
             return {"target_shape": self._target_shape(layer, groups)}
-        if id(layer) in self._makers:
-            use = self._makers[id(layer)]
-            share = next(
-                s
-                for s in self.producers
-                if s.layer is layer and (s.attribute, s.axis) == (use.attribute, use.axis)
-            )
-        elif id(layer) in self._flow.sizes:
-            share = next(s for s in self.slices if s.layer is layer)
-        else:
+        if rule_of(layer) is None:
+            sizes = {}
+            for use in self._uses:
+                if use.layer is layer:
+                    sizes.update(dict.fromkeys(use.sizes, self._left(use, groups)))
+            return sizes
+        if id(layer) not in self._makers:
             return {}
-        width = share.variable.shape[share.axis]
-        left = width - (self.groups - groups) * self.positions_of_a_group(share)
-        if id(layer) in self._flow.sizes:
-            return dict.fromkeys(self._flow.sizes[id(layer)], left)
+        (use,) = self._makers[id(layer)]
+        left = self._left(use, groups)
         if isinstance(layer, layers.EinsumDense):
             return {"output_shape": [*layer.partial_output_shape[:-1], left]}
         if isinstance(layer, layers.Dense):
             return {"units": left}
         if is_grouped(layer):
+            width = use.variable.shape[use.axis]
             return {"filters": left, "groups": layer.groups * left // width}
         return {"filters": left}
+
+    def _left(self, use, groups):
+        """How many positions are left along the axis of a use."""
+        share = next(
+            share
+            for share in self.slices
+            if share.layer is use.layer
+            and (share.attribute, share.axis) == (use.attribute, use.axis)
+        )
+        gone = (self.groups - groups) * self.positions_of_a_group(share)
+        return share.variable.shape[share.axis] - gone
 
     def _target_shape(self, layer, groups):
         (output,) = next(n for n in self._nodes if n.operation is layer).outputs
@@ -151,14 +162,12 @@ class Channels(Structure):
             is_made = share.role == "producer" and id(layer) in self._makers
             if is_grouped(layer) or is_made:
                 continue
-            if isinstance(layer, SEPARABLE):
+            if rule_of(layer) is None:
+                yield share
+            elif isinstance(layer, SEPARABLE):
                 if share.attribute == "depthwise_kernel":
                     yield share
-            elif (
-                share.role != "producer"
-                or share.attribute in ("alpha", "kernel")
-                or rule_of(layer) is None
-            ):
+            elif share.role != "producer" or share.attribute in ("alpha", "kernel"):
                 yield share
 
     def other_input_widths(self, groups):
@@ -228,6 +237,17 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
         return reasons.get(id(layer)) or "nothing that can be told apart reads its channels"
 
     yield from _skipped(graph, reason_for)
+
+
+def _is_plain_dense(layer) -> bool:
+    """Whether a layer is a dense one that overrides nothing."""
+    return is_dense(layer) and rule_of(layer) is not None
+
+
+def _bias_behind(use) -> str | None:
+    """The bias that a layer is known to add to what it sums over."""
+    known = use.role == "read" and rule_of(use.layer) is not None
+    return "bias" if known and use.layer.bias is not None else None
 
 
 def _makes_or_carries_channels(node) -> bool:

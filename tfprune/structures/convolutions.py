@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from tfprune.structures.overriding import reason_of
+
 PLAIN = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
 TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
@@ -14,7 +16,10 @@ CONVOLUTIONS = (*PLAIN, *TRANSPOSED, *DEPTHWISE, *SEPARABLE)
 
 def reads_windows(layer: keras.Layer) -> bool:
     """Whether a layer is a convolution that multiplies windows by its kernel and adds them up."""
-    return isinstance(layer, PLAIN) and layer.groups == 1 and layer.data_format == "channels_last"
+    base = next((cls for cls in PLAIN if isinstance(layer, cls)), None)
+    if base is None or reason_of(layer, base) is not None:
+        return False
+    return layer.groups == 1 and layer.data_format == "channels_last"
 
 
 def is_grouped(layer: keras.Layer) -> bool:

@@ -35,7 +35,7 @@ class Emission:
         flow: The flow through the graph.
         nodes: The calls, in their order, from those of the makers to those of the readers.
         classes: The classes of the labels of the channels, sorted.
-        makers: `id` of a layer that makes them to the axis of its kernel.
+        makers: `id` of a layer that makes them to the axes of its kernels.
         read: Gives the value of a variable.
     """
 
@@ -44,7 +44,7 @@ class Emission:
         flow: Flow,
         nodes: Sequence[Any],
         classes: np.ndarray,
-        makers: Mapping[int, Use],
+        makers: Mapping[int, Sequence[Use]],
         read: Callable[[Any], np.ndarray],
     ):
         self._flow = flow
@@ -92,16 +92,31 @@ class Emission:
 
     def _make(self, node) -> None:
         layer, output = node.operation, node.outputs[0]
-        use = self._makers[id(layer)]
-        kernel = np.moveaxis(self._read(use.variable), use.axis, 0)
-        silent = ~np.any(kernel.reshape(len(kernel), -1), axis=1)
-        bias = np.zeros(len(kernel)) if layer.bias is None else self._read(layer.bias)
-        value = np.where(silent, bias, 0).astype("float32")
-        value = np.broadcast_to(value, shape_of(output))
-        if layer.activation is not None:
-            value = ops.convert_to_numpy(layer.activation(ops.convert_to_tensor(value)))
+        silent = np.logical_and.reduce([self._is_zero_along(x) for x in self._makers[id(layer)]])
+        if rule_of(layer) is None:  # It makes the same of whatever it is given.
+            given = {id(t): np.zeros(shape_of(t), "float32") for t in node.input_tensors}
+            (value,) = self._run(node, given)
+            value = np.where(silent, value, 0)
+        else:
+            bias = np.zeros(len(silent)) if layer.bias is None else self._read(layer.bias)
+            value = np.where(silent, bias, 0).astype("float32")
+            value = np.broadcast_to(value, shape_of(output))
+            if layer.activation is not None:
+                value = ops.convert_to_numpy(layer.activation(ops.convert_to_tensor(value)))
         self._values[id(output)] = value
         self._constant[id(output)] = self._by_group(output, silent)
+
+    def _is_zero_along(self, use) -> np.ndarray:
+        """At which positions along its axis a variable is zero throughout."""
+        value = np.moveaxis(self._read(use.variable), use.axis, 0)
+        return ~np.any(value.reshape(len(value), -1), axis=1)
+
+    def _run(self, node, given):
+        """What a call returns with the weights as they are read here."""
+        own = own_variables(node.operation) if isinstance(node.operation, keras.Layer) else []
+        weights = [(v, ops.convert_to_tensor(self._read(v))) for v in own]
+        with keras.StatelessScope(weights):
+            return run(node, given)
 
     def _in_all(self, owner: np.ndarray, holds: np.ndarray) -> np.ndarray:
         """In which groups something holds at all positions that belong to them."""
@@ -133,11 +148,8 @@ class Emission:
             zero |= own & self._by_group(tensor, self._is_zero(tensor, value))
         if isinstance(operation, _PRODUCTS):
             constant |= zero
-        own_weights = own_variables(operation) if isinstance(operation, keras.Layer) else []
-        weights = [(v, ops.convert_to_tensor(self._read(v))) for v in own_weights]
         try:
-            with keras.StatelessScope(weights):
-                results = run(node, given)
+            results = self._run(node, given)
         except Exception:  # Whatever an operation raises that is not given what it expects.
             results = [np.zeros(shape_of(tensor), "float32") for tensor in node.outputs]
             constant[:] = False
@@ -159,11 +171,9 @@ class Emission:
             return zero  # What its variables do is unknown.
         for use in self._flow.uses:
             if use.layer is node.operation and use.role == "ride" and use.attribute in _FACTORS:
-                value = np.moveaxis(self._read(use.variable), use.axis, 0)
                 owner = places(self._classes, self._flow.of_use(use))
                 if np.any(owner >= 0):
-                    is_zero = ~np.any(value.reshape(len(value), -1), axis=1)
-                    zero |= self._in_all(owner, is_zero)
+                    zero |= self._in_all(owner, self._is_zero_along(use))
         return zero
 
     def _given(self, node) -> np.ndarray:
@@ -176,6 +186,8 @@ class Emission:
         is_constant = np.append(self._constant[id(tensor)], False)[owner]
         is_constant &= np.all(flat == flat[:, :1], axis=1)
         vector = np.where(is_constant, flat[:, 0], np.nan)
+        if rule_of(layer) is None:
+            return np.where(vector == 0, 0.0, np.nan)
         if isinstance(layer, SEPARABLE):
             vector = np.repeat(vector, layer.depth_multiplier)
             kernel = self._read(layer.depthwise_kernel)

@@ -6,110 +6,22 @@ import pytest
 from keras import layers, ops
 
 import tfprune
+from tests import own_layers
 from tests.models import assert_same, noise, outputs, randomize
 
-
-class HardSwish(layers.Layer):
-    def call(self, x):
-        return x * ops.relu6(x + 3) / 6
-
-
-class Scale(layers.Layer):
-    def build(self, shape):
-        self.gamma = self.add_weight(shape=(shape[-1],), initializer="ones")
-
-    def call(self, x):
-        return x * self.gamma
-
-
-class SizedScale(layers.Layer):
-    """Is told how many channels there are."""
-
-    def __init__(self, dim, **kwargs):
-        super().__init__(**kwargs)
-        self.dim = dim
-        self.gamma = self.add_weight(shape=(1, dim), initializer="ones")
-
-    def call(self, x):
-        return x * self.gamma
-
-    def get_config(self):
-        return {**super().get_config(), "dim": self.dim}
-
-
-class ResponseNormalization(layers.Layer):
-    """By the size of each channel in the whole picture, without division by their mean."""
-
-    def build(self, shape):
-        self.gamma = self.add_weight(shape=(shape[-1],), initializer="ones")
-        self.beta = self.add_weight(shape=(shape[-1],), initializer="zeros")
-
-    def call(self, x):
-        axes = tuple(range(1, len(x.shape) - 1))
-        size = ops.sqrt(ops.sum(ops.square(x), axis=axes, keepdims=True))
-        return x * (1 + self.gamma * size) + self.beta
-
-
-class Standardization(layers.Layer):
-    """By numbers that are not trained."""
-
-    def build(self, shape):
-        self.mean = self.add_weight(shape=(shape[-1],), initializer="zeros", trainable=False)
-        self.variance = self.add_weight(shape=(shape[-1],), initializer="ones", trainable=False)
-
-    def call(self, x):
-        return (x - self.mean) / ops.sqrt(self.variance + 1e-3)
-
-
-class WeightedSum(layers.Layer):
-    def build(self, shapes):
-        self.weight = self.add_weight(shape=(shapes[0][-1],), initializer="ones")
-
-    def call(self, inputs):
-        return inputs[0] + self.weight * inputs[1]
-
-
-class Centred(layers.Layer):
-    def call(self, x):
-        return x - ops.mean(x, axis=-1, keepdims=True)
-
-
-class Shortened(layers.Layer):
-    """Mixes channels where they are large; none does among small numbers."""
-
-    def call(self, x):
-        length = ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True))
-        return x * ops.minimum(1.0, 50.0 / (length + 1e-6))
-
-
-class Fades(layers.Layer):
-    """Has another factor for each place along the channels, which no weight says."""
-
-    def call(self, x):
-        return x * ops.arange(1, x.shape[-1] + 1, dtype="float32")
-
-
-class Divided(layers.Layer):
-    def build(self, shape):
-        self.size = self.add_weight(shape=(shape[-1],), initializer="ones")
-
-    def call(self, x):
-        return x / self.size
-
-
 CARRY = {
-    "activation": HardSwish,
-    "factors": Scale,
-    "factors_counted_in_the_configuration": lambda: SizedScale(8),
-    "normalization": ResponseNormalization,
-    "statistics": Standardization,
+    "activation": own_layers.HardSwish,
+    "factors": own_layers.Scale,
+    "factors_counted_in_the_configuration": lambda: own_layers.SizedScale(8),
+    "normalization": own_layers.ResponseNormalization,
+    "statistics": own_layers.Standardization,
     "keras_group_normalization_of_one_channel": lambda: layers.GroupNormalization(-1),
 }
 MIX = {
-    "mean": Centred,
-    "large_numbers": Shortened,
-    "places": Fades,
-    "infinite_without_weight": Divided,
+    "mean": own_layers.Centred,
+    "large_numbers": own_layers.Shortened,
+    "places": own_layers.Fades,
+    "infinite_without_weight": own_layers.Divided,
     "keras_layer_normalization": layers.LayerNormalization,
     "keras_group_normalization": lambda: layers.GroupNormalization(4),
 }
@@ -150,8 +62,7 @@ def test_channels_pass_what_treats_each_of_them_alone(between, tmp_path):
     assert of_layer <= {s.variable.path for s in structures[0].slices}
     small = halved(model, 6, 6, 3)
     small.save(tmp_path / "small.keras")
-    custom = {cls.__name__: cls for cls in layers.Layer.__subclasses__()}
-    loaded = keras.saving.load_model(tmp_path / "small.keras", custom_objects=custom)
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
     x = noise(2, 6, 6, 3)
     assert_same(outputs(small, x), outputs(loaded, x))
 
@@ -166,7 +77,7 @@ def test_channels_that_are_mixed_stay(between):
 def test_two_inputs_are_joined():
     inputs = keras.Input((6, 6, 3))
     x, y = (layers.Conv2D(8, 3, name=name)(inputs) for name in ("one", "other"))
-    model = randomize(keras.Model(inputs, layers.Dense(4)(WeightedSum()([x, y]))))
+    model = randomize(keras.Model(inputs, layers.Dense(4)(own_layers.WeightedSum()([x, y]))))
     (structure,) = tfprune.find_structures(model)
     assert {s.layer.name for s in structure.producers} == {"one", "other", "weighted_sum"}
     halved(model, 6, 6, 3)
@@ -174,14 +85,16 @@ def test_two_inputs_are_joined():
 
 def test_what_must_stay_keeps_what_is_joined_with_it():
     inputs = keras.Input((6, 6, 8))
-    y = WeightedSum()([layers.Conv2D(8, 3, padding="same", name="conv")(inputs), inputs])
+    y = own_layers.WeightedSum()([layers.Conv2D(8, 3, padding="same", name="conv")(inputs), inputs])
     structures = tfprune.find_structures(keras.Model(inputs, layers.Dense(4)(y)))
     assert not len(structures)
     assert "with what must stay" in structures.skipped[0].reason
 
 
 @pytest.mark.parametrize(
-    "between", [HardSwish, Scale, layers.BatchNormalization, layers.PReLU], ids=lambda x: x.__name__
+    "between",
+    [own_layers.HardSwish, own_layers.Scale, layers.BatchNormalization, layers.PReLU],
+    ids=lambda x: x.__name__,
 )
 def test_units_of_dense_layers(between):
     make = lambda: layers.Dense(16, name="before")  # noqa: E731
@@ -193,7 +106,7 @@ def test_units_of_dense_layers(between):
 
 
 def test_a_silent_channel_emits_what_the_layer_makes_of_zero():
-    model = network(ResponseNormalization())
+    model = network(own_layers.ResponseNormalization())
     kernel, bias = model.get_layer("before").kernel, model.get_layer("before").bias
     kernel.assign(kernel * (np.arange(8) > 2))
     bias.assign(bias * (np.arange(8) > 1))
@@ -207,7 +120,7 @@ def test_a_silent_channel_emits_what_the_layer_makes_of_zero():
 def test_trained_with_group_lasso():
     from tfprune.callbacks import GroupLasso
 
-    model = network(Scale(), lambda: layers.Dense(16, name="before"), (5,))
+    model = network(own_layers.Scale(), lambda: layers.Dense(16, name="before"), (5,))
     model.compile("adam", "mse")
     x, y = noise(32, 5), noise(32, 4)
     callback = GroupLasso(target=tfprune.Sparsity(0.5), verbose=0)
@@ -218,7 +131,7 @@ def test_trained_with_group_lasso():
 
 
 def test_a_layer_that_two_models_call_stays():
-    shared = Scale(name="shared")
+    shared = own_layers.Scale(name="shared")
 
     def inner(name):
         return keras.Sequential(
@@ -232,3 +145,60 @@ def test_a_layer_that_two_models_call_stays():
     assert "in more than one model" in next(
         s.reason for s in structures.skipped if s.name == "one/one_in"
     )
+
+
+@pytest.mark.parametrize("filters", [8, 12])
+@pytest.mark.parametrize("cls", [own_layers.Convolution, own_layers.GatedConvolution])
+def test_layers_with_kernels_of_their_own_make_and_read_channels(cls, filters, tmp_path):
+    inputs = keras.Input((6, 6, 3))
+    y = cls(8, name="first")(inputs)
+    y = cls(filters, name="second")(layers.ReLU()(y))
+    y = layers.Conv2D(5, 3, name="third")(y)
+    model = randomize(keras.Model(inputs, cls(2, name="last")(y)))
+    structures = tfprune.find_structures(model)
+    assert [(s.name, s.groups) for s in structures] == [
+        ("first", 8),
+        ("second", filters),
+        ("third", 5),
+    ]
+    small = halved(model, 6, 6, 3)
+    assert (
+        small.get_layer("second").get_config()[
+            "filters" if cls is own_layers.Convolution else "widths"
+        ]
+        == filters // 2
+    )
+    small.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    x = noise(2, 6, 6, 3)
+    assert_same(outputs(small, x), outputs(loaded, x))
+
+
+def test_what_a_kernel_of_its_own_makes_without_weights_moves_into_the_bias_behind():
+    inputs = keras.Input((6, 6, 3))
+    y = own_layers.Convolution(8, "sigmoid", name="first")(inputs)
+    model = randomize(keras.Model(inputs, layers.Dense(2)(y)))
+    first = model.get_layer("first")
+    first.kernel.assign(first.kernel * (np.arange(8) > 2))
+    before = outputs(model, noise(2, 6, 6, 3))
+    small = tfprune.rebuild(model)
+    assert small.get_layer("first").filters == 5
+    assert_same(before, outputs(small, noise(2, 6, 6, 3)))
+
+
+def test_a_layer_that_looks_at_all_it_reads_keeps_that():
+    inputs = keras.Input((6, 6, 3))
+    y = layers.Conv2D(8, 3, name="before")(inputs)
+    y = own_layers.StandardizedConvolution(6, 3, name="made")(y)
+    model = randomize(keras.Model(inputs, layers.Dense(2)(y)))
+    structures = tfprune.find_structures(model)
+    assert [(s.name, s.groups) for s in structures] == [("made", 6)]
+    assert "it goes to made" in next(s.reason for s in structures.skipped if s.name == "before")
+    halved(model, 6, 6, 3)
+
+
+def test_a_layer_that_adds_what_it_is_given_keeps_it():
+    inputs = keras.Input((5,))
+    y = own_layers.Residual()(layers.Dense(16, name="before")(inputs))
+    structures = tfprune.find_structures(keras.Model(inputs, layers.Dense(2)(y)))
+    assert not len(structures)

@@ -34,12 +34,15 @@ class Use:
             `"read"`: it sums over this one. `"ride"`: it has a weight for each position.
             `"statistic"`: likewise, a number that is not trained, or of which a zero silences
             nothing.
+        sizes: The entries of the layer's configuration that count the positions, of a layer that
+            no rule is for.
     """
 
     layer: keras.Layer
     attribute: str
     axis: int
     role: str
+    sizes: tuple[str, ...] = ()
 
     @property
     def variable(self) -> keras.Variable:
@@ -76,15 +79,12 @@ class Flow:
     Attributes:
         uses: The axes of variables that were met.
         families: The groups that can leave.
-        sizes: `id` of a layer that no rule is for to the entries of its configuration that count
-            positions.
     """
 
     def __init__(self, graph: Graph):
         self.graph = graph
         self.classes = Classes()
         self.uses: list[Use] = []
-        self.sizes: dict[int, tuple[str, ...]] = {}
         self._of_tensor: dict[int, AxisLabels] = {}
         self._of_axis: dict[tuple[int, int], Labels] = {}
         self._added: list[Labels] = []
@@ -155,6 +155,7 @@ class Flow:
         axis: int,
         role: str,
         labels: Labels | None = None,
+        sizes: tuple[str, ...] = (),
     ) -> Labels:
         """Labels an axis of a variable.
 
@@ -164,6 +165,7 @@ class Flow:
             axis: The axis; it may be counted from the end.
             role: As in `Use`.
             labels: Those that its positions must have; new ones by default.
+            sizes: As in `Use`.
 
         Returns:
             The labels: the same at each call of the layer.
@@ -178,7 +180,7 @@ class Flow:
         if labels is None:
             labels = self.classes.new(variable.shape[axis])
         self._of_axis[id(variable), axis] = labels
-        self.uses.append(Use(layer, attribute, axis, role))
+        self.uses.append(Use(layer, attribute, axis, role, sizes))
         return labels
 
     # -- what comes of it -------------------------------------------------------------------------
@@ -228,7 +230,7 @@ class Flow:
         """Keeps what one layer makes for several families: its width would be theirs together."""
         signatures = self._signatures()
         for use in self.uses:
-            if use.role != "make" and id(use.layer) not in self.sizes:
+            if use.role != "make" and not use.sizes:
                 continue
             labels = self._labels_of(use)
             there = {signatures.get(number) for number in self.classes.of(labels).tolist()}

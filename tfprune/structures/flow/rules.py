@@ -60,6 +60,11 @@ def register_rule(*classes: type) -> Callable[[Rule], Rule]:
     return register
 
 
+def has_rule(cls: type) -> bool:
+    """Whether there is a rule for this very class."""
+    return cls in _RULES
+
+
 def rule_of(operation: Any) -> Rule | None:
     """The rule for a layer or operation, `None` if there is none.
 

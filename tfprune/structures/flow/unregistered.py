@@ -1,14 +1,14 @@
-"""Layers and operations that no rule is for: their smaller copies must compute what is left.
+"""Layers and operations that no rule is for: what they do with positions is guessed and proven.
 
-It is guessed that a call treats the positions along an axis alone, and that each variable of a
-layer with an axis of the same size has a place for each of them there. Then a layer of that class
-without some of the positions gives what is left of the output:
-`op(x)[kept] == smaller_op(x[kept])`.
+It is guessed that a call treats the positions along an axis alone, or that a layer sums over those
+along the last axis of what it is given, or makes those of what it gives; and that some of its
+variables with an axis of the same size have a place for each of them there. `SmallerCalls` tells
+which guess is right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, islice, product
 from typing import Any
@@ -16,50 +16,81 @@ from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
-from keras import ops
 
-from tfprune.copying import copy_from_config
 from tfprune.keras_private.layers import inner_layers, own_variables, own_variables_by_name
 from tfprune.structures.dense import describe
-from tfprune.structures.flow.running import run, shape_of
+from tfprune.structures.flow.rules import has_rule
+from tfprune.structures.flow.smaller_calls import Places, SmallerCalls
 from tfprune.structures.registry import describe_of, nearest_in_graph_kind, refusal_of
 
-_MOST = 16  # Guesses that are tried.
-_SCALES = (0.1, 1.0, 8.0, 300.0)
+_MOST = 32  # Guesses that are tried.
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the variables of a layer have to do with the positions along an axis.
+
+    Args:
+        variables: Attribute, role and axis, as `Use` has them; what makes them comes first.
+        sizes: The entries of the layer's configuration that count the positions.
+    """
+
+    variables: tuple[tuple[str, str, int], ...]
+    sizes: tuple[str, ...]
+
+
+# What was found out before, by class, for its configuration and the shapes of a call.
+_KNOWN: WeakKeyDictionary[type, dict[Any, Roles | None]] = WeakKeyDictionary()
 
 
 def flow_unregistered(flow: Any, node: Any) -> None:
-    """Follows each axis along which positions may leave, if they are treated alone along it.
+    """Follows each axis along which positions may leave, as far as it can be told.
 
     Args:
         flow: The `Flow`.
         node: A call of a layer or operation that no rule is for.
     """
-    reason = f"it goes to {describe(node.operation)}"
+    live = _live_axes(flow, node)
+    passed = {axis: _known(_passing, node, axis) for axis in live}
+    if live and None not in passed.values():
+        _pass_on(flow, node, passed)
+        return
+    read = _known(_reading, node, -1) if live == [-1] else None
+    if read is None:
+        flow.stop(node, f"it goes to {describe(node.operation)}")
+    else:
+        _use(flow, node, read, flow.labels(node.input_tensors[0])[-1])
+    made = _known(_making, node, -1)
+    labels = None if made is None else _use(flow, node, made, None)
+    for tensor in node.outputs:
+        flow.set(tensor, [*[None] * (len(tensor.shape) - 1), labels])
+
+
+def _pass_on(flow, node, passed):
     found: list[list[Any]] = [[None] * len(tensor.shape) for tensor in node.outputs]
-    for axis in _live_axes(flow, node):
-        passage = passage_of(node, axis)
-        if passage is None:
-            flow.stop(node, reason)
-            return
-        read = [
+    for axis, roles in passed.items():
+        labels = [
             flow.labels(tensor)[axis]
             for tensor in node.input_tensors
             if len(tensor.shape) >= -axis and tensor.shape[axis] != 1
         ]
-        joined = read[0]
-        for labels in read[1:]:
-            joined = flow.join(joined, labels, f"{reason} with what must stay")
+        joined = labels[0]
+        for other in labels[1:]:
+            reason = f"it goes to {describe(node.operation)} with what must stay"
+            joined = flow.join(joined, other, reason)
         if joined is not None:
-            for role, variables in (("ride", passage.riding), ("statistic", passage.beside)):
-                for attribute, place in variables.items():
-                    flow.use(node.operation, attribute, place, role, joined)
-            if passage.sizes:
-                flow.sizes[id(node.operation)] = passage.sizes
-        for labels in found:
-            labels[axis] = joined
-    for tensor, labels in zip(node.outputs, found, strict=True):
-        flow.set(tensor, labels)
+            _use(flow, node, roles, joined)
+        for of_output in found:
+            of_output[axis] = joined
+    for tensor, of_output in zip(node.outputs, found, strict=True):
+        flow.set(tensor, of_output)
+
+
+def _use(flow, node, roles, labels):
+    """Labels the variables of a layer, with labels of their own if there are none; returns them."""
+    for attribute, role, axis in roles.variables:
+        labels = flow.use(node.operation, attribute, axis, role, labels, roles.sizes)
+    return labels
 
 
 def _live_axes(flow, node) -> list[int]:
@@ -74,199 +105,127 @@ def _live_axes(flow, node) -> list[int]:
     )
 
 
-@dataclass(frozen=True)
-class Passage:
-    """How the positions along an axis pass a call.
-
-    Args:
-        riding: Attribute of the layer to the axis of the variable that has a place for each
-            position, of variables that are trained, and whose zeros make zeros of zeros.
-        beside: Likewise, of other variables.
-        sizes: The entries of the layer's configuration that count the positions.
-    """
-
-    riding: Mapping[str, int]
-    beside: Mapping[str, int]
-    sizes: tuple[str, ...]
+# -- what is known of a call ----------------------------------------------------------------------
 
 
-# What was found out before, by class, for its configuration and the shapes of a call.
-_KNOWN: WeakKeyDictionary[type, dict[Any, Passage | None]] = WeakKeyDictionary()
+def _known(find: Callable, node: Any, axis: int) -> Roles | None:
+    """What `find` returns for a call; `None` where it raises, or what is called is not to be tried.
 
-
-def passage_of(node: Any, axis: int) -> Passage | None:
-    """How positions pass a call, `None` if they do not, for all that can be told.
-
-    Args:
-        node: The call.
-        axis: Along which axis of what it is given and gives, counted from the last.
+    Layers of one class and configuration are tried once.
     """
     operation = node.operation
     tensors = [*node.input_tensors, *node.outputs]
     if not all("float" in str(tensor.dtype) for tensor in tensors):
         return None
-    if not isinstance(operation, keras.Layer):
-        return _passage(node, axis)  # What it is told is nowhere to be read.
-    described = describe_of(operation) or refusal_of(operation)
-    if described or nearest_in_graph_kind(operation) or inner_layers(operation):
-        return None
     try:
-        config = {**operation.get_config(), "name": None}
-    except Exception:  # Whatever user code raises.
-        return None
-    key = axis, repr(config), tuple(tuple(tensor.shape) for tensor in tensors)
-    known = _KNOWN.setdefault(type(operation), {})
-    if key not in known:
-        known[key] = _passage(node, axis)
-    return known[key]
-
-
-def _passage(node, axis) -> Passage | None:
-    size = _size(node, axis)
-    is_layer = isinstance(node.operation, keras.Layer)
-    if size is None or size < 2 or (axis != -1 and is_layer and own_variables(node.operation)):
-        return None  # Layers with variables are built for the last axis.
-    try:
-        trial = _Trial(node, axis, size)
-        passages = (x for x in _guesses(node.operation, size) if trial.commutes(x))
-        found = next(passages, None)
-        return found and trial.told_apart(found)
+        if not isinstance(operation, keras.Layer):
+            return find(node, axis)  # What it is told is nowhere to be read.
+        if _is_described(operation) or inner_layers(operation):
+            return None
+        config = repr({**operation.get_config(), "name": None})
+        key = find, axis, config, tuple(tuple(tensor.shape) for tensor in tensors)
+        known = _KNOWN.setdefault(type(operation), {})
+        if key not in known:
+            known[key] = find(node, axis)
+        return known[key]
     except Exception:  # Whatever a layer raises that is not given what it expects.
         return None
 
 
-def _size(node, axis) -> int | None:
-    """How many positions there are, `None` if what it is given and gives has different numbers.
+def _is_described(layer) -> bool:
+    """Whether somebody has said what the groups of a layer are, or of a class that it overrides."""
+    nearest = nearest_in_graph_kind(layer)
+    described = describe_of(layer) or refusal_of(layer)
+    return bool(described or (nearest is not None and not has_rule(nearest)))
 
-    An input with one position has it for all of them.
+
+def _passing(node, axis) -> Roles | None:
+    """What a call passes on that treats each position alone."""
+    size = _size(node.outputs, axis)
+    if size is None or _size(node.input_tensors, axis) != size:
+        return None
+    if axis != -1 and isinstance(node.operation, keras.Layer) and own_variables(node.operation):
+        return None  # Layers are built for the last axis.
+    calls = SmallerCalls(node, axis, size)
+    places = next(filter(calls.pass_on, _guesses(node.operation, size)), None)
+    if places is None or not calls.is_finite_without(places.axes):
+        return None
+    trained = {name for name in places.axes if getattr(node.operation, name).trainable}
+    if not calls.silences(trained):
+        trained = set()
+    roles = {name: "ride" if name in trained else "statistic" for name in places.axes}
+    return Roles(tuple((n, roles[n], a) for n, a in places.axes.items()), places.sizes)
+
+
+def _reading(node, axis) -> Roles | None:
+    """What a layer sums over."""
+    if len(node.input_tensors) != 1 or not isinstance(node.operation, keras.Layer):
+        return None
+    size = _size(node.input_tensors, axis)
+    if size is None:
+        return None
+    calls = SmallerCalls(node, axis, size)
+    for places in _guesses(node.operation, size):
+        kernels = _kernels(node.operation, places)
+        if kernels and calls.read(places):
+            roles = {name: "read" if name in kernels else "statistic" for name in places.axes}
+            return Roles(tuple((n, roles[n], a) for n, a in places.axes.items()), places.sizes)
+    return None
+
+
+def _making(node, axis) -> Roles | None:
+    """What a layer makes."""
+    if len(node.outputs) != 1 or not isinstance(node.operation, keras.Layer):
+        return None
+    size = _size(node.outputs, axis)
+    if size is None:
+        return None
+    calls = SmallerCalls(node, axis, size)
+    for places in _guesses(node.operation, size):
+        kernels = _kernels(node.operation, places)
+        if kernels and calls.make(places) and calls.is_constant_without(kernels):
+            ordered = sorted(places.axes, key=lambda name: name not in kernels)
+            roles = [(n, "make" if n in kernels else "ride", places.axes[n]) for n in ordered]
+            return Roles(tuple(roles), places.sizes)
+    return None
+
+
+def _size(tensors, axis) -> int | None:
+    """How many positions there are, `None` if it is not told or tensors have different numbers.
+
+    A tensor with one position has it for all of them.
     """
-    if any(len(tensor.shape) < 1 - axis for tensor in node.outputs):
-        return None  # The first axis is that of the examples.
-    read = {t.shape[axis] for t in node.input_tensors if len(t.shape) >= 1 - axis} - {1}
-    made = {tensor.shape[axis] for tensor in node.outputs}
-    return made.pop() if len(made) == 1 and read == made and None not in made else None
+    found = {tensor.shape[axis] for tensor in tensors if len(tensor.shape) >= 1 - axis} - {1}
+    return found.pop() if len(found) == 1 and None not in found else None
 
 
-def _guesses(operation, size) -> Iterator[Passage]:
-    """The likely ones first: the last axes of variables, and no entry of the configuration."""
+def _guesses(operation, size) -> Iterator[Places]:
+    """The likely ones first: all variables, their last axes, and no entry of the configuration."""
     if not isinstance(operation, keras.Layer):
-        yield Passage({}, {}, ())
+        yield Places({})
         return
-    places = {
-        name: [axis for axis in reversed(range(len(v.shape))) if v.shape[axis] == size]
-        for name, v in own_variables_by_name(operation).items()
-    }
-    places = {name: axes for name, axes in places.items() if axes}
-    ways = [dict(zip(places, way, strict=True)) for way in product(*places.values())]
+    axes: dict[str, list[int | None]] = {}
+    for name, variable in own_variables_by_name(operation).items():
+        fitting = [a for a in reversed(range(len(variable.shape))) if variable.shape[a] == size]
+        if fitting:
+            axes[name] = [*fitting, None]
     counts = [
         name
         for name, value in operation.get_config().items()
-        if type(value) is int and value == size and places
+        if axes and type(value) is int and value == size
     ]
     entries = [x for many in range(len(counts) + 1) for x in combinations(counts, many)]
-    for sizes, way in islice(product(entries, ways), _MOST):
-        yield Passage(way, {}, sizes)
+    ways = [
+        {name: axis for name, axis in zip(axes, way, strict=True) if axis is not None}
+        for way in product(*axes.values())
+    ]
+    for way, sizes in islice(product(ways, entries), _MOST):
+        yield Places(way, sizes)
 
 
-class _Trial:
-    """A call on random numbers, of a layer with random weights."""
-
-    def __init__(self, node, axis, size):
-        self._node, self._axis = node, axis
-        is_layer = isinstance(node.operation, keras.Layer)
-        self._variables = own_variables(node.operation) if is_layer else []
-        self._named = own_variables_by_name(node.operation) if is_layer else {}
-        self._kept = np.flatnonzero(np.arange(size) % 3 != 1)
-        draw = np.random.default_rng(0)
-        # Above zero, since some may be variances.
-        self._values = [
-            draw.uniform(0.5, 1.5, v.shape).astype("float32") if "float" in str(v.dtype) else None
-            for v in self._variables
-        ]
-        # What mixes may show it among large numbers alone, or among small ones.
-        self._given = [self._numbers(draw, scales) for scales in ((1.0,), _SCALES)]
-
-    def _numbers(self, draw, scales):
-        shapes = {id(tensor): shape_of(tensor, 2) for tensor in self._node.input_tensors}
-        return {
-            key: (draw.normal(size=shape) * draw.choice(scales, size=shape)).astype("float32")
-            for key, shape in shapes.items()
-        }
-
-    def commutes(self, passage: Passage) -> bool:
-        """Whether a smaller call gives what is left of the output, and no less."""
-        try:
-            smaller = self._smaller(passage)
-            for given in self._given:
-                expected = [self._cut(value) for value in self._run(given)]
-                left = {key: self._cut(value) for key, value in given.items()}
-                for one, other in zip(expected, run(self._node, left, smaller), strict=True):
-                    if one.shape != other.shape or not _alike(one, other):
-                        return False
-        except Exception:  # As where its sizes do not fit.
-            return False
-        return True
-
-    def told_apart(self, passage: Passage) -> Passage | None:
-        """Tells variables apart by what their zeros do; `None` if they make something infinite."""
-        zeros = {key: np.zeros_like(value) for key, value in self._given[0].items()}
-        silent = [self._cut(value) for value in self._run(zeros, passage.riding)]
-        if not all(np.all(np.isfinite(value)) for value in silent):
-            return None
-        trained = {name for name in passage.riding if self._named[name].trainable}
-        if any(np.any(value) for value in self._run(zeros, trained)):
-            trained = set()
-        riding = {name: axis for name, axis in passage.riding.items() if name in trained}
-        beside = {name: axis for name, axis in passage.riding.items() if name not in trained}
-        return Passage(riding, beside, passage.sizes)
-
-    def _smaller(self, passage):
-        """What is called without some of the positions, with weights."""
-        if not self._variables:
-            return self._node.operation
-        layer, left = self._node.operation, len(self._kept)
-        smaller = copy_from_config(layer, dict.fromkeys(passage.sizes, left))
-        smaller.build_from_config(
-            {name: self._cut_shapes(shape) for name, shape in layer.get_build_config().items()}
-        )
-        axes = {id(self._named[name]): axis for name, axis in passage.riding.items()}
-        values = zip(self._variables, self._values, own_variables(smaller), strict=True)
-        for old, value, new in values:
-            if value is not None and id(old) in axes:
-                value = value.take(self._kept, axes[id(old)])
-            new.assign(old if value is None else value)
-        return smaller
-
-    def _run(self, given, zeroed=()):
-        zeroed = {id(self._named[name]) for name in zeroed}
-        weights = [
-            (v, ops.convert_to_tensor(value * (id(v) not in zeroed), v.dtype))
-            for v, value in zip(self._variables, self._values, strict=True)
-            if value is not None
-        ]
-        with keras.StatelessScope(weights):
-            return run(self._node, given)
-
-    def _cut(self, value):
-        """An array without the positions that are gone."""
-        if value.ndim < 1 - self._axis or value.shape[self._axis] == 1:
-            return value
-        return value.take(self._kept, axis=self._axis)
-
-    def _cut_shapes(self, shapes):
-        def smaller(shape):
-            if len(shape) < 1 - self._axis or shape[self._axis] in (None, 1):
-                return shape
-            cut = list(shape)
-            cut[self._axis] = len(self._kept)
-            return tuple(cut)
-
-        if isinstance(shapes, (list, tuple)) and all(n is None or type(n) is int for n in shapes):
-            return smaller(shapes)
-        if isinstance(shapes, dict):
-            return {name: self._cut_shapes(shape) for name, shape in shapes.items()}
-        return [self._cut_shapes(shape) for shape in shapes]
-
-
-def _alike(one, other) -> bool:
-    return np.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
+def _kernels(layer, places) -> list[str]:
+    """The variables that have more than a number for each position."""
+    shapes = {name: getattr(layer, name).shape for name in places.axes}
+    return [
+        name for name, axis in places.axes.items() if np.prod(shapes[name]) > shapes[name][axis]
+    ]
