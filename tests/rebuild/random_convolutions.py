@@ -42,6 +42,10 @@ def _is_small(x):
 
 
 def _normalized(draw, x):
+    width = x.shape[-1]
+    if width > 1 and draw(st.integers(0, 4)) == 0:
+        groups = draw(st.sampled_from([n for n in range(1, width + 1) if width % n == 0]))
+        return layers.GroupNormalization(groups, scale=draw(st.booleans()))(x)
     if draw(st.booleans()):
         x = layers.BatchNormalization(scale=draw(st.booleans()), center=draw(st.booleans()))(x)
     return x
@@ -117,7 +121,6 @@ def own(draw, x):
                 own_layers.Centred(),
                 own_layers.Convolution(filters, draw(st.sampled_from([None, "sigmoid"]))),
                 own_layers.GatedConvolution(filters),
-                layers.GroupNormalization(-1),
             ]
         )
     )

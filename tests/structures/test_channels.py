@@ -241,3 +241,32 @@ def test_what_rides_is_not_listed_by_itself():
     model = keras.Model(inputs, layers.Conv2D(2, 3, name="b")(x))
     found = tfprune.find_structures(model)
     assert [s.name for s in found] == ["a"] and [s.name for s in found.skipped] == ["b"]
+
+
+def group_normalized(groups, make=lambda name: layers.Conv2D(8, 3, name=name), **options):
+    inputs = keras.Input((6, 6, 3))
+    y = layers.GroupNormalization(groups, **options)(make("before")(inputs))
+    return randomize(keras.Model(inputs, make("after")(layers.ReLU()(y))))
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}])
+@pytest.mark.parametrize("groups", [2, 4, -1])
+def test_groups_of_a_group_normalization_leave_whole(groups, options):
+    model = group_normalized(groups, **options)
+    (structure,) = tfprune.find_structures(model)
+    assert structure.groups == (8 if groups == -1 else groups)
+    keep = {structure.name: np.arange(structure.groups) % 2 == 0}
+    structure.scale(keep[structure.name].astype("float32"))
+    small = tfprune.rebuild(model, keep=keep)
+    normalization = small.layers[2]
+    assert (normalization.groups, small.get_layer("before").filters) == (structure.groups // 2, 4)
+    x = noise(2, 6, 6, 3)
+    assert_same(outputs(model, x), outputs(small, x))
+    assert_same(outputs(model, x), outputs(tfprune.rebuild(model, in_place=True), x))
+
+
+@pytest.mark.parametrize("options", [{"groups": 1}, {"groups": 4, "scale": False, "center": False}])
+def test_channels_that_are_normalized_together_stay(options):
+    structures = tfprune.find_structures(group_normalized(**options))
+    assert not len(structures)
+    assert "normalizes all together" in structures.skipped[0].reason

@@ -30,7 +30,10 @@ _ADVICE = (
         "between two dense layers use operations that treat each unit alone",
     ),
     (r"goes to (Reshape|Transpose|Split)", "put both dense layers on one side of it"),
-    (r"goes to .*Normalization|mixes units", "normalize outside of the pair of dense layers"),
+    (
+        r"goes to .*Normalization|mixes units",
+        "normalize before the layer that makes it, or behind the one that reads it",
+    ),
     (
         r"called in more than one model|shared by places|reads something else|called elsewhere|"
         r"shares its|belong to the groups of",

@@ -114,6 +114,10 @@ class Channels(Structure):
         """The filters or units of a layer that makes channels, the sizes of a `Reshape`."""
         if isinstance(layer, layers.Reshape):
             return {"target_shape": self._target_shape(layer, groups)}
+        if isinstance(layer, layers.GroupNormalization):
+            use = next(use for use in self._uses if use.layer is layer)
+            left, width = self._left(use, groups), use.variable.shape[use.axis]
+            return {"groups": layer.groups * left // width}
         if rule_of(layer) is None:
             sizes = {}
             for use in self._uses:
@@ -162,7 +166,7 @@ class Channels(Structure):
             is_made = share.role == "producer" and id(layer) in self._makers
             if is_grouped(layer) or is_made:
                 continue
-            if rule_of(layer) is None:
+            if rule_of(layer) is None or isinstance(layer, layers.GroupNormalization):
                 yield share
             elif isinstance(layer, SEPARABLE):
                 if share.attribute == "depthwise_kernel":
@@ -207,7 +211,11 @@ class Channels(Structure):
         return ~np.any(self.by_group(value, share), axis=1)
 
 
-@register_graph_kind(*CONVOLUTIONS, layers.BatchNormalization, layers.PReLU)
+# Units of dense layers pass these; other layers that have a rule are element-wise.
+_BETWEEN = (layers.BatchNormalization, layers.GroupNormalization, layers.PReLU)
+
+
+@register_graph_kind(*CONVOLUTIONS, *_BETWEEN)
 def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
     """Finds the channels of a graph of convolutions.
 
@@ -253,7 +261,7 @@ def _bias_behind(use) -> str | None:
 def _makes_or_carries_channels(node) -> bool:
     """Whether a call shows that there is more than pairs of dense layers to be looked for."""
     layer = node.operation
-    if isinstance(layer, (*CONVOLUTIONS, layers.BatchNormalization, layers.PReLU)):
+    if isinstance(layer, (*CONVOLUTIONS, *_BETWEEN)):
         return True
     known = is_of_keras(layer) or is_dense(layer) or not isinstance(layer, keras.Layer)
     return not known and not inner_layers(layer) and rule_of(layer) is None

@@ -34,6 +34,7 @@ WEIGHTED = {
     layers.DepthwiseConv1D: lambda: layers.DepthwiseConv1D(3, depth_multiplier=2),
     layers.DepthwiseConv2D: lambda: layers.DepthwiseConv2D(3, 2),
     layers.BatchNormalization: lambda: layers.BatchNormalization(),
+    layers.GroupNormalization: lambda: layers.GroupNormalization(2),
     layers.PReLU: lambda: layers.PReLU(shared_axes=[1]),
 }
 # What other layers are made with.

@@ -15,7 +15,6 @@ CARRY = {
     "factors_counted_in_the_configuration": lambda: own_layers.SizedScale(8),
     "normalization": own_layers.ResponseNormalization,
     "statistics": own_layers.Standardization,
-    "keras_group_normalization_of_one_channel": lambda: layers.GroupNormalization(-1),
 }
 MIX = {
     "mean": own_layers.Centred,
@@ -23,7 +22,6 @@ MIX = {
     "places": own_layers.Fades,
     "infinite_without_weight": own_layers.Divided,
     "keras_layer_normalization": layers.LayerNormalization,
-    "keras_group_normalization": lambda: layers.GroupNormalization(4),
 }
 
 

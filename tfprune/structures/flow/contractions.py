@@ -41,8 +41,7 @@ def flow_convolution(flow, layer, read):
         if read is not None:
             flow.use(layer, "kernel", -2, "read", read)
         return made
-    first = made.reshape(layer.groups, -1)[:, 0]
-    flow.classes.join(np.repeat(first, len(made) // layer.groups), made)
+    first = flow.join_whole(made, layer.groups)
     if read is None:
         flow.keep(made, "a grouped convolution makes it of what must stay")
     else:

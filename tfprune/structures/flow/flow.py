@@ -34,8 +34,8 @@ class Use:
             `"read"`: it sums over this one. `"ride"`: it has a weight for each position.
             `"statistic"`: likewise, a number that is not trained, or of which a zero silences
             nothing.
-        sizes: The entries of the layer's configuration that count the positions, of a layer that
-            no rule is for.
+        sizes: The entries of the layer's configuration that count the positions, or parts of
+            them, beside those that follow from the class.
     """
 
     layer: keras.Layer
@@ -135,6 +135,20 @@ class Flow:
             return None
         self.classes.join(one, other)
         return one
+
+    def join_whole(self, labels: Labels, parts: int) -> Labels:
+        """Says that each of so many equal parts of an axis leaves whole.
+
+        Args:
+            labels: The labels along the axis.
+            parts: How many parts there are.
+
+        Returns:
+            The first label of each part.
+        """
+        first = labels.reshape(parts, -1)[:, 0]
+        self.classes.join(np.repeat(first, len(labels) // parts), labels)
+        return first
 
     def add(self, labels: Labels) -> None:
         """Says that an addition joins what several layers make."""

@@ -1,4 +1,4 @@
-"""Layers with a weight for each position: a normalization over the batch, a depthwise kernel."""
+"""Layers with a weight for each position: normalizations, a depthwise kernel."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 from keras import layers
 
 from tfprune.structures.convolutions import DEPTHWISE
+from tfprune.structures.dense import describe
 from tfprune.structures.flow.over_channels import over_channels
 from tfprune.structures.flow.rules import register_rule
 
@@ -24,6 +25,27 @@ def flow_batch_normalization(flow, node):
         for attribute in ("moving_mean", "moving_variance"):
             flow.use(layer, attribute, 0, "statistic", along)
     flow.set(node.outputs[0], labels)
+
+
+@register_rule(layers.GroupNormalization)
+def flow_group_normalization(flow, node):
+    """The positions of a group leave together: it is normalized as one."""
+    layer = node.operation
+    labels = flow.labels(node.input_tensors[0])
+    axis = layer.axis % len(labels)
+    for other, along in enumerate(labels):
+        if other != axis:
+            flow.keep(along, f"{layer.name} mixes it")
+    along = labels[axis]
+    present = [name for name in ("gamma", "beta") if getattr(layer, name) is not None]
+    if along is not None and (layer.groups == 1 or not present):
+        flow.keep(along, f"it goes to {describe(layer)}, which normalizes all together")
+        along = None
+    elif along is not None:
+        flow.join_whole(along, layer.groups)
+        for attribute in present:
+            flow.use(layer, attribute, 0, "ride", along, ("groups",))
+    flow.set(node.outputs[0], [along if n == axis else None for n in range(len(labels))])
 
 
 @register_rule(layers.PReLU)
