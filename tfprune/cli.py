@@ -255,7 +255,10 @@ def _parser():
         choices=["float16", "dynamic_int8", "int8"],
         help="weights of half or a quarter of the size, or int8 activations too (.tflite only)",
     )
-    export.add_argument("--data", help="an .npz file of inputs, which int8 needs, as for prune")
+    export.add_argument(
+        "--data",
+        help="an .npz file of inputs, which int8 needs, as for prune; what is written is compared on them",
+    )
     export.add_argument("--integer-io", action="store_true", help="int8: integers in and out too")
     export.add_argument(
         "--strict", action="store_true", help="int8: refuse operations that would stay float"

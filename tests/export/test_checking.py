@@ -179,6 +179,35 @@ def test_differences():
     assert difference(want[0:1], want[0:1] * 1.0001, QUANTIZED["int8"]) is None
 
 
+def test_made_up_sentences_differ_as_real_ones_do():
+    tokens = keras.Input((24,), dtype="int32")
+    y = layers.Embedding(500, 8)(tokens)
+    model = randomize(keras.Model(tokens, layers.GlobalAveragePooling1D()(y)))
+    examples = [arrays[0] for arrays in accepted_inputs(model)]
+    of_one = [array for array in examples if len(np.unique(array)) == 1]
+    assert len(of_one) == 4 and len({int(array[0, 0]) for array in of_one}) == 4
+    assert all(len(np.unique(array)) > 12 for array in examples[::2])
+
+
+@pytest.mark.parametrize("name", ["m.tflite", "saved"])
+def test_what_is_written_is_compared_on_the_data_that_are_given(tmp_path, monkeypatch, name):
+    x = keras.Input((4,))
+    y = layers.ReLU()(layers.Dense(4, bias_initializer=keras.initializers.Constant(-20))(x))
+    model = randomize(keras.Model(x, layers.Dense(2, name="inner")(y)))
+    model.layers[1].bias.assign([-20.0] * 4)  # Noise is too small to get through.
+    tamper(monkeypatch, lambda m: zeroed(at_root(m)) if at_root(m).count_params() else m)
+    path = tmp_path / name
+    assert tfprune.export(model, path).exists()
+    with pytest.raises(ValueError, match="differs from Keras by [^;]*; it was not written.$"):
+        tfprune.export(model, path, representative_data=100 * noise(32, 4))
+
+
+def test_the_error_says_on_what_was_compared(tmp_path, monkeypatch):
+    tamper(monkeypatch, lambda m: zeroed(at_root(m)))
+    with pytest.raises(ValueError, match="made-up inputs; `representative_data` compares it on"):
+        tfprune.export(two_outputs(), tmp_path / "m.tflite")
+
+
 def by_name_and_by_place():
     b, a = keras.Input((4,), name="b"), keras.Input((4,), name="a")
     y = layers.Dense(8, "relu")(b) / 100.0 + 100 * layers.Dense(8, "relu")(a)

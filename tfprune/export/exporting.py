@@ -48,9 +48,11 @@ def export(
             weights and activations, as far as LiteRT has such operations; others, such as a
             negation in layer normalization, stay float. On many CPUs `"int8"` is slower than float
             for transformers.
-        representative_data: For `"int8"`: arrays with examples along the first axis, of the
-            structure of the model's inputs or by their names; an iterable of such batches, such as
-            a generator; or a function that returns one of these.
+        representative_data: Arrays with examples along the first axis, of the structure of the
+            model's inputs or by their names; an iterable of such batches, such as a generator; or
+            a function that returns one of these. `"int8"` needs it to measure the ranges of values.
+            Whatever is written is compared with the model on it; by default inputs are made up,
+            of which a classifier may think nothing.
         batch_size: The size of the first axis of the inputs, where the model leaves it open. By
             default it stays open. Sizes that the model has fixed itself stay.
         sequence_length: The size of the other axes that the model leaves open, likewise. With all
@@ -101,16 +103,21 @@ def export(
     half = "16" in model.dtype_policy.compute_dtype
     model = at_inference(model, batch_size, sequence_length)
     output_names(model)
+    examples = None
+    if quantize == "int8" or representative_data is not None:
+        examples = examples_of(model, representative_data)
+    compared = examples and _some(examples)
     if path.suffix != ".tflite":
         with atomic_write(path, folder=True, may_replace=is_saved_model) as temporary:
             save(model, temporary)
-            check_file(model, serve_by_name(model, temporary), HALF if half else FLOAT)
+            check_file(model, serve_by_name(model, temporary), HALF if half else FLOAT, compared)
         return path
     check_inputs(model)
-    examples = examples_of(model, representative_data) if quantize == "int8" else None
     with atomic_write(path) as temporary:
         try:
-            convert(model, temporary, quantize, examples, integer_io)
+            convert(
+                model, temporary, quantize, examples if quantize == "int8" else None, integer_io
+            )
         except ValueError as error:
             raise _with_advice(error, model) from error
         if strict and (left := float_operations(temporary)):
@@ -122,7 +129,7 @@ def export(
                 "integers throughout."
             )
         tolerance = QUANTIZED[quantize] if quantize else HALF if half else FLOAT
-        check_file(model, run_by_name(model, temporary), tolerance, examples and _some(examples))
+        check_file(model, run_by_name(model, temporary), tolerance, compared)
     return path
 
 
