@@ -257,7 +257,8 @@ def _parser():
     )
     export.add_argument(
         "--data",
-        help="an .npz file of inputs, which int8 needs, as for prune; what is written is compared on them",
+        help="an .npz file of inputs, as for prune: int8 needs it, and whatever is written is "
+        "compared with the model on them",
     )
     export.add_argument("--integer-io", action="store_true", help="int8: integers in and out too")
     export.add_argument(

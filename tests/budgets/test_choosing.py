@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfprune
+from tests.convolutional import network
 from tests.models import transformer
 from tfprune import criteria
 from tfprune.budgets.choosing import choose
@@ -171,3 +172,22 @@ def test_wrong_calls(options, message):
         choose(**{**arguments, **options})
     keep = choose(**arguments, round_to={"ffn": np.int64(4)})
     assert keep["ffn_in"].sum() % 4 == 0
+
+
+@pytest.mark.parametrize("within", ["model", "kind", "layer", "error"])
+@pytest.mark.parametrize(("share", "round_to"), [(0.6, {}), (0.25, {"channels": 4})])
+def test_what_a_network_cannot_do_without_stays(within, share, round_to):
+    structures = tfprune.find_structures(network("plain"))
+    scores = {s.name: np.arange(s.groups, dtype=float) for s in structures}
+    scores["b"] = scores["b"] * 1e-9  # All of it would go first.
+    chosen = choose(tfprune.Sparsity(share), None, structures, scores, within, round_to=round_to)
+    assert all(1 <= mask.sum() < len(mask) for mask in chosen.values())
+    with pytest.raises(ValueError, match="as little left of 2 structures as can be"):
+        choose(tfprune.Sparsity(1.0), None, structures, scores, within, round_to=round_to)
+
+
+def test_equal_shares_are_shares_of_all_groups():
+    structures = tfprune.find_structures(network("plain"))
+    scores = {s.name: np.arange(s.groups, dtype=float) for s in structures}
+    chosen = choose(tfprune.Sparsity(0.5), None, structures, scores, "layer")
+    assert {n: int(mask.sum()) for n, mask in chosen.items()} == {"a": 3, "b": 2}

@@ -75,19 +75,20 @@ def choose(
         raise ValueError("`structures` must hold at least one. Received: none")
     cost = cost or target.cost(model, structures)
     counts = {s.name: s.groups for s in structures}
-    limit, full = target.limit, cost(counts)
-    least = cost(dict.fromkeys(counts, 0))
-    tolerance = 1e-6 * max(full, 1e-12)
-    if limit < least - tolerance:
-        raise ValueError(
-            f"`target` cannot be reached: {target.describe(limit)} was asked for, and with nothing "
-            f"left of {len(structures)} structures the model has {target.describe(least)}. It can "
-            f"be set from {target.describe(full)} to {target.describe(least)}."
-        )
     scores = checked_scores(structures, scores)
     # Where errors are compared, any ranking will do: all have the same order in a structure.
     by_error = within == "error"
     ranking = ranked(structures, scores, "layer" if by_error else within, per_cost, round_to)
+    limit, full = target.limit, cost(counts)
+    least = cost({s.name: s.groups - ranking.removed(i)[-1] for i, s in enumerate(structures)})
+    tolerance = 1e-6 * max(full, 1e-12)
+    if limit < least - tolerance:
+        raise ValueError(
+            f"`target` cannot be reached: {target.describe(limit)} was asked for, and with as "
+            f"little left of {len(structures)} structures as can be the model has "
+            f"{target.describe(least)}. It can be set from {target.describe(full)} to "
+            f"{target.describe(least)}."
+        )
     limit = full - progress * (full - limit)
     removal = _Removal(ranking, structures, cost, limit, tolerance, 0.005 * (full - least))
     if by_error:
@@ -172,6 +173,7 @@ class _Removal:
         # Where the groups are no multiple of the step, the first block must be removed.
         steps = zip(structures, ranking.steps, strict=True)
         self.fewest = np.array([s.groups % step > 0 for s, step in steps])
+        self.fewest = np.minimum(self.fewest, self.blocks)
         # The place in the ranking of each block of a structure.
         self.places = [np.flatnonzero(self.owner == i) for i in range(len(structures))]
         self._cost = cost

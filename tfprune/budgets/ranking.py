@@ -17,7 +17,7 @@ class Ranking:
     """Blocks of groups in the order in which they are removed.
 
     A block is a run of groups of one structure, in the order of their scores: one group, or as many
-    as `round_to` removes together.
+    as `round_to` removes together. Groups that a structure cannot do without are in none.
 
     Args:
         owner: The structure of each block, `(blocks,)`.
@@ -72,9 +72,11 @@ def ranked(structures, scores, within="model", per_cost=False, round_to=None) ->
         order = np.argsort(value, kind="stable")
         # What is left must be a multiple of the step, so the first block has what is over.
         first = structure.groups % step or step
-        starts = np.concatenate([[0], np.arange(first, structure.groups, step)]).astype(int)
-        groups = np.diff([*starts, structure.groups])
-        mean = np.add.reduceat(value[order], starts) / groups
+        ends = np.arange(first, structure.groups + 1, step)
+        ends = ends[structure.groups - ends >= structure.least]
+        starts = np.concatenate([[0], ends])[:-1].astype(int)
+        groups = ends - starts
+        mean = np.array([value[order][a:b].mean() for a, b in zip(starts, ends, strict=True)])
         orders.append(order)
         blocks.append((np.full(len(starts), index), starts, groups, mean))
     owner, start, size, score = map(np.concatenate, zip(*blocks, strict=True))
@@ -88,9 +90,10 @@ def ranked(structures, scores, within="model", per_cost=False, round_to=None) ->
     )
     member = family[owner]
     share = np.empty(len(owner))  # Of its family without a block and those before it.
+    groups_of = np.bincount(family, [s.groups for s in structures])
     for one in np.unique(member):
         mine = by_score[member[by_score] == one]
-        share[mine] = np.cumsum(size[mine]) / size[mine].sum()
+        share[mine] = np.cumsum(size[mine]) / groups_of[one]
     return ranking.sorted_by(share)
 
 
