@@ -48,7 +48,8 @@ def test_a_layer_that_is_called_twice_counts_twice():
     assert total == of_weight(shared.kernel) * 24 + of_weight(end.kernel) * 12
 
 
-def test_kernels_of_layers_that_nobody_described_are_counted_by_rebuilding():
+@pytest.mark.parametrize("filters", [False, True])
+def test_kernels_of_layers_that_nobody_described_are_counted_by_rebuilding(filters):
     import keras
     from keras import layers, ops
 
@@ -61,9 +62,18 @@ def test_kernels_of_layers_that_nobody_described_are_counted_by_rebuilding():
         def call(self, x):
             return ops.depthwise_conv(x, self.kernel, padding="same")
 
-    model = keras.Sequential(
-        [keras.Input((8, 8, 3)), layers.Conv2D(12, 3, name="conv"), Filter(), layers.Dense(2)]
-    )
+    class Factor(layers.Layer):
+        """Calls a factor for each channel a kernel."""
+
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(shape[-1],))
+
+        def call(self, x):
+            return x * self.kernel
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(12, 3, name="conv")])
+    for layer in (Factor(), Filter() if filters else layers.ReLU(), layers.Dense(2)):
+        model.add(layer)
     structures = tfprune.find_structures(model)
     assert [s.name for s in structures] == ["conv"]
     cost = Flops(0.5).cost(model, structures)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from tfprune.overlay.activations import inputs_shown
-from tfprune.structures.convolutions import TRANSPOSED
+from tfprune.structures.convolutions import CONVOLUTIONS, TRANSPOSED
 from tfprune.structures.dense import is_dense
 from tfprune.structures.structure import Structure
 
@@ -54,7 +54,8 @@ def kernel_flops(structures: Iterable[Structure]) -> Iterator[KernelFlops]:
 
 
 def _has_kernel(layer: Any) -> bool:
-    return any(getattr(layer, name, None) is not None for name in _KERNELS)
+    known = is_dense(layer) or isinstance(layer, CONVOLUTIONS)
+    return known and any(getattr(layer, name, None) is not None for name in _KERNELS)
 
 
 def _uses(layer: Any, shape: tuple[int, ...]) -> float:

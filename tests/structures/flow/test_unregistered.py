@@ -200,3 +200,14 @@ def test_a_layer_that_adds_what_it_is_given_keeps_it():
     y = own_layers.Residual()(layers.Dense(16, name="before")(inputs))
     structures = tfprune.find_structures(keras.Model(inputs, layers.Dense(2)(y)))
     assert not len(structures)
+
+
+def test_layers_with_other_functions_are_told_apart():
+    def between(function):
+        layer = own_layers.Applied()
+        layer.function = function  # Not in its configuration.
+        return layer
+
+    one, other = network(between(ops.tanh)), network(between(ops.softmax))
+    assert len(tfprune.find_structures(one)) == 1
+    assert not len(tfprune.find_structures(other))

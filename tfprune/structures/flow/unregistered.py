@@ -123,7 +123,14 @@ def _known(find: Callable, node: Any, axis: int) -> Roles | None:
         if _is_described(operation) or inner_layers(operation):
             return None
         config = repr({**operation.get_config(), "name": None})
-        key = find, axis, config, tuple(tuple(tensor.shape) for tensor in tensors)
+        # A configuration need not say which functions a layer has.
+        functions = [
+            id(value)
+            for name, value in vars(operation).items()
+            if callable(value) and not hasattr(keras.Layer, name)
+        ]
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        key = find, axis, config, tuple(functions), tuple(shapes)
         known = _KNOWN.setdefault(type(operation), {})
         if key not in known:
             known[key] = find(node, axis)
