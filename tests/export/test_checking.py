@@ -202,6 +202,21 @@ def test_what_is_written_is_compared_on_the_data_that_are_given(tmp_path, monkey
         tfprune.export(model, path, representative_data=100 * noise(32, 4))
 
 
+def test_what_rounding_weights_does_to_the_model_is_allowed(tmp_path):
+    """Its outputs vary little, as those of a classifier that cannot tell."""
+    x = keras.Input((16,))
+    y = layers.Dense(256, "relu", name="inner")(x)
+    model = randomize(keras.Model(x, layers.Dense(4)(y)), scale=0.01)
+    model.layers[1].bias.assign([-100.0] + [5.0] * 255)
+    after = noise(256, 4) - noise(256, 4).mean(axis=0)
+    after[0] = 30.0  # Of a unit that is silent; the others are rounded to its eight bits.
+    model.layers[2].kernel.assign(after)
+    path = tfprune.export(model, tmp_path / "m.tflite", "dynamic_int8")
+    data = noise(8, 16)
+    apart = np.max(np.abs(Runner(path).run([data])[0] - outputs(model, data)))
+    assert apart > 0.25 * np.std(outputs(model, data))  # More than is allowed else.
+
+
 def test_the_error_says_on_what_was_compared(tmp_path, monkeypatch):
     tamper(monkeypatch, lambda m: zeroed(at_root(m)))
     with pytest.raises(ValueError, match="made-up inputs; `representative_data` compares it on"):

@@ -15,11 +15,14 @@ class Tolerance:
         spread: Of what an output varies from example to example, as a share.
         scale: Of the largest value of the output, as a share, on top.
         unequal: Share of the integers or booleans of an output that may differ.
+        rounds_weights: Whether weights are rounded to eight bits. What this alone does to the
+            outputs of the model is allowed in any case.
     """
 
     spread: float
     scale: float
     unequal: float
+    rounds_weights: bool = False
 
 
 # Rounding alone. LiteRT and Keras add in another order.
@@ -31,18 +34,21 @@ HALF = Tolerance(1e-2, 1e-2, 0.1)
 # of the scale. Without one of their kernels nearly all are off by 0.2 to 10 times the spread.
 QUANTIZED = {
     "float16": HALF,
-    "dynamic_int8": Tolerance(0.2, 0.005, 0.25),
-    "int8": Tolerance(0.3, 0.015, 0.25),
+    "dynamic_int8": Tolerance(0.2, 0.005, 0.25, rounds_weights=True),
+    "int8": Tolerance(0.3, 0.015, 0.25, rounds_weights=True),
 }
 
 
-def difference(want: np.ndarray, got: np.ndarray, allowed: Tolerance) -> str | None:
+def difference(
+    want: np.ndarray, got: np.ndarray, allowed: Tolerance, rounded: np.ndarray | None = None
+) -> str | None:
     """What is wrong with an output of a file, `None` if nothing is.
 
     Args:
         want: The model's output, `(examples, ...)`.
         got: The file's.
         allowed: How far they may be apart.
+        rounded: The model's output with rounded weights, from which it may be as far too.
 
     Returns:
         Words that follow the name of the output.
@@ -70,7 +76,10 @@ def difference(want: np.ndarray, got: np.ndarray, allowed: Tolerance) -> str | N
     # Quantization is judged on all values together; one value that is wrong is a mistake otherwise.
     size = _root_mean_square if allowed in QUANTIZED.values() else _largest
     varies = size(want - want.mean(axis=0)) if len(want) > 1 else size(want)
-    if size(got - want) > allowed.spread * varies + allowed.scale * _largest(want) + 1e-9:
+    enough = allowed.spread * varies + allowed.scale * _largest(want) + 1e-9
+    if rounded is not None:
+        enough = max(enough, size(np.asarray(rounded, "float64") - want))
+    if size(got - want) > enough:
         return f"differs from Keras by {_largest(got - want):.3g}"
     return None
 

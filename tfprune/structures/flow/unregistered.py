@@ -130,7 +130,7 @@ def _known(find: Callable, node: Any, axis: int) -> Roles | None:
             if callable(value) and not hasattr(keras.Layer, name)
         ]
         shapes = [tuple(tensor.shape) for tensor in tensors]
-        key = find, axis, config, tuple(functions), tuple(shapes)
+        key = find, axis, config, operation.trainable, tuple(functions), tuple(shapes)
         known = _KNOWN.setdefault(type(operation), {})
         if key not in known:
             known[key] = find(node, axis)
