@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import keras
 from keras import layers
 
@@ -119,6 +121,14 @@ def is_elementwise_function(function) -> bool:
     """
     if function is None:
         return True
+    if getattr(function, "__module__", "").startswith("keras."):
+        return _is_elementwise_in_keras(function)
+    return _is_made_of_elementwise(function) or treats_each_number_alone(function)
+
+
+@cache
+def _is_elementwise_in_keras(function) -> bool:
+    """As `is_elementwise_function`; a network calls the same few functions hundreds of times."""
     return _is_made_of_elementwise(function) or treats_each_number_alone(function)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+import tfprune
 from tfprune.structures.flow import Flow
 from tfprune.structures.graph import graph_of
 
@@ -177,3 +178,15 @@ def test_what_is_called_twice_has_one_family():
         tuple(sorted({u.layer.name for u, _ in f.owners})) for f in flow_through(network).families
     }
     assert families == {("a", "b", "shared"), ("a", "head", "shared")}
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [layers.Cropping2D(12), layers.MaxPooling2D(20), layers.AveragePooling2D(20, padding="same")],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_windows_that_are_large(layer):
+    inputs = keras.Input((40, 40, 3))
+    y = layer(layers.Conv2D(4, 1, name="before")(inputs))
+    model = keras.Model(inputs, layers.Conv2D(2, 1)(y))
+    assert [s.name for s in tfprune.find_structures(model)] == ["before"]

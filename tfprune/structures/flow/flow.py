@@ -208,47 +208,60 @@ class Flow:
 
     def nodes_of(self, family: Family) -> list[Any]:
         """The calls that are given positions of a family or give them, in their order."""
-        return [self.graph.nodes[number] for number in self._nodes_of_class[family.classes[0]]]
+        return [self.graph.nodes[number] for number in self._nodes_of_first[family.classes[0]]]
 
     @cached_property
-    def _nodes_of_class(self) -> dict[int, list[int]]:
-        """For each class the numbers of the calls where it is met."""
+    def _nodes_of_first(self) -> dict[int, list[int]]:
+        """For the first class of each family the numbers of the calls where it is met."""
+        firsts = np.array([family.classes[0] for family in self.families])
+        is_first = np.zeros(len(self.classes.stay()), bool)
+        is_first[firsts] = True
         found: dict[int, list[int]] = {}
         for number, node in enumerate(self.graph.nodes):
-            live = [
-                labels
-                for tensor in [*node.input_tensors, *node.outputs]
-                for labels in self.labels(tensor)
-                if labels is not None
-            ]
+            live = self._live(node)
             if live:
-                for one in np.unique(self.classes.of(np.concatenate(live))).tolist():
+                classes = self.classes.of(np.concatenate(live))
+                for one in np.unique(classes[is_first[classes]]).tolist():
                     found.setdefault(one, []).append(number)
         return found
+
+    def _live(self, node: Any) -> list[Labels]:
+        """The labels of what a call is given and gives."""
+        tensors = [*node.input_tensors, *node.outputs]
+        return [labels for t in tensors for labels in self.labels(t) if labels is not None]
 
     def reason(self, use: Use) -> str | None:
         """Why some positions of a use must stay, `None` if all may leave."""
         return self.classes.reason(self._labels_of(use))
 
-    def _signatures(self) -> dict[int, tuple[tuple[int, int], ...]]:
-        """For each class that may leave, the uses it has, with the number of positions in each."""
-        found: dict[int, list[tuple[int, int]]] = {}
-        for number, use in enumerate(self.uses):
-            classes, counts = np.unique(self.of_use(use), return_counts=True)
-            for one, count in zip(classes.tolist(), counts.tolist(), strict=True):
-                if not self.classes.must_stay(one):
-                    found.setdefault(one, []).append((number, count))
-        return {one: tuple(uses) for one, uses in found.items()}
+    @cached_property
+    def _met(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each use the classes in it, and the number of positions of each."""
+        return [np.unique(self.of_use(use), return_counts=True) for use in self.uses]
+
+    def _signatures(self) -> np.ndarray:
+        """For each class the number of its signature, 0 for those that must stay.
+
+        Classes have one signature if they have as many positions in each use.
+        """
+        stay = self.classes.stay()
+        signatures, last = np.zeros(len(stay), int), 0
+        for classes, counts in self._met:  # Those that were alike so far are told apart here.
+            alike = signatures[classes] * (counts.max(initial=0) + 1) + counts
+            _, numbers = np.unique(alike, return_inverse=True)
+            signatures[classes] = last + 1 + numbers
+            last += len(classes)
+        signatures[stay] = 0
+        return signatures
 
     def _keep_makers_whole(self) -> None:
         """Keeps what one layer makes for several families: its width would be theirs together."""
         signatures = self._signatures()
-        for use in self.uses:
+        for use, (classes, _) in zip(self.uses, self._met, strict=True):
             if use.role != "make" and not use.sizes:
                 continue
             labels = self._labels_of(use)
-            there = {signatures.get(number) for number in self.classes.of(labels).tolist()}
-            if len(there) > 1 and self.classes.reason(labels) is None:
+            if len(np.unique(signatures[classes])) > 1 and self.classes.reason(labels) is None:
                 self.keep(labels, "its outputs go different ways")
         self.classes.solved()
 
@@ -256,12 +269,11 @@ class Flow:
         """Keeps what a call moves that does not do so alike when half of the groups are gone."""
         gone = np.concatenate([np.zeros(0, int), *(f.classes[::2] for f in self._families())])
         for node in self.graph.nodes:
-            moves = not node.is_input and rule_of(node.operation) is flow_moves
-            # What a `Reshape` layer is told is rewritten.
-            if not moves or isinstance(node.operation, keras.layers.Reshape):
+            # Layers have none written in them, but for `Reshape`, where they are rewritten.
+            is_layer = isinstance(node.operation, keras.Layer)
+            if node.is_input or is_layer or rule_of(node.operation) is not flow_moves:
                 continue
-            tensors = [*node.input_tensors, *node.outputs]
-            live = [labels for t in tensors for labels in self.labels(t) if labels is not None]
+            live = self._live(node)
             if not any(np.isin(self.classes.of(labels), gone).any() for labels in live):
                 continue
             if not commutes(self, node, gone):
@@ -272,17 +284,24 @@ class Flow:
         self.classes.solved()
 
     def _families(self) -> list[Family]:
-        alike: dict[tuple[tuple[int, int], ...], list[int]] = {}
-        for one, signature in self._signatures().items():
-            alike.setdefault(signature, []).append(one)
-        added = {number for labels in self._added for number in self.classes.of(labels).tolist()}
+        signatures = self._signatures()
+        uses_of: dict[int, list[int]] = {}
+        for number, (classes, _) in enumerate(self._met):
+            for one in np.unique(signatures[classes]).tolist():
+                uses_of.setdefault(one, []).append(number)
+        uses_of.pop(0, None)
+        added = np.zeros(len(signatures), bool)
+        for labels in self._added:
+            added[self.classes.of(labels)] = True
         families = []
-        for signature, members in alike.items():
-            uses = [self.uses[number] for number, _ in signature]
+        for one, numbers in uses_of.items():
+            uses = [self.uses[number] for number in numbers]
             if not {"make", "read"} <= {use.role for use in uses}:
                 continue
-            order = np.array(sorted(members))
+            order = np.flatnonzero(signatures == one)
             owners = [(use, places(order, self.of_use(use))) for use in uses]
-            is_joined = bool(added & set(members))
-            families.append(Family(len(order), tuple(owners), is_joined, order))
-        return families
+            is_joined = bool(added[order].any())
+            families.append((numbers[0], Family(len(order), tuple(owners), is_joined, order)))
+        # In the order of the layers, and of the positions in one layer.
+        families.sort(key=lambda found: (found[0], found[1].classes[0]))
+        return [family for _, family in families]

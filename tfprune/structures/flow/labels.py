@@ -78,6 +78,8 @@ class Classes:
         found = (self._reasons.get(number) for number in np.unique(self.of(labels)).tolist())
         return next((reason for reason in found if reason is not None), None)
 
-    def must_stay(self, number: int) -> bool:
-        """Whether a class must stay."""
-        return number in self._reasons
+    def stay(self) -> np.ndarray:
+        """Whether each class must stay, by its number; false for labels that are no least ones."""
+        found = np.zeros(self._count, bool)
+        found[list(self._reasons)] = True
+        return found

@@ -6,6 +6,8 @@ computes rather than moves is found out by a second run, with other numbers for 
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from keras import layers
 
@@ -15,6 +17,7 @@ from tfprune.structures.flow.rules import register_rule
 from tfprune.structures.flow.running import run, shape_of
 
 _RANKS = ("1D", "2D", "3D")
+_ENOUGH = 8
 _LAYERS = [
     getattr(layers, f"{name}{rank}")
     for name in (
@@ -85,8 +88,7 @@ def _moved(flow, node, axis):
     names = np.concatenate([[0.0], 1.0 + np.arange(len(there) + len(known))])
     draw = np.random.default_rng(0)
     others = np.concatenate([[0.0], 1.0 + draw.permutation(len(names) - 1)])
-    first = _run_on(node, axis, known, there, names)
-    second = _run_on(node, axis, known, there, others)
+    first, second = _run_on(node, axis, known, there, [names, others])
     found = []
     for one, other in zip(first, second, strict=True):
         places = np.rint(one).astype(int)
@@ -101,11 +103,30 @@ def _moved(flow, node, axis):
     return found
 
 
-def _run_on(node, axis, known, there, names):
-    """What a call makes of labels, by names; what must stay has a name for each input."""
+def _run_on(node, axis, known, there, namings):
+    """What a call makes of labels, by each of some namings.
+
+    Pooling and padding do at each place what they do at others, so a few places are enough.
+    """
+    if isinstance(node.operation, tuple(_LAYERS)):
+        with suppress(Exception):  # A window may be larger.
+            found = [_run_at(node, axis, known, there, names, _ENOUGH) for names in namings]
+            if all(array.size for outputs in found for array in outputs):
+                return found
+    return [_run_at(node, axis, known, there, names) for names in namings]
+
+
+def _run_at(node, axis, known, there, names, most=None):
+    """What a call makes of labels by names; what must stay has a name for each input.
+
+    Of axes other than the first and `axis` there are at most so many positions.
+    """
     values = {}
     for number, (tensor, labels) in enumerate(zip(node.input_tensors, known, strict=True)):
-        shape = shape_of(tensor)
+        shape = [
+            n if most is None or i in (0, axis) else min(n, most)
+            for i, n in enumerate(shape_of(tensor))
+        ]
         places = np.full(shape[axis], 1 + len(there) + number)
         if labels is not None:
             places = 1 + np.searchsorted(there, labels)
