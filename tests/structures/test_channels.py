@@ -270,3 +270,30 @@ def test_channels_that_are_normalized_together_stay(options):
     structures = tfprune.find_structures(group_normalized(**options))
     assert not len(structures)
     assert "normalizes all together" in structures.skipped[0].reason
+
+
+def reshaped(target):
+    inputs = keras.Input((6, 6, 3))
+    branches = [layers.Conv2D(4, 1, name=name)(inputs) for name in ("one", "other")]
+    y = layers.Concatenate()([*branches, layers.Conv2D(2, 1, name="third")(inputs)])
+    if target is None:
+        y = layers.Reshape((1, 1, 10))(layers.GlobalAveragePooling2D()(y))
+    else:
+        y = layers.Reshape(target)(y)
+    return randomize(keras.Model(inputs, layers.Dense(2, name="after")(y)))
+
+
+@pytest.mark.parametrize("target", [None, (36, 10), (36, -1), (2, 18, 10), (-1, 10)])
+def test_a_reshape_of_channels_of_several_layers(target, tmp_path):
+    model = reshaped(target)
+    structures = tfprune.find_structures(model)
+    assert [s.name for s in structures] == ["one", "other", "third"]
+    keep = {s.name: np.arange(s.groups) < n for s, n in zip(structures, (1, 3, 2), strict=True)}
+    for structure in structures:
+        structure.scale(keep[structure.name].astype("float32"))
+    small = tfprune.rebuild(model, keep=keep)
+    small.save(tmp_path / "small.keras")
+    x = noise(2, 6, 6, 3)
+    assert_same(outputs(model, x), outputs(small, x))
+    assert_same(outputs(small, x), outputs(keras.saving.load_model(tmp_path / "small.keras"), x))
+    assert_same(outputs(model, x), outputs(tfprune.rebuild(model, in_place=True), x))

@@ -19,6 +19,7 @@ from tfprune.structures.convolutions import (
 from tfprune.structures.dense import is_dense
 from tfprune.structures.emission import Emission
 from tfprune.structures.flow import Family, Flow
+from tfprune.structures.flow.moves import infers
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.graph import Graph
 from tfprune.structures.regions import MustStay, Region
@@ -149,15 +150,18 @@ class Channels(Structure):
         return share.variable.shape[share.axis] - gone
 
     def _target_shape(self, layer, groups):
+        """What a `Reshape` makes, left for Keras to work out where channels of others lie too."""
         (output,) = next(n for n in self._nodes if n.operation is layer).outputs
-        sizes = []
-        for axis, labels in enumerate(self._flow.labels(output)[1:], 1):
-            size = output.shape[axis]
-            if labels is not None:
-                there = np.isin(self._flow.classes.of(labels), self._classes)
-                size -= np.count_nonzero(there) // self.groups * (self.groups - groups)
-            sizes.append(size)
-        return sizes
+        sizes, labels = list(output.shape[1:]), self._flow.labels(output)[1:]
+        if (axis := infers(output, self._flow.labels(output))) is not None:
+            sizes[axis - 1] = -1
+            return sizes
+        for axis, along in enumerate(labels):
+            if along is not None:
+                there = np.isin(self._flow.classes.of(along), self._classes)
+                gone = np.count_nonzero(there) // self.groups * (self.groups - groups)
+                sizes[axis] -= int(gone)
+        return [-1 if size is None else size for size in sizes]
 
     def input_shares(self):
         """One for each layer that is given channels; a grouped kernel has none for each of them."""

@@ -13,7 +13,7 @@ import numpy as np
 from tfprune.keras_private.layers import plain_variable
 from tfprune.structures.dense import describe
 from tfprune.structures.flow.labels import Classes, Labels, places
-from tfprune.structures.flow.moves import commutes, flow_moves
+from tfprune.structures.flow.moves import commutes, flow_moves, infers
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.flow.unregistered import flow_unregistered
 from tfprune.structures.graph import Graph
@@ -263,6 +263,16 @@ class Flow:
             labels = self._labels_of(use)
             if len(np.unique(signatures[classes])) > 1 and self.classes.reason(labels) is None:
                 self.keep(labels, "its outputs go different ways")
+        for node in self.graph.nodes:
+            if not isinstance(node.operation, keras.layers.Reshape):
+                continue
+            (output,) = node.outputs
+            live = [labels for labels in self.labels(output) if labels is not None]
+            if not live or infers(output, self.labels(output)) is not None:
+                continue
+            along = np.concatenate(live)
+            if len(np.unique(signatures[self.classes.of(along)])) > 1:
+                self.keep(along, f"{describe(node.operation)} is told the sizes of several")
         self.classes.solved()
 
     def _keep_where_sizes_are_written(self) -> None:

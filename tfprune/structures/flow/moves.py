@@ -161,6 +161,23 @@ def _labels_along(flow, places, axis, there):
     return labels
 
 
+def infers(tensor, labels) -> int | None:
+    """The axis of what a `Reshape` makes whose size Keras can work out from the others.
+
+    Args:
+        tensor: What it makes.
+        labels: Its labels, for each axis.
+
+    Returns:
+        The only axis along which positions may leave, if the sizes of the others are known; `None`
+        if there is no such axis.
+    """
+    live = [axis for axis, along in enumerate(labels) if along is not None]
+    if len(live) != 1 or any(n is None for n in np.delete(tensor.shape[1:], live[0] - 1)):
+        return None
+    return live[0]
+
+
 def commutes(flow, node, gone: np.ndarray) -> bool:
     """Whether a call that moves numbers moves what is left alike when some positions are gone.
 
