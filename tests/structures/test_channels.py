@@ -297,3 +297,15 @@ def test_a_reshape_of_channels_of_several_layers(target, tmp_path):
     assert_same(outputs(model, x), outputs(small, x))
     assert_same(outputs(small, x), outputs(keras.saving.load_model(tmp_path / "small.keras"), x))
     assert_same(outputs(model, x), outputs(tfprune.rebuild(model, in_place=True), x))
+
+
+def test_what_one_layer_makes_for_several_others_stays_also_beside_what_must_stay():
+    inputs = keras.Input((6, 6, 2))
+    branches = [layers.Conv2D(2, 1, name=name)(inputs) for name in ("one", "other")]
+    joined = layers.Concatenate()([inputs, *branches])
+    factors = layers.Conv2D(6, 1, activation="sigmoid", name="factors")(joined)
+    y = layers.Multiply()([joined, factors])
+    model = randomize(keras.Model(inputs, layers.Dense(2, name="after")(y)))
+    structures = tfprune.find_structures(model)
+    assert "factors" not in {s.layer.name for t in structures for s in t.producers}
+    assert "different ways" in next(s.reason for s in structures.skipped if s.name == "factors")

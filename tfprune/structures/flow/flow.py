@@ -260,9 +260,8 @@ class Flow:
         for use, (classes, _) in zip(self.uses, self._met, strict=True):
             if use.role != "make" and not use.sizes:
                 continue
-            labels = self._labels_of(use)
-            if len(np.unique(signatures[classes])) > 1 and self.classes.reason(labels) is None:
-                self.keep(labels, "its outputs go different ways")
+            if np.count_nonzero(np.unique(signatures[classes])) > 1:
+                self.keep(self._labels_of(use), "its outputs go different ways")
         for node in self.graph.nodes:
             if not isinstance(node.operation, keras.layers.Reshape):
                 continue
@@ -271,7 +270,7 @@ class Flow:
             if not live or infers(output, self.labels(output)) is not None:
                 continue
             along = np.concatenate(live)
-            if len(np.unique(signatures[self.classes.of(along)])) > 1:
+            if np.count_nonzero(np.unique(signatures[self.classes.of(along)])) > 1:
                 self.keep(along, f"{describe(node.operation)} is told the sizes of several")
         self.classes.solved()
 
