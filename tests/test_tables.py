@@ -33,6 +33,14 @@ def test_numbers_stand_to_the_right_and_text_to_the_left():
     assert second.split("│")[1:-1] == [" b_long ", " heads ", "     8 "]
 
 
+def test_a_table_is_text_in_notebooks_too(monkeypatch):
+    shown = []
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *args: shown.append(args))
+    text = table(["layer", "left"], [["a", 1024]], "Left")
+    assert "1,024" in text and text.startswith("Left") and not shown
+
+
 def test_names_are_printed_as_they_are():
     text = table(["name"], [["[UNK] :smile: [bold]x[/bold]"]])
     assert "[UNK] :smile: [bold]x[/bold]" in text

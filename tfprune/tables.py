@@ -173,7 +173,14 @@ def _laid_out(columns, cells, text_columns):
         laid_out.add_row(*row)
     # Names may hold what rich takes for markup, such as "[UNK]".
     file = io.StringIO()
-    console = Console(file=file, width=WIDTH, markup=False, emoji=False, color_system=None)
+    console = Console(
+        file=file,
+        width=WIDTH,
+        markup=False,
+        emoji=False,
+        color_system=None,
+        force_jupyter=False,  # There it would show the table at once, and write nothing to the file.
+    )
     console.print(laid_out)
     return file.getvalue().rstrip("\n")
 
