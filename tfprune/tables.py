@@ -179,7 +179,7 @@ def _laid_out(columns, cells, text_columns):
         markup=False,
         emoji=False,
         color_system=None,
-        force_jupyter=False,  # There it would show the table at once, and write nothing to the file.
+        force_jupyter=False,  # It would be shown there at once, and not be in the file.
     )
     console.print(laid_out)
     return file.getvalue().rstrip("\n")

@@ -53,3 +53,13 @@ def test_the_slope_of_trained_gates_follows_the_gap():
     edges, delta = binned(opens_at, width, [0.5, 0.25], trained=True)
     np.testing.assert_array_equal(edges, [0.25, 0.5, 1.0])
     np.testing.assert_allclose(delta, 0.75 * np.array([0.25, 0.25, 0.5]))
+
+
+def test_a_group_that_always_stays_is_in_at_every_size():
+    structure = some("a", 4, 10)
+    structure.least = 1
+    opens_at, width = opening_sizes(Structures([structure]), {"a": np.array([3, 4, 1, 0.0])})
+    np.testing.assert_allclose(opens_at["a"], [0.5, 0.0, 0.75, 1.0])
+    assert np.all(width["a"] > 0)
+    moved, _ = binned(opens_at["a"], width["a"], [1.0, 0.5, 0.25])
+    assert moved.tolist() == [0.5, 0.25, 1.0, 1.0]

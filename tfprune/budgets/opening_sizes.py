@@ -9,6 +9,8 @@ import numpy as np
 from tfprune.budgets.ranking import ranked
 from tfprune.structures import Structures
 
+_LEAST = 1e-6  # Widths are divided by.
+
 
 def opening_sizes(
     structures: Structures,
@@ -41,9 +43,10 @@ def opening_sizes(
     share = structures.weights_left({s.name: left[:, i] for i, s in enumerate(structures)})
     share = share / share[0]
     # In a chain, what is left of a group may lie in kernels that its neighbours have emptied.
-    added = np.maximum(share[:-1] - share[1:], 1e-6)
+    added = np.maximum(share[:-1] - share[1:], _LEAST)
+    # What is in no block is part of the model at every size.
     opens_at = {s.name: np.zeros(s.groups) for s in structures}
-    width = {s.name: np.zeros(s.groups) for s in structures}
+    width = {s.name: np.full(s.groups, _LEAST) for s in structures}
     for block in range(len(ranking.owner)):
         name, groups = structures[ranking.owner[block]].name, ranking.groups(block)
         opens_at[name][groups] = share[block]
