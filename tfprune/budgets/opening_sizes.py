@@ -9,7 +9,7 @@ import numpy as np
 from tfprune.budgets.ranking import ranked
 from tfprune.structures import Structures
 
-_LEAST = 1e-6  # Widths are divided by.
+_LEAST = 1e-6  # Gates divide by widths.
 
 
 def opening_sizes(

@@ -115,9 +115,7 @@ def export(
     check_inputs(model)
     with atomic_write(path) as temporary:
         try:
-            convert(
-                model, temporary, quantize, examples if quantize == "int8" else None, integer_io
-            )
+            convert(model, temporary, quantize, examples, integer_io)
         except ValueError as error:
             raise _with_advice(error, model) from error
         if strict and (left := float_operations(temporary)):

@@ -18,7 +18,7 @@ from tfprune.structures.convolutions import (
 )
 from tfprune.structures.dense import is_dense
 from tfprune.structures.emission import Emission
-from tfprune.structures.flow import Family, Flow
+from tfprune.structures.flow import Family, Flow, Use
 from tfprune.structures.flow.moves import infers
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.graph import Graph
@@ -73,11 +73,10 @@ class Channels(Structure):
         )
         self._flow = flow
         self._uses = [use for use, _ in family.owners]
-        self._makers = {
-            id(use.layer): [x for x in self._uses if x.role == "make" and x.layer is use.layer]
-            for use in self._uses
-            if use.role == "make"
-        }
+        self._makers: dict[int, list[Use]] = {}
+        for use in self._uses:
+            if use.role == "make":
+                self._makers.setdefault(id(use.layer), []).append(use)
         self._classes = family.classes
         self._nodes = flow.nodes_of(family)
         self.tensors = self._tensors()

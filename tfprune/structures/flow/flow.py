@@ -109,6 +109,17 @@ class Flow:
         """The labels of a tensor, for each axis."""
         return self._of_tensor.get(id(tensor), [None] * len(tensor.shape))
 
+    def live_axes(self, node: Any) -> list[int]:
+        """The axes, counted from the last, along which positions of an input may leave."""
+        return sorted(
+            {
+                axis
+                for tensor in node.input_tensors
+                for axis, labels in enumerate(self.labels(tensor), -len(tensor.shape))
+                if labels is not None
+            }
+        )
+
     def set(self, tensor: Any, labels: Sequence[Labels | None]) -> None:
         """Labels a tensor."""
         self._of_tensor[id(tensor)] = list(labels)

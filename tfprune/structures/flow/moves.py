@@ -47,20 +47,13 @@ def flow_moves(flow, node):
     """Follows each axis along which positions may leave to where it lies in the outputs."""
     found = [[None] * len(tensor.shape) for tensor in node.outputs]
     ranks = {len(tensor.shape) for tensor in node.input_tensors}
-    live = sorted(
-        {
-            axis
-            for tensor in node.input_tensors
-            for axis, labels in enumerate(flow.labels(tensor))
-            if labels is not None
-        }
-    )
+    live = flow.live_axes(node)
     if live and len(ranks) > 1:
         flow.stop(node, f"{describe(node.operation)} joins tensors of several ranks")
         return
     for axis in live:
         try:
-            moved = _moved(flow, node, axis)
+            moved = _moved(flow, node, axis + max(ranks))
         except Exception:  # Whatever an operation raises that is not given what it expects.
             flow.stop(node, f"{describe(node.operation)} does not run on numbers of known shapes")
             return

@@ -50,7 +50,7 @@ def flow_unregistered(flow: Any, node: Any) -> None:
         flow: The `Flow`.
         node: A call of a layer or operation that no rule is for.
     """
-    live = _live_axes(flow, node)
+    live = flow.live_axes(node)
     passed = {axis: _known(_passing, node, axis) for axis in live}
     if live and None not in passed.values():
         _pass_on(flow, node, passed)
@@ -91,18 +91,6 @@ def _use(flow, node, roles, labels):
     for attribute, role, axis in roles.variables:
         labels = flow.use(node.operation, attribute, axis, role, labels, roles.sizes)
     return labels
-
-
-def _live_axes(flow, node) -> list[int]:
-    """The axes, counted from the last, along which positions of an input may leave."""
-    return sorted(
-        {
-            axis
-            for tensor in node.input_tensors
-            for axis, labels in enumerate(flow.labels(tensor), -len(tensor.shape))
-            if labels is not None
-        }
-    )
 
 
 # -- what is known of a call ----------------------------------------------------------------------
@@ -166,34 +154,42 @@ def _passing(node, axis) -> Roles | None:
 
 def _reading(node, axis) -> Roles | None:
     """What a layer sums over."""
-    if len(node.input_tensors) != 1 or not isinstance(node.operation, keras.Layer):
-        return None
-    size = _size(node.input_tensors, axis)
-    if size is None:
-        return None
-    calls = SmallerCalls(node, axis, size)
-    for places in _guesses(node.operation, size):
-        kernels = _kernels(node.operation, places)
-        if kernels and calls.read(places):
-            roles = {name: "read" if name in kernels else "statistic" for name in places.axes}
-            return Roles(tuple((n, roles[n], a) for n, a in places.axes.items()), places.sizes)
-    return None
+    return _by_kernels(
+        node, axis, node.input_tensors, ("read", "statistic"), lambda calls, at, _: calls.read(at)
+    )
 
 
 def _making(node, axis) -> Roles | None:
     """What a layer makes."""
-    if len(node.outputs) != 1 or not isinstance(node.operation, keras.Layer):
-        return None
-    size = _size(node.outputs, axis)
-    if size is None:
+    return _by_kernels(
+        node,
+        axis,
+        node.outputs,
+        ("make", "ride"),
+        lambda calls, at, kernels: calls.make(at) and calls.is_constant_without(kernels),
+    )
+
+
+def _by_kernels(node, axis, tensors, roles, is_right) -> Roles | None:
+    """The first right guess by which kernels have to do with the positions of a single tensor.
+
+    Args:
+        node: The call.
+        axis: The axis of the tensor, counted from the last.
+        tensors: All that the call is given, or all that it gives.
+        roles: The role of kernels, and that of other variables.
+        is_right: Tells it, from `SmallerCalls`, a guess and its kernels.
+    """
+    size = _size(tensors, axis)
+    if len(tensors) != 1 or size is None or not isinstance(node.operation, keras.Layer):
         return None
     calls = SmallerCalls(node, axis, size)
     for places in _guesses(node.operation, size):
         kernels = _kernels(node.operation, places)
-        if kernels and calls.make(places) and calls.is_constant_without(kernels):
+        if kernels and is_right(calls, places, kernels):
             ordered = sorted(places.axes, key=lambda name: name not in kernels)
-            roles = [(n, "make" if n in kernels else "ride", places.axes[n]) for n in ordered]
-            return Roles(tuple(roles), places.sizes)
+            found = ((n, roles[n not in kernels], places.axes[n]) for n in ordered)
+            return Roles(tuple(found), places.sizes)
     return None
 
 
