@@ -1,6 +1,6 @@
 """A translator on a CPU: dense and pruned LiteRT files beside CTranslate2, one sentence at a time.
 
-    python benchmarks/device.py            # an hour and a half on two cores; what is there is kept
+    python benchmarks/device.py            # three hours on one core; what is there is kept
 
 A student with self-attention in its decoder is trained on help text, English to German, and pruned
 in two ways for as many steps: by importance with repair, and by group lasso. All are exported in
@@ -27,9 +27,9 @@ SHAPE = {**STUDENT, "decoder": "self_attention"}
 SIZES = {
     "vocabulary_size": 4000,
     "max_words": 15,
-    "pretrain_epochs": 9,
-    "prune_epochs": 7,
-    "converge_epochs": 4,
+    "pretrain_epochs": 7,
+    "prune_epochs": 4,
+    "converge_epochs": 3,
 }
 SPARSITIES = {"heads": 0.75, "ffn": 0.5}
 LASSO_SPARSITY = 0.6

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, TypeGuard
 
 import keras
@@ -12,6 +13,7 @@ from keras.src import backend
 from keras.src.activations import activations
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.ops import core, math, nn, numpy
+from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from tfprune.keras_private.tracing import missing_outputs
 
@@ -137,6 +139,55 @@ def forgetting_calls(layers: Iterable[keras.Layer]) -> Iterator[None]:
         for x, inbound, outbound in before:
             del x._inbound_nodes[inbound:]
             del x._outbound_nodes[outbound:]
+
+
+def call_with(node: Any, changes: dict[str, Any]) -> tuple[Any, tuple[tuple, dict[str, Any]]]:
+    """A call in which something else is written.
+
+    Assumes: an operation of `keras.ops` keeps what it was made with, which `get_config` returns.
+
+    Args:
+        node: A node.
+        changes: Entries of the configuration of the operation, and arguments of the call that are
+            no tensors.
+
+    Returns:
+        The operation, a new one if its configuration changes, and the arguments.
+    """
+    operation, args, kwargs = node.operation, node.arguments.args, node.arguments.kwargs
+    config = operation.get_config()
+    own = {name: value for name, value in changes.items() if name in config}
+    given = {name: value for name, value in changes.items() if name not in config}
+    if own:
+        operation = type(operation).from_config({**config, **own})
+    names = signature(operation.call).parameters
+    args = tuple(given.get(name, x) for name, x in zip(names, args, strict=False))
+    return operation, (args, {name: given.get(name, x) for name, x in kwargs.items()})
+
+
+def rewrite_call(node: Any, changes: dict[str, Any]) -> Callable[[], None]:
+    """Writes something else in a call, as `call_with` does, and everywhere it is known.
+
+    Assumes as `forgetting_calls` does, and that a node keeps its arguments as `SymbolicArguments`.
+
+    Args:
+        node: A node.
+        changes: As in `call_with`.
+
+    Returns:
+        Undoes it.
+    """
+    operation, (args, kwargs) = call_with(node, changes)
+    before, arguments = dict(vars(node.operation)), node.arguments
+    calls = keep_calls(node.operation)
+
+    def undo():
+        vars(node.operation).update(before)
+        node.arguments = arguments
+
+    vars(node.operation).update({**vars(operation), **calls, "name": node.operation.name})
+    node.arguments = SymbolicArguments(*args, **kwargs)
+    return undo
 
 
 def keep_calls(layer: keras.Layer) -> dict[str, Any]:

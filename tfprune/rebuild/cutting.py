@@ -6,7 +6,8 @@ its weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import keras
@@ -16,7 +17,9 @@ from tfprune.keras_private.functional import (
     functional_inside,
     is_functional,
     keep_calls,
+    nodes_of,
     refresh_shapes,
+    rewrite_call,
     set_input_shape,
 )
 from tfprune.keras_private.layers import (
@@ -94,7 +97,8 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
         One entry for each layer that changes: `"index"` among the layers inside, `ITSELF` for the
         layer, `"class"`, `"name"`, and `"become"`: `"smaller"` (with `"config"` and
         `"input_width"`), `"resized"` (with `"shapes"`, `"numbers"` and, for a layer with heads,
-        `"heads"`), `"narrower"` (a model, with the numbers of `"inputs"` and their widths),
+        `"heads"`), `"narrower"` (a model, with the numbers of `"inputs"` and their widths, and
+        those of `"calls"` and what is written in them),
         `"constant"` (with `"shape"` and `"argument"`), `"other"` (with `"layer"`) or
         `"nothing"`. `"crosses"` is true where layers made of layers return or take less then.
     """
@@ -107,7 +111,7 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             "class": type(found).__name__,
             "name": inner.name,  # Where a class gives none, Keras would number the copy's anew.
         }
-        own = id(inner) in plan.numbers or id(inner) in plan.entered
+        own = any(id(inner) in each for each in (plan.numbers, plan.entered, plan.calls))
         if id(inner) in others or (index == ITSELF and not own):
             continue
         if id(inner) in plan.constants or id(inner) in plan.gone or id(inner) in plan.replacements:
@@ -122,9 +126,8 @@ def cuts_inside(layer: keras.Layer, plan: Plan, apart: Collection[int] = ()) -> 
             cut["input_width"] = plan.input_widths.get(id(inner))
         elif id(inner) in plan.gone:
             cut |= {"become": "nothing"}
-        elif id(inner) in plan.entered:
-            inputs = [list(pair) for pair in plan.entered[id(inner)].items()]
-            cut |= {"become": "narrower", "inputs": inputs, "crosses": True}
+        elif id(inner) in plan.entered or id(inner) in plan.calls:
+            cut |= {"become": "narrower", **narrower(inner, plan), "crosses": True}
         elif id(inner) in plan.numbers:
             cut |= {
                 "become": "resized",
@@ -168,7 +171,7 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
         targets.append(target)
     for cut, target in zip(cuts, targets, strict=True):
         if cut["become"] == "narrower":
-            narrow_inputs(target, cut["inputs"])
+            narrow(target, cut)
         elif cut["become"] == "resized":
             resize_layer(target, cut)
         else:
@@ -177,18 +180,44 @@ def cut_in_place(layer: keras.Layer, cuts: Cuts) -> None:
     refresh_graphs(layer, targets, cuts)
 
 
-def narrow_inputs(model: keras.Model, widths: Iterable[tuple[int, int]]) -> None:
-    """Gives inputs of a Functional or Sequential model other widths.
+def narrower(model: keras.Model, plan: Plan) -> dict[str, Any]:
+    """What changes in the graph of a Functional or Sequential model, as plain data.
 
     Args:
         model: The model.
-        widths: Numbers of inputs, each with its width.
+        plan: The plan.
+
+    Returns:
+        Its `"inputs"` and its `"calls"`, as in `cuts_inside`.
+    """
+    calls = plan.calls.get(id(model), {})
+    return {
+        "inputs": [list(pair) for pair in plan.entered.get(id(model), {}).items()],
+        "calls": [[i, keras.saving.serialize_keras_object(calls[i])] for i in calls],
+    }
+
+
+def narrow(model: keras.Model, cut: dict[str, Any]) -> Callable[[], None]:
+    """Gives inputs of a Functional or Sequential model other widths, and calls other sizes.
+
+    Args:
+        model: The model.
+        cut: Its entry in what `cuts_inside` returned.
+
+    Returns:
+        Undoes it, but for the shapes of tensors.
     """
     functional = functional_inside(model) if isinstance(model, keras.Sequential) else model
     assert functional is not None  # What is cut is built.
-    for number, width in widths:
+    for number, width in cut["inputs"]:
         tensor = functional.inputs[number]
         set_input_shape(tensor, (*tensor.shape[:-1], width))
+    undo = ExitStack()
+    nodes = list(nodes_of(functional))
+    for number, changes in cut.get("calls", ()):  # Files from before there were any lack them.
+        changes = keras.saving.deserialize_keras_object(changes)
+        undo.callback(rewrite_call(nodes[number], changes))
+    return undo.close
 
 
 def refresh_graphs(layer: keras.Layer, changed: list[keras.Layer], cuts: Cuts) -> None:

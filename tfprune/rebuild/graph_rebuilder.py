@@ -13,12 +13,14 @@ from keras import tree
 
 from tfprune.copying import copy_from_config
 from tfprune.keras_private.functional import (
+    call_with,
     calls_of,
     functional_inside,
     input_like,
     inputs_struct,
     is_nothing_but_its_graph,
     node_of,
+    nodes_of,
     operation_of,
     outputs_struct,
 )
@@ -98,8 +100,6 @@ class GraphRebuilder:
         return self.copies[id(operation)]
 
     def _copy(self, operation):
-        if not isinstance(operation, keras.Layer):
-            return operation  # Operations of keras.ops hold no weights.
         if is_plain(operation):
             return self.rebuild(operation)
         if keeps_its_cuts(operation, self.plan):
@@ -172,6 +172,12 @@ class _OneModel:
         self.aliases: dict[int, list[Any]] = {}  # new tensor -> old tensors it stands for
         self.dropped: set[int] = set()  # additions that became nothing
         self.needed = self._needed()
+        calls = self.plan.calls.get(id(model), {})
+        self.written = {
+            id(node.operation): calls[number]
+            for number, node in enumerate(nodes_of(functional))
+            if number in calls
+        }
 
     def run(self):
         narrower = self.plan.entered.get(id(self.model), {})
@@ -295,9 +301,12 @@ class _OneModel:
         def new(x):
             return self._tensor(x) if id(x) in self.values else x
 
-        args = tree.map_structure(new, node.arguments.args)
-        kwargs = tree.map_structure(new, node.arguments.kwargs)
-        copy = self.rebuilder.copy(node.operation)
+        copy, given = node.operation, (node.arguments.args, node.arguments.kwargs)
+        if isinstance(copy, keras.Layer):
+            copy = self.rebuilder.copy(copy)
+        elif id(copy) in self.written:  # Operations of keras.ops hold no weights.
+            copy, given = call_with(node, self.written[id(copy)])
+        args, kwargs = tree.map_structure(new, given)
         is_new = isinstance(copy, keras.Layer) and not calls_of(copy)
         outputs = copy(*args, **kwargs)
         if is_new and not is_plain(node.operation):

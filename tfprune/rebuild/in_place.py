@@ -22,7 +22,8 @@ from tfprune.rebuild.cutting import (
     cuts_inside,
     give_cut_weights,
     graphs_inside,
-    narrow_inputs,
+    narrow,
+    narrower,
     refresh_graphs,
     replacement,
     resize_layer,
@@ -74,10 +75,10 @@ class InPlace:
         self._values = [
             (v, plan.value(v)) for v in model.variables if id(v) not in replaced and plan.changes(v)
         ]
-        self._entered = [
-            (layer, plan.entered[id(layer)])
+        self._narrower = [
+            (layer, narrower(layer, plan))
             for layer in layer_and_inner_layers(model)
-            if id(layer) in plan.entered
+            if id(layer) in plan.entered or id(layer) in plan.calls
         ]
         self._undo = ExitStack()
 
@@ -117,8 +118,8 @@ class InPlace:
             for functional in graphs_inside(self.model):
                 shapes = [(t, t.shape) for t in graph_tensors(functional)]
                 self._undo.callback(set_shapes, shapes)
-            for layer, widths in self._entered:
-                narrow_inputs(layer, widths.items())
+            for layer, cut in self._narrower:
+                self._undo.callback(narrow(layer, cut))
             _refresh(self.model, changed, self._all_cuts)
             forget_compiled(self.model)
         except BaseException:

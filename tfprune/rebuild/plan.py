@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.copying import copy_from_config
+from tfprune.keras_private.functional import is_functional, nodes_of
 from tfprune.keras_private.layers import layer_and_inner_layers, own_variables, plain_variable
 from tfprune.keras_private.variables import view
 from tfprune.overlay.folding import folded
@@ -18,6 +19,7 @@ from tfprune.structures import Structure, Structures
 from tfprune.structures.by_shape.guesses import axis_outside
 from tfprune.structures.by_shape.padding import AtPositions
 from tfprune.structures.by_shape.resizing import config_with, numbers_with
+from tfprune.structures.flow.written import Written
 from tfprune.structures.structure import Remainder
 from tfprune.structures.transparent import Transparent
 
@@ -52,6 +54,8 @@ class Plan:
         gone: `id` of the layers that nothing reads any more.
         entered: `id` of a Functional or Sequential model to the numbers of its inputs, with their
             new widths.
+        calls: `id` of a Functional model to the numbers of its calls in which something else is
+            written, with what that is.
         crossed: `id` of the layers that lose groups which go from one layer made of layers into
             another.
     """
@@ -77,6 +81,7 @@ class Plan:
         self.constants: dict[int, np.ndarray] = {}
         self.gone: set[int] = set()
         self.entered: dict[int, dict[int, int]] = {}
+        self.calls: dict[int, dict[int, Written]] = {}
         self.crossed: set[int] = set()
         # Values are kept where something was folded into them, which most have not; what is zeroed
         # of the others is noted: a plan is to be small beside the model.
@@ -84,10 +89,12 @@ class Plan:
         self._silenced: dict[int, list[tuple]] = {}  # what indexes the zeros
         self._cuts: dict[int, dict[int, np.ndarray]] = {}
         keep = checked_keep({} if keep is None else keep, structures)
+        layers = list(layers)
         self._fold_gates(layers)
         self._decide_all(keep)
         for structure in structures:
             self._note_sizes(structure)
+        self._note_calls(layers)
         self._note_cuts()
         self._note_shapes()
         for structure in structures:
@@ -143,6 +150,7 @@ class Plan:
             or id(x) in self.replacements
             or id(x) in self.shapes
             or id(x) in self.numbers
+            or id(x) in self.calls
             or isinstance(x, Transparent)
             for x in layer_and_inner_layers(layer)
         )
@@ -213,10 +221,30 @@ class Plan:
             self.crossed.update(id(layer) for layer in structure.layers())
         for model, number, each in structure.entered:
             self.entered.setdefault(id(model), {})[number] = each * len(left)
-        for layer in structure.resized_layers():
+        for layer in structure.layers():
             changes = structure.resized_config(layer, len(left))
             if changes:
                 self.configs.setdefault(id(layer), {}).update(changes)
+
+    def _note_calls(self, layers: list[keras.Layer]) -> None:
+        """What is written in calls, of which several structures may have changed the sizes."""
+        gone: dict[int, tuple[Any, list[np.ndarray]]] = {}
+        for structure in self.structures:
+            if structure.flow is not None:
+                own = np.delete(structure.classes, self.left[structure.name])
+                gone.setdefault(id(structure.flow), (structure.flow, []))[1].append(own)
+        written: dict[int, Written] = {}
+        for flow, classes in gone.values():
+            for operation, changes in flow.rewritten(np.concatenate(classes)):
+                if isinstance(operation, keras.Layer):
+                    self.configs.setdefault(id(operation), {}).update(changes)
+                else:
+                    written[id(operation)] = changes
+        for model in filter(is_functional, layers):
+            calls = enumerate(nodes_of(model))
+            changed = {i: written[id(n.operation)] for i, n in calls if id(n.operation) in written}
+            if changed:
+                self.calls[id(model)] = changed
 
     def _alive(self, structure: Structure, emissions: list) -> np.ndarray:
         """Which groups must stay, by their weights."""

@@ -19,8 +19,8 @@ from tfprune.structures.convolutions import (
 from tfprune.structures.dense import is_dense
 from tfprune.structures.emission import Emission
 from tfprune.structures.flow import Family, Flow, Use
-from tfprune.structures.flow.moves import infers
 from tfprune.structures.flow.rules import rule_of
+from tfprune.structures.flow.written import REWRITTEN
 from tfprune.structures.graph import Graph
 from tfprune.structures.regions import MustStay, Region
 from tfprune.structures.registry import nearest_in_graph_kind, register_graph_kind
@@ -71,13 +71,13 @@ class Channels(Structure):
         self.works_by_kernels = all(
             rule_of(share.layer) is not None for share in slices if share.is_matrix
         )
-        self._flow = flow
+        self.flow = flow
         self._uses = [use for use, _ in family.owners]
         self._makers: dict[int, list[Use]] = {}
         for use in self._uses:
             if use.role == "make":
                 self._makers.setdefault(id(use.layer), []).append(use)
-        self._classes = family.classes
+        self.classes = family.classes
         self._nodes = flow.nodes_of(family)
         self.tensors = self._tensors()
 
@@ -90,10 +90,10 @@ class Channels(Structure):
         found = {}
         for node in self._nodes:
             for tensor in [*node.input_tensors, *node.outputs]:
-                for axis, labels in enumerate(self._flow.labels(tensor), -len(tensor.shape)):
+                for axis, labels in enumerate(self.flow.labels(tensor), -len(tensor.shape)):
                     if labels is None:
                         continue
-                    owned = np.isin(self._flow.classes.of(labels), self._classes)
+                    owned = np.isin(self.flow.classes.of(labels), self.classes)
                     if owned.any() and not (axis == -1 and owned.all()):
                         return {}
                     if owned.any():
@@ -111,9 +111,7 @@ class Channels(Structure):
         return False
 
     def resized_config(self, layer, groups):
-        """The filters or units of a layer that makes channels, the sizes of a `Reshape`."""
-        if isinstance(layer, layers.Reshape):
-            return {"target_shape": self._target_shape(layer, groups)}
+        """The filters or units of a layer that makes channels."""
         if isinstance(layer, layers.GroupNormalization):
             use = next(use for use in self._uses if use.layer is layer)
             left, width = self._left(use, groups), use.variable.shape[use.axis]
@@ -148,20 +146,6 @@ class Channels(Structure):
         gone = (self.groups - groups) * self.positions_of_a_group(share)
         return share.variable.shape[share.axis] - gone
 
-    def _target_shape(self, layer, groups):
-        """What a `Reshape` makes, left for Keras to work out where channels of others lie too."""
-        (output,) = next(n for n in self._nodes if n.operation is layer).outputs
-        sizes, labels = list(output.shape[1:]), self._flow.labels(output)[1:]
-        if (axis := infers(output, self._flow.labels(output))) is not None:
-            sizes[axis - 1] = -1
-            return sizes
-        for axis, along in enumerate(labels):
-            if along is not None:
-                there = np.isin(self._flow.classes.of(along), self._classes)
-                gone = np.count_nonzero(there) // self.groups * (self.groups - groups)
-                sizes[axis] -= int(gone)
-        return [-1 if size is None else size for size in sizes]
-
     def input_shares(self):
         """One for each layer that is given channels; a grouped kernel has none for each of them."""
         for share in self.slices:
@@ -185,12 +169,6 @@ class Channels(Structure):
             if id(layer) in self._makers and is_grouped(layer)
         ]
 
-    def resized_layers(self):
-        """Those with weights in groups, and the `Reshape` layers between."""
-        yield from self.layers()
-        shaped = {id(n.operation): n.operation for n in self._nodes}
-        yield from (layer for layer in shaped.values() if isinstance(layer, layers.Reshape))
-
     def as_read_of_constants(self, consumer, value):
         """A kernel summed over its window, with the channels that it reads first."""
         value = np.moveaxis(value, consumer.axis, 0)
@@ -206,7 +184,7 @@ class Channels(Structure):
         """As `emitted`, for all consumers; the calls between are run once."""
         if not any(np.any(self._is_silent(share, read)) for share in self.producers):
             return [np.full(s.variable.shape[s.axis], np.nan) for s in self.consumers]
-        emission = Emission(self._flow, self._nodes, self._classes, self._makers, read)
+        emission = Emission(self.flow, self._nodes, self.classes, self._makers, read)
         return emission.into([share.layer for share in self.consumers])
 
     def _is_silent(self, share, read):
@@ -229,7 +207,7 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
     Yields:
         `Channels`, or `SkippedLayer` for a convolution whose channels must stay.
     """
-    if not any(map(_makes_or_carries_channels, graph.nodes)):
+    if not any(_makes_or_carries_channels(graph, node) for node in graph.nodes):
         return
     flow = Flow(graph)
     found: set[int] = set()
@@ -261,9 +239,11 @@ def _bias_behind(use) -> str | None:
     return "bias" if known and use.layer.bias is not None else None
 
 
-def _makes_or_carries_channels(node) -> bool:
+def _makes_or_carries_channels(graph, node) -> bool:
     """Whether a call shows that there is more than pairs of dense layers to be looked for."""
     layer = node.operation
+    if graph.is_functional(node) and isinstance(layer, REWRITTEN):
+        return True
     if isinstance(layer, (*CONVOLUTIONS, *_BETWEEN)):
         return True
     known = is_of_keras(layer) or is_dense(layer) or not isinstance(layer, keras.Layer)
@@ -283,8 +263,7 @@ def _skipped(graph, reason_for):
 def _is_pair(graph, layer) -> bool:
     """Whether the units of a dense layer are found as those of feed-forward pairs."""
     try:
-        for node in graph.calls(layer):
-            Region(graph, node)
+        regions = [Region(graph, node) for node in graph.calls(layer)]
     except MustStay:
         return False
-    return True
+    return not any(region.fixed for region in regions)

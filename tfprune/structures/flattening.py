@@ -59,14 +59,23 @@ class FlatNode:
         input_tensors: What it is given.
         outputs: What it makes.
         tensors: The tensors in the place of those of `node`, by `id`.
+        is_functional: Whether it stands in the graph that a Functional model has of itself.
     """
 
     is_input = False
 
-    def __init__(self, node: Any, input_tensors: list, outputs: list, tensors: Mapping[int, Any]):
+    def __init__(
+        self,
+        node: Any,
+        input_tensors: list,
+        outputs: list,
+        tensors: Mapping[int, Any],
+        is_functional: bool,
+    ):
         self.operation = node.operation
         self.input_tensors = input_tensors
         self.outputs = outputs
+        self.is_functional = is_functional
         self._node = node
         self._tensors = tensors
 
@@ -114,6 +123,10 @@ class FlatGraph(Graph):
         """Whether a tensor carries a Keras mask in the graph of a layer that it comes from."""
         return any(graph.is_masked(t) for graph, t in self._sources.get(id(tensor), ()))
 
+    def is_functional(self, node) -> bool:
+        """Whether a call stands in the graph that a Functional model has of itself."""
+        return node.is_functional
+
     def _add(self, graph, prefix, tensors, inside, opaque, found) -> int | None:
         """Adds the nodes of a graph.
 
@@ -153,6 +166,7 @@ class FlatGraph(Graph):
                     [tensors.get(id(t), t) for t in node.input_tensors],
                     [tensors.get(id(t), t) for t in node.outputs],
                     tensors,
+                    graph.is_functional(node),
                 )
             )
         return None

@@ -74,6 +74,10 @@ class Graph:
         """Whether a tensor is one of the outputs."""
         return id(tensor) in self._output_ids
 
+    def is_functional(self, node: Any) -> bool:
+        """Whether a call stands in the graph that a Functional model has of itself."""
+        return self.arguments is None
+
     def producer(self, tensor: Any) -> Any:
         """The node that made a tensor; `None` for an input."""
         return self._made_by.get(id(tensor))

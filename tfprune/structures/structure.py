@@ -47,6 +47,8 @@ class Structure:
             that they have slices of, not of what two layers emit, as in attention.
         tensors: The symbolic tensors whose last axes the groups lie along, by `id`, for a kind that
             is found in a graph. Without them, groups are not followed into layers made of layers.
+        flow: The `Flow` in which it was found, for a kind that is found so.
+        classes: The classes of its groups there, an array `(groups,)`.
     """
 
     kind: str = ""
@@ -57,6 +59,8 @@ class Structure:
     masked = False
     takes_masks = False
     crosses = False
+    flow: Any = None
+    classes: np.ndarray
 
     def __init__(self, name: str, groups: int, slices: tuple[Slices, ...]):
         self.name = name
@@ -350,10 +354,6 @@ class Structure:
     def other_input_widths(self, groups: int) -> list[tuple[keras.Layer, int]]:
         """Layers with the width of their input when `groups` groups are left, without a slice."""
         return []
-
-    def resized_layers(self) -> Iterator[keras.Layer]:
-        """The layers whose configuration may change with the number of groups."""
-        return self.layers()
 
     def as_read_of_constants(self, consumer: Slices, value: np.ndarray) -> np.ndarray:
         """What a consumer's variable multiplies a constant by: the axes of `emitted` come first.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,9 +13,10 @@ import numpy as np
 from tfprune.keras_private.layers import plain_variable
 from tfprune.structures.dense import describe
 from tfprune.structures.flow.labels import Classes, Labels, places
-from tfprune.structures.flow.moves import commutes, flow_moves, infers
+from tfprune.structures.flow.moves import commutes, flow_moves
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.flow.unregistered import flow_unregistered
+from tfprune.structures.flow.written import Written, can_be_rewritten, rewritten
 from tfprune.structures.graph import Graph
 
 AxisLabels = list[Labels | None]
@@ -241,6 +242,19 @@ class Flow:
         tensors = [*node.input_tensors, *node.outputs]
         return [labels for t in tensors for labels in self.labels(t) if labels is not None]
 
+    def rewritten(self, gone: np.ndarray) -> Iterator[tuple[Any, Written]]:
+        """What is to be written in calls where some positions are gone.
+
+        Args:
+            gone: Classes of labels, of all families.
+
+        Yields:
+            Layers and operations, with what changes in their calls.
+        """
+        for node in self._moving(gone):
+            if can_be_rewritten(self, node) and (changes := rewritten(self, node, gone)):
+                yield node.operation, changes
+
     def reason(self, use: Use) -> str | None:
         """Why some positions of a use must stay, `None` if all may leave."""
         return self.classes.reason(self._labels_of(use))
@@ -273,35 +287,34 @@ class Flow:
                 continue
             if np.count_nonzero(np.unique(signatures[classes])) > 1:
                 self.keep(self._labels_of(use), "its outputs go different ways")
-        for node in self.graph.nodes:
-            if not isinstance(node.operation, keras.layers.Reshape):
-                continue
-            (output,) = node.outputs
-            live = [labels for labels in self.labels(output) if labels is not None]
-            if not live or infers(output, self.labels(output)) is not None:
-                continue
-            along = np.concatenate(live)
-            if np.count_nonzero(np.unique(signatures[self.classes.of(along)])) > 1:
-                self.keep(along, f"{describe(node.operation)} is told the sizes of several")
         self.classes.solved()
 
     def _keep_where_sizes_are_written(self) -> None:
         """Keeps what a call moves that does not do so alike when half of the groups are gone."""
         gone = np.concatenate([np.zeros(0, int), *(f.classes[::2] for f in self._families())])
-        for node in self.graph.nodes:
-            # Layers have none written in them, but for `Reshape`, where they are rewritten.
-            is_layer = isinstance(node.operation, keras.Layer)
-            if node.is_input or is_layer or rule_of(node.operation) is not flow_moves:
+        given: dict[int, list[list[int]]] = {}
+        for node in self._moving(gone):
+            changes = rewritten(self, node, gone) if can_be_rewritten(self, node) else {}
+            # What is called at several places has the same written in it at each.
+            classes = [self.classes.of(labels).tolist() for labels in self._live(node)]
+            same = not changes or given.setdefault(id(node.operation), classes) == classes
+            if same and commutes(self, node, gone, changes):
                 continue
-            live = self._live(node)
-            if not any(np.isin(self.classes.of(labels), gone).any() for labels in live):
-                continue
-            if not commutes(self, node, gone):
-                for labels in live:
-                    self.keep(
-                        labels, f"{describe(node.operation)} has sizes or places written in it"
-                    )
+            for labels in self._live(node):
+                self.keep(labels, f"{describe(node.operation)} has sizes or places written in it")
         self.classes.solved()
+
+    def _moving(self, gone: np.ndarray) -> Iterator[Any]:
+        """The calls that move positions which are gone, and in which sizes may be written."""
+        for node in self.graph.nodes:
+            # Layers have none written in them, but for `Reshape`.
+            is_layer = isinstance(node.operation, keras.Layer)
+            if node.is_input or (is_layer and not can_be_rewritten(self, node)):
+                continue
+            if rule_of(node.operation) is flow_moves and any(
+                np.isin(self.classes.of(labels), gone).any() for labels in self._live(node)
+            ):
+                yield node
 
     def _families(self) -> list[Family]:
         signatures = self._signatures()

@@ -11,10 +11,11 @@ from contextlib import suppress
 import numpy as np
 from keras import layers
 
-from tfprune.keras_private.functional import operation_classes
+from tfprune.keras_private.functional import call_with, operation_classes
 from tfprune.structures.dense import describe
 from tfprune.structures.flow.rules import register_rule
 from tfprune.structures.flow.running import run, shape_of
+from tfprune.structures.flow.written import Written
 
 _RANKS = ("1D", "2D", "3D")
 _ENOUGH = 8
@@ -34,7 +35,7 @@ _LAYERS = [
 # fmt: off
 _OPERATION_NAMES = (
     "AveragePool", "Concatenate", "ExpandDims", "GetItem", "Max", "MaxPool", "Mean", "Moveaxis",
-    "Pad", "Reshape", "Squeeze", "SwapAxes", "Transpose",
+    "Pad", "Reshape", "Split", "Squeeze", "SwapAxes", "Transpose",
 )
 # fmt: on
 _OPERATIONS = operation_classes(_OPERATION_NAMES)
@@ -154,32 +155,16 @@ def _labels_along(flow, places, axis, there):
     return labels
 
 
-def infers(tensor, labels) -> int | None:
-    """The axis of what a `Reshape` makes whose size Keras can work out from the others.
-
-    Args:
-        tensor: What it makes.
-        labels: Its labels, for each axis.
-
-    Returns:
-        The only axis along which positions may leave, if the sizes of the others are known; `None`
-        if there is no such axis.
-    """
-    live = [axis for axis, along in enumerate(labels) if along is not None]
-    if len(live) != 1 or any(n is None for n in np.delete(tensor.shape[1:], live[0] - 1)):
-        return None
-    return live[0]
-
-
-def commutes(flow, node, gone: np.ndarray) -> bool:
+def commutes(flow, node, gone: np.ndarray, changes: Written) -> bool:
     """Whether a call that moves numbers moves what is left alike when some positions are gone.
 
-    It does not where sizes or places are written down in it.
+    It does not where sizes or places are written down in it that cannot be changed.
 
     Args:
         flow: The flow, whose classes are known.
         node: The call.
         gone: Classes of labels.
+        changes: What is written in it then.
     """
     draw = np.random.default_rng(0)
     whole, left = {}, {}
@@ -191,7 +176,7 @@ def commutes(flow, node, gone: np.ndarray) -> bool:
         for tensor, value in zip(node.outputs, run(node, whole), strict=True)
     ]
     try:
-        found = run(node, left)
+        found = run(node, left, *call_with(node, changes))
     except Exception:  # Whatever an operation raises whose sizes do not fit.
         return False
     return all(

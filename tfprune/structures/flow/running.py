@@ -24,13 +24,19 @@ def shape_of(tensor: Any, batch: int = 1) -> tuple[int, ...]:
     return (batch if first is None else first, *(UNKNOWN if n is None else n for n in rest))
 
 
-def run(node: Any, values: dict[int, np.ndarray], operation: Any | None = None) -> list[np.ndarray]:
+def run(
+    node: Any,
+    values: dict[int, np.ndarray],
+    operation: Any | None = None,
+    arguments: tuple[tuple, dict[str, Any]] | None = None,
+) -> list[np.ndarray]:
     """What a call returns at inference.
 
     Args:
         node: A Keras node.
         values: `id` of a symbolic tensor to an array.
         operation: What is called; that of the node by default.
+        arguments: What it is given, with symbolic tensors; as in the node by default.
 
     Returns:
         Arrays, one for each output.
@@ -39,7 +45,8 @@ def run(node: Any, values: dict[int, np.ndarray], operation: Any | None = None) 
     def array(x):
         return ops.convert_to_tensor(values[id(x)]) if id(x) in values else x
 
-    args, kwargs = tree.map_structure(array, (node.arguments.args, node.arguments.kwargs))
+    given = (node.arguments.args, node.arguments.kwargs) if arguments is None else arguments
+    args, kwargs = tree.map_structure(array, given)
     operation = operation or node.operation
     if isinstance(operation, keras.Layer):
         kwargs.pop("training", None)
