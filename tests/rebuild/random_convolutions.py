@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 from hypothesis import strategies as st
-from keras import layers
+from keras import layers, ops
 
 from tests import own_layers
 from tests.models import randomize
@@ -154,6 +154,21 @@ def squeeze_and_excite(draw, x):
     return layers.Multiply()([x, s])
 
 
+def written(draw, x):
+    """Calls with sizes and places written in them."""
+    _, height, width, channels = x.shape
+    way = draw(st.sampled_from(["gate", "shuffle", "reshape", "swap"]))
+    if way == "gate" and channels % 2 == 0:
+        return x[..., : channels // 2] * ops.sigmoid(x[..., channels // 2 :])
+    if way == "shuffle" and channels % 2 == 0:
+        x = ops.reshape(x, (-1, height, width, 2, channels // 2))
+        x = ops.transpose(x, (0, 1, 2, 4, 3))
+    if way == "swap" and channels > 1:
+        place = draw(st.integers(1, channels - 1))
+        return ops.concatenate(ops.split(x, [place], axis=-1)[::-1], axis=-1)
+    return ops.reshape(x, (-1, height, width, channels))
+
+
 PARTS = [
     convolution,
     convolution,
@@ -167,4 +182,5 @@ PARTS = [
     residual,
     concatenated,
     squeeze_and_excite,
+    written,
 ]

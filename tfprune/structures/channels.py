@@ -19,6 +19,7 @@ from tfprune.structures.convolutions import (
 from tfprune.structures.dense import is_dense
 from tfprune.structures.emission import Emission
 from tfprune.structures.flow import Family, Flow, Use
+from tfprune.structures.flow.products import PRODUCTS
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.flow.written import REWRITTEN
 from tfprune.structures.graph import Graph
@@ -34,6 +35,9 @@ _ROLES = {"make": "producer", "ride": "producer", "read": "consumer", "statistic
 class Channels(Structure):
     """Channels that some layers make and others read, with all that rides on them in between.
 
+    Units and heads that dense layers make are channels too, where more lies between these layers
+    than element-wise operations.
+
     Args:
         name: The path of the first layer that makes them.
         flow: The flow through the graph.
@@ -41,7 +45,8 @@ class Channels(Structure):
 
     Attributes:
         kind: `"channels"`; `"width"` where an addition joins what several layers make, as in the
-            residual streams of convolutional networks; `"ffn"` where all layers are dense.
+            residual streams of convolutional networks; `"ffn"` where all layers are dense, and
+            `"heads"` where their products with others are taken, as in attention.
     """
 
     least = 1  # A convolution without channels cannot be made.
@@ -65,10 +70,12 @@ class Channels(Structure):
         super().__init__(name, family.groups, tuple(slices))
         self.kind = "width" if family.is_joined else "channels"
         ends = [use.layer for use, _ in family.owners if use.role in ("make", "read")]
+        self._nodes = flow.nodes_of(family)
+        has_products = any(isinstance(n.operation, PRODUCTS) for n in self._nodes)
         if all(map(is_dense, ends)):
-            self.kind = "ffn"
+            self.kind = "heads" if has_products else "ffn"
         # What a layer does with its weights that no rule is for is unknown.
-        self.works_by_kernels = all(
+        self.works_by_kernels = not has_products and all(
             rule_of(share.layer) is not None for share in slices if share.is_matrix
         )
         self.flow = flow
@@ -78,7 +85,6 @@ class Channels(Structure):
             if use.role == "make":
                 self._makers.setdefault(id(use.layer), []).append(use)
         self.classes = family.classes
-        self._nodes = flow.nodes_of(family)
         self.tensors = self._tensors()
 
     def _tensors(self):
@@ -209,7 +215,7 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
     """
     if not any(_makes_or_carries_channels(graph, node) for node in graph.nodes):
         return
-    flow = Flow(graph)
+    flow = _best_flow(graph)
     found: set[int] = set()
     for family in flow.families:
         first = next(use.layer for use, _ in family.owners if use.role == "make")
@@ -228,6 +234,13 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
     yield from _skipped(graph, reason_for)
 
 
+def _best_flow(graph) -> Flow:
+    """The flow in which most weights can leave, of those that follow other axes."""
+    first = Flow(graph)
+    others = (Flow(graph, choice) for choice in range(1, first.choices))
+    return max(first, *others, key=lambda flow: flow.weights) if first.choices > 1 else first
+
+
 def _is_plain_dense(layer) -> bool:
     """Whether a layer is a dense one that overrides nothing."""
     return is_dense(layer) and rule_of(layer) is not None
@@ -242,7 +255,9 @@ def _bias_behind(use) -> str | None:
 def _makes_or_carries_channels(graph, node) -> bool:
     """Whether a call shows that there is more than pairs of dense layers to be looked for."""
     layer = node.operation
-    if graph.is_functional(node) and isinstance(layer, REWRITTEN):
+    if isinstance(layer, layers.Reshape) or (
+        graph.is_functional(node) and isinstance(layer, REWRITTEN)
+    ):
         return True
     if isinstance(layer, (*CONVOLUTIONS, *_BETWEEN)):
         return True

@@ -16,10 +16,11 @@ from tfprune.structures.dense import is_dense
 from tfprune.structures.flow import Flow, Use
 from tfprune.structures.flow.labels import places
 from tfprune.structures.flow.moves import flow_moves
+from tfprune.structures.flow.products import PRODUCTS
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.flow.running import run, shape_of
 
-_PRODUCTS = (layers.Multiply, *operation_classes(["Multiply"]))
+_MULTIPLYING = (layers.Multiply, *operation_classes(["Multiply"]), *PRODUCTS)
 # What multiplies each channel: where it is zero, it does not matter what it is given.
 _FACTORS = ("gamma", "kernel", "depthwise_kernel")
 
@@ -146,7 +147,7 @@ class Emission:
             given[id(tensor)] = value
             constant &= own
             zero |= own & self._by_group(tensor, self._is_zero(tensor, value))
-        if isinstance(operation, _PRODUCTS):
+        if isinstance(operation, _MULTIPLYING):
             constant |= zero
         try:
             results = self._run(node, given)

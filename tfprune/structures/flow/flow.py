@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,14 +77,19 @@ class Flow:
 
     Args:
         graph: The graph.
+        choice: Which axis is followed where what lies along one axis comes to lie along several, as
+            units laid out as heads and their sizes do: the first of them, or another one.
 
     Attributes:
         uses: The axes of variables that were met.
+        choices: Among how many axes there was a choice.
         families: The groups that can leave.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, choice: int = 0):
         self.graph = graph
+        self.choices = 1
+        self._choice = choice
         self.classes = Classes()
         self.uses: list[Use] = []
         self._of_tensor: dict[int, AxisLabels] = {}
@@ -124,6 +130,11 @@ class Flow:
     def set(self, tensor: Any, labels: Sequence[Labels | None]) -> None:
         """Labels a tensor."""
         self._of_tensor[id(tensor)] = list(labels)
+
+    def chosen(self, axes: Sequence[int]) -> int:
+        """The axis that is followed, of several along which positions come to lie."""
+        self.choices = max(self.choices, len(axes))
+        return axes[min(self._choice, len(axes) - 1)]
 
     def keep(self, labels: Labels | None, reason: str) -> None:
         """Says that positions must stay, if there are any."""
@@ -210,6 +221,15 @@ class Flow:
         return labels
 
     # -- what comes of it -------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> int:
+        """How many weights can leave."""
+        return sum(
+            int(np.count_nonzero(owner >= 0)) * math.prod(np.delete(use.variable.shape, use.axis))
+            for family in self.families
+            for use, owner in family.owners
+        )
 
     def of_use(self, use: Use) -> np.ndarray:
         """The class of each position along the axis of a use."""

@@ -58,15 +58,21 @@ def flow_moves(flow, node):
         except Exception:  # Whatever an operation raises that is not given what it expects.
             flow.stop(node, f"{describe(node.operation)} does not run on numbers of known shapes")
             return
-        for tensor, labels, output in zip(node.outputs, found, moved or (), strict=False):
-            at, there = output
-            if labels[at] is not None or tensor.shape[at] != len(there):
-                moved = None
-                break
-            labels[at] = there
-        if moved is None:
+        fits = moved is not None and all(
+            tensor.shape[at] == len(there)
+            for tensor, (at, there) in zip(node.outputs, moved, strict=True)
+        )
+        if not fits:
             flow.stop(node, f"{describe(node.operation)} mixes it")
             return
+        if any(labels[at] is not None for labels, (at, _) in zip(found, moved, strict=True)):
+            # As the sizes of heads come to lie along the axis of the heads.
+            for tensor in node.input_tensors:
+                along = dict(enumerate(flow.labels(tensor), -len(tensor.shape))).get(axis)
+                flow.keep(along, f"{describe(node.operation)} lays it beside what leaves")
+            continue
+        for labels, (at, there) in zip(found, moved, strict=True):
+            labels[at] = there
     for tensor, labels in zip(node.outputs, found, strict=True):
         flow.set(tensor, labels)
 
@@ -91,9 +97,13 @@ def _moved(flow, node, axis):
         if np.abs(one - places).max() > 0.2 or np.abs(other - others[places]).max() > 0.2:
             return None
         at = _axis_of(places)
-        if at is None:
+        if at is not None:
+            found.append((at, _labels_along(flow, places, at, there)))
+            continue
+        axes = _axes_of_parts(places, len(there))
+        if not axes:
             return None
-        found.append((at, _labels_along(flow, places, at, there)))
+        found.append((at := flow.chosen(axes), _labels_of_parts(flow, places, at, there)))
     return found
 
 
@@ -142,6 +152,30 @@ def _axis_of(places):
         ):
             return axis if len(highest) > 1 or axis == places.ndim - 1 else None
     return None
+
+
+def _axes_of_parts(places, count):
+    """The axes whose positions have names of their own, if several lie at each of them.
+
+    So do the heads where the units of a dense layer are laid out as heads and their sizes.
+    """
+    found: list[int] = []
+    if places.min() == 0 or places.max() > count:
+        return found
+    for axis in range(1, places.ndim):
+        rows = np.moveaxis(places, axis, 0).reshape(places.shape[axis], -1)
+        each = [np.unique(row) for row in rows]
+        if len(each) > 1 and sum(map(len, each)) == len(np.unique(places)):
+            found.append(axis)
+    return found
+
+
+def _labels_of_parts(flow, places, axis, there):
+    """A label for each position along an axis, with which what lies at it leaves."""
+    rows = there[np.moveaxis(places, axis, 0).reshape(places.shape[axis], -1) - 1]
+    for row in rows:
+        flow.classes.join(np.full(len(row), row[0]), row)
+    return rows[:, 0]
 
 
 def _labels_along(flow, places, axis, there):
