@@ -1,5 +1,6 @@
 """Files of translators: what they keep, and how they are compared with the translator."""
 
+import logging
 import shutil
 import warnings
 import zipfile
@@ -40,6 +41,22 @@ def translated(made, sentences=LONG):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # They are cut.
         return made.translate(sentences)
+
+
+@pytest.mark.parametrize("name", ["t.tflite", "saved"])
+def test_what_is_written_on_the_way_is_not_told(tmp_path, name):
+    told = []
+    logger, handler = logging.getLogger("tensorflow"), logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())
+    before = logger.level
+    logger.setLevel(logging.INFO)  # As it is in notebooks.
+    logger.addHandler(handler)
+    try:
+        export_translator(translator(), tmp_path / name)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+    assert not told
 
 
 @pytest.mark.parametrize("max_length", [12, 100])

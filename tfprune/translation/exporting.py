@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from tfprune import native_messages
 from tfprune.arguments import integer, one_of
 from tfprune.extras import require
 from tfprune.files import atomic_write
@@ -26,6 +27,7 @@ from tfprune.translation.translator import Translator
 from tfprune.translation.vocabulary import Vocabulary, vocabulary_path
 
 
+@native_messages.filtered()
 def export_translator(
     translator: Translator,
     path: str | os.PathLike,
