@@ -41,7 +41,9 @@ def cleaned(outputs):
     for out in kept:
         if out.output_type == "stream":
             # A line that was written over; TensorFlow's logger writes to what a cell prints.
-            out.text = re.sub(r"[^\n]*\r(?!\n)|^(?:INFO|WARNING):tensorflow:.*\n", "", out.text, flags=re.M)
+            out.text = re.sub(
+                r"[^\n]*\r(?!\n)|^(?:INFO|WARNING):tensorflow:.*\n", "", out.text, flags=re.M
+            )
     return [out for out in kept if out.get("text", True)]
 
 

@@ -290,7 +290,8 @@ class Plan:
                 if constant.size == before.size:
                     constant = constant.reshape(before.shape)
                 # Otherwise it has a value for each place, and all get the constant.
-                self._write(bias, (before + constant).astype(before.dtype))
+                after = before + consumer.bias_sign * constant
+                self._write(bias, after.astype(before.dtype))
 
     def _silence(self, structure: Structure, groups: np.ndarray, shares) -> None:
         """Zeroes some of the shares of the groups that are marked true."""

@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.keras_private.layers import plain_variable
 from tfprune.overlay.activations import Read
 from tfprune.overlay.transforms import transforms_of
 from tfprune.overlay.windows import input_shape, rows_read
@@ -22,28 +21,24 @@ class Reader:
     """A layer whose kernel reads groups, some of which go.
 
     Args:
-        layer: The layer.
-        attribute: The attribute that holds the kernel.
-        bias: That of the bias behind it, or `None`.
+        share: What its kernel reads of the groups.
         stays: Which inputs of a position stay, a boolean array `(inputs,)`.
         why_not: Why it cannot be fitted, or `""`.
     """
 
-    layer: keras.Layer
-    attribute: str
-    bias: str | None
+    share: Slices
     stays: np.ndarray
     why_not: str = ""
 
     @property
-    def kernel(self) -> keras.Variable:
-        """The kernel."""
-        return plain_variable(self.layer, self.attribute)
+    def layer(self) -> keras.Layer:
+        """The layer."""
+        return self.share.layer
 
     @property
-    def bias_variable(self) -> keras.Variable | None:
-        """The bias, if there is one."""
-        return None if self.bias is None else plain_variable(self.layer, self.bias)
+    def kernel(self) -> keras.Variable:
+        """The kernel."""
+        return self.share.variable
 
     def rows(self, read: Read, most: int | None = None) -> np.ndarray:
         """What the layer reads in one call, position by position, without padding.
@@ -89,7 +84,7 @@ def readers(structures: Iterable[Structure], keep: Mapping[str, np.ndarray]) -> 
 
 def _reader(share: Slices) -> Reader:
     stays = np.ones(int(np.prod(input_shape(share))), bool)
-    reader = Reader(share.layer, share.attribute, share.bias, stays)
+    reader = Reader(share, stays)
     if transforms_of(share.layer):
         reader.why_not = "gates or masks are on its weights"
     elif reads_windows(share.layer):

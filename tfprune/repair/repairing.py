@@ -165,14 +165,15 @@ def _fit(reader: Reader, moments: Moments, how: str, ridge: float, done: Repairs
             "times as many are better. What is missing is held near the weights as they were.",
             stacklevel=2,
         )
-    kernel, bias = reader.kernel, reader.bias_variable
+    kernel, bias = reader.kernel, reader.share.bias_variable
     matrix = ops.convert_to_numpy(ops.cast(kernel, "float32")).reshape(reader.width, -1)
     has_bias = bias is not None and int(np.prod(bias.shape)) == matrix.shape[1]
     result: Fit = fit(moments, matrix, reader.stays, has_bias, how, ridge)
     kernel.assign(result.kernel.reshape(kernel.shape).astype("float32"))
     if bias is not None and has_bias:
         before = ops.convert_to_numpy(ops.cast(bias, "float32"))
-        bias.assign(before + result.bias_change.reshape(bias.shape).astype("float32"))
+        change = reader.share.bias_sign * result.bias_change.reshape(bias.shape)
+        bias.assign(before + change.astype("float32"))
     variance = max(result.variance, 1e-30)
     without, corrected, fitted = (error / variance for error in result.errors)
     done.errors[path] = (without, corrected, fitted)

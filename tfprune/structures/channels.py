@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
 from tfprune.keras_private.layers import inner_layers, is_of_keras
+from tfprune.structures.added_behind import added_behind
 from tfprune.structures.convolutions import (
     CONVOLUTIONS,
     PLAIN,
@@ -60,9 +62,9 @@ class Channels(Structure):
                 use.attribute,
                 use.axis,
                 _ROLES[use.role],
-                bias=_bias_behind(use),
                 reads_input=use.role == "read" and _is_plain_dense(use.layer),
                 owner=None if np.array_equal(owner, in_order) else owner,
+                **_added_behind(flow.graph, use),
             )
             for use, owner in family.owners
         ]
@@ -246,10 +248,10 @@ def _is_plain_dense(layer) -> bool:
     return is_dense(layer) and rule_of(layer) is not None
 
 
-def _bias_behind(use) -> str | None:
-    """The bias that a layer is known to add to what it sums over."""
+def _added_behind(graph, use) -> dict[str, Any]:
+    """Where constants can be added to what a layer sums over, if it is known to do nothing else."""
     known = use.role == "read" and rule_of(use.layer) is not None
-    return "bias" if known and use.layer.bias is not None else None
+    return added_behind(graph, use.layer) if known else {}
 
 
 def _makes_or_carries_channels(graph, node) -> bool:

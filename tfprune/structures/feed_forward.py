@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import in_one_line
+from tfprune.structures.added_behind import added_behind
 from tfprune.structures.by_shape.guesses import Guess
 from tfprune.structures.by_shape.proof import Trial
 from tfprune.structures.dense import is_dense
@@ -50,7 +51,14 @@ class FeedForwardUnits(Structure):
             if layer.bias is not None:
                 slices.append(Slices(layer, "bias", 0, "producer", segments=segments))
         slices += [
-            Slices(layer, "kernel", 0, "consumer", bias="bias", reads_input=True)
+            Slices(
+                layer,
+                "kernel",
+                0,
+                "consumer",
+                reads_input=True,
+                **added_behind(regions[0].graph, layer),
+            )
             for layer in consumers
         ]
         super().__init__(name, groups, tuple(slices))
@@ -88,9 +96,7 @@ class FeedForwardUnits(Structure):
     def remainders(self):
         """The biases of the layers that read the units."""
         return [
-            Remainder(
-                s.layer, s.bias_variable, (s.variable.shape[1],), s.layer.activation, s.variable
-            )
+            Remainder(s.layer, s.layer.bias, (s.variable.shape[1],), s.layer.activation, s.variable)
             for s in self.consumers
         ]
 

@@ -29,6 +29,8 @@ class Slices:
             a group is a single connection, as a feed-forward unit is.
         bias: For a consumer, the attribute of `layer` with the bias that is added right behind,
             into which the constants of removed groups are folded. `None` if there is none.
+        bias_layer: The layer that has that attribute, if it is another one.
+        bias_sign: -1 if it is subtracted, as a moving mean is.
         reads_input: Whether what a consumer multiplies is the input of `layer`, its last axes those
             of the groups, as with the kernel of a `Dense` layer; not something made inside.
         segments: Lengths of consecutive parts of the axis, in each of which all groups have their
@@ -45,6 +47,8 @@ class Slices:
     role: str
     within: int | None = None
     bias: str | None = None
+    bias_layer: keras.Layer | None = None
+    bias_sign: int = 1
     reads_input: bool = False
     segments: tuple[int, ...] | None = None
     owner: np.ndarray | None = field(default=None, compare=False, repr=False)
@@ -75,7 +79,8 @@ class Slices:
     @property
     def bias_variable(self) -> keras.Variable | None:
         """The bias behind a consumer, if there is one."""
-        return None if self.bias is None else getattr(self.layer, self.bias)
+        layer = self.layer if self.bias_layer is None else self.bias_layer
+        return None if self.bias is None else getattr(layer, self.bias)
 
     @property
     def is_matrix(self) -> bool:

@@ -67,6 +67,8 @@ def _shared(structure, places, owners) -> str | None:
         if len(places.get(id(layer), ())) > 1:
             return f"{layer.name} is called in more than one model"
     for share in structure.slices:
+        if share.bias_layer is not None and len(places.get(id(share.bias_layer), ())) > 1:
+            return f"{share.bias_layer.name} is called in more than one model"
         if len(owners.get(id(share.variable), ())) > 1:
             return f"{share.layer.name} shares its {share.attribute} with another layer"
     return None
