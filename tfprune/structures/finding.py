@@ -22,9 +22,10 @@ from tfprune.structures.registry import (
     refusal_of,
 )
 from tfprune.structures.running import Running, as_symbols
-from tfprune.structures.skipped import Skipped, SkippedLayer
+from tfprune.structures.skipped import SkippedLayer
 from tfprune.structures.sorting_out import sorted_out
 from tfprune.structures.structure import Structure
+from tfprune.structures.unpruned import Unpruned, has_matrix
 
 
 def find_structures(model: keras.Layer) -> Structures:
@@ -65,7 +66,7 @@ def find_structures(model: keras.Layer) -> Structures:
     search = _Search(model)
     search.look_into(model, prefix="", call=None)
     search.find_crossing()
-    search.note_unseen(model)
+    search.unpruned.note_unseen(model)
     return search.result()
 
 
@@ -73,16 +74,12 @@ class _Search:
     def __init__(self, model: keras.Layer):
         self.running = Running(model)
         self.found: list[Structure] = []
-        # With the layer, and whether that need not be said of the second layer of a pair.
-        self.skipped: list[tuple[keras.Layer | None, Skipped, bool]] = []
+        self.unpruned = Unpruned()
         self.seen: set[int] = set()
-        self.noted: set[int] = set()
         self.places: dict[int, set[str]] = {}  # layer -> graphs that call it
         self.owners: dict[int, set[int]] = {}  # variable -> layers that hold it
         self.inside: dict[int, Inside] = {}  # layers whose calls are known -> what is in them
         self.roots: list[tuple[keras.Layer, Graph, str]] = []  # layers whose calls are not
-        self.shown: set[int] = set()  # layers whose calls are known, or that are in others
-        self.used: set[int] = set()  # variables that an operation is given
 
     def look_into(
         self,
@@ -117,7 +114,7 @@ class _Search:
         except Exception as error:  # Whatever user code raises, in `build` or a configuration.
             self._skip_all(layer, prefix, f"it cannot be looked into ({in_one_line(error)})")
             return
-        self._note_shown(graph)
+        self.unpruned.note_shown(graph)
         if call is None or not of_this_call:
             self.roots.append((layer, graph, prefix))
         else:
@@ -131,7 +128,7 @@ class _Search:
             graph = graph_of(layer, call, outer=outer)
         except Exception:  # Whatever user code raises. What was seen of it is known already.
             return
-        self._note_shown(graph)
+        self.unpruned.note_shown(graph)
         self.inside.pop(id(layer), None)  # What is in it is no part of one graph of the model.
         self._look_at_calls(layer, graph, prefix, None, f"{prefix}{number}")
 
@@ -160,7 +157,7 @@ class _Search:
             elif isinstance(inner, AtPositions):
                 self.seen.update(id(x) for x in layer_and_inner_layers(inner))
                 reason = "it stands in the place of a layer that has lost heads, and loses no more"
-                self._skip(inner, f"{prefix}{inner.name}", reason)
+                self.unpruned.skip(inner, f"{prefix}{inner.name}", reason)
             elif inner_layers(inner) and not isinstance(inner, keras.layers.RNN):
                 # One call under a mask is enough for the layers inside to be masked.
                 call = max(
@@ -173,7 +170,7 @@ class _Search:
             else:
                 parts = layer_and_inner_layers(inner)
                 self._note_whole(inner, f"{prefix}{inner.name}", parts, node)
-        self._note_hidden(layer, graph, prefix)
+        self.unpruned.note_hidden(layer, graph, prefix, self.seen)
 
     def _graph(self, layer, call, opaque, outer) -> tuple[Graph, bool]:
         """The graph inside a layer, and whether it takes what the call in the outer graph gives."""
@@ -204,26 +201,12 @@ class _Search:
         for found in find_heads(layer, graph, name, used, self.running):
             if isinstance(found, SkippedLayer):
                 refusal = refusal_of(layer)
-                self._skip(layer, name, f"{refusal}; {found.reason}" if refusal else found.reason)
+                self.unpruned.skip(
+                    layer, name, f"{refusal}; {found.reason}" if refusal else found.reason
+                )
                 continue
             found.masked = found.takes_masks = any(map(graph.is_masked, given))
             self.found.append(found)
-
-    def _note_hidden(self, layer, graph, prefix):
-        """Lists the layers in a layer of which its graph shows no call.
-
-        Keras's `TimeDistributed` does not call the layer in it, but what that layer's `call` is.
-        """
-        called = {id(node.operation) for node in graph.nodes}
-        for inner in inner_layers(layer, recursive=False):
-            parts = layer_and_inner_layers(inner)
-            # One that is not used, or that is called inside another one, is none of these.
-            if called & {id(x) for x in parts} or any(id(x) in self.seen for x in parts):
-                continue
-            if isinstance(layer, keras.layers.Wrapper) and any(_has_matrix(x) for x in parts):
-                self.noted.update(id(x) for x in parts)
-                reason = f"{type(layer).__name__} calls it in a way that cannot be followed"
-                self._skip(inner, f"{prefix}{inner.name}", reason)
 
     def find_crossing(self) -> None:
         """Adds the structures that lie in several layers made of layers."""
@@ -238,10 +221,10 @@ class _Search:
                     makers = {id(share.layer) for share in result.producers}
                     self._insert(result, flat)
                 # What was said of a part of the way.
-                self.skipped = [skip for skip in self.skipped if id(skip[0]) not in makers]
+                self.unpruned.forget(makers)
                 if isinstance(result, SkippedLayer):
                     name = flat.names[id(result.layer)]
-                    self._skip(result.layer, name, result.reason)
+                    self.unpruned.skip(result.layer, name, result.reason)
 
     def _insert(self, structure, flat):
         """Puts a structure where its first layer comes among those of the others."""
@@ -254,41 +237,6 @@ class _Search:
         ]
         self.found.insert(behind[0] if behind else len(self.found), structure)
 
-    def _note_shown(self, graph):
-        for node in graph.nodes:
-            self.shown.update(id(x) for x in _layers_of(node.operation))
-            given = tree.flatten((node.arguments.args, node.arguments.kwargs))
-            self.used.update(id(x) for x in given if isinstance(x, keras.Variable))
-
-    def note_unseen(self, model: keras.Layer) -> None:
-        """Lists the layers with matrices of which no call was seen.
-
-        Args:
-            model: The model that was searched.
-        """
-        self.shown.add(id(model))
-
-        def walk(layer, prefix):
-            for inner in inner_layers(layer, recursive=False):
-                name = f"{prefix}{inner.name}"
-                # The cell of a recurrent layer is called by that layer, which has its own reason.
-                in_rnn = isinstance(layer, keras.layers.RNN)
-                known = in_rnn or id(inner) in self.shown or id(inner) in self.noted
-                if not known and _has_matrix(inner):
-                    self.noted.add(id(inner))
-                    self._skip(inner, name, self._why_unseen(inner, layer))
-                if id(inner) not in walked:
-                    walked.add(id(inner))
-                    walk(inner, f"{name}/")
-
-        walked = {id(model)}
-        walk(model, "")
-
-    def _why_unseen(self, layer, outer):
-        if any(id(variable) in self.used for variable in own_variables(layer)):
-            return f"{type(outer).__name__} uses its weights without calling it"
-        return "no call of it is seen"
-
     def _in_graph(self, graph: Graph, prefix: str, place: str) -> dict[int, list[Structure]]:
         """The structures between the layers of a graph, by the `id` of their first layer."""
         structures: dict[int, list[Structure]] = {}
@@ -300,32 +248,26 @@ class _Search:
                 if isinstance(result, Structure):
                     structures.setdefault(id(next(result.layers())), []).append(result)
                 else:
-                    self._note_skipped(result, prefix)
+                    self.unpruned.skip_result(result, prefix)
         return structures
-
-    def _note_skipped(self, result: SkippedLayer, prefix: str) -> None:
-        # That the last of a pair makes the output of a layer is usual, so it is not listed.
-        usual = result.end == "residual" or (result.end == "output" and prefix != "")
-        skipped = Skipped(f"{prefix}{result.layer.name}", result.reason)
-        self.skipped.append((result.layer, skipped, usual))
 
     def _describe(self, describe: Describe, layer: keras.Layer, graph: Graph, prefix: str) -> None:
         name = f"{prefix}{layer.name}"
         calls = graph.calls(layer)
         if any(getattr(x, "quantization_mode", None) for x in layer_and_inner_layers(layer)):
-            self._skip(layer, name, "it is quantized")
+            self.unpruned.skip(layer, name, "it is quantized")
             return
         if any(getattr(x, "lora_enabled", False) for x in layer_and_inner_layers(layer)):
-            self._skip(layer, name, "it has LoRA weights; merge them first")
+            self.unpruned.skip(layer, name, "it has LoRA weights; merge them first")
             return
         try:
             structure = describe(layer, name)
         except (ValueError, AttributeError) as error:
-            self._skip(layer, name, str(error))
+            self.unpruned.skip(layer, name, str(error))
             return
         reason = structure.cannot_be_cut(calls)
         if reason:
-            self._skip(layer, name, reason)
+            self.unpruned.skip(layer, name, reason)
             return
         structure.masked = any(graph.is_masked(node.input_tensors[0]) for node in calls)
         structure.takes_masks = any(
@@ -339,8 +281,8 @@ class _Search:
         What happens between the layers of an unknown graph is unknown, but not what happens inside
         each of them. Without a reason it is not listed.
         """
-        if reason and any(_has_matrix(x) for x in layer_and_inner_layers(layer)):
-            self._skip(layer, prefix.rstrip("/") or layer.name, reason)
+        if reason and any(has_matrix(x) for x in layer_and_inner_layers(layer)):
+            self.unpruned.skip(layer, prefix.rstrip("/") or layer.name, reason)
         for inner in inner_layers(layer, recursive=False):
             if id(inner) in self.seen or isinstance(inner, keras.layers.RNN):
                 continue
@@ -348,28 +290,25 @@ class _Search:
             if inner_layers(inner) and not is_in_graph_kind(inner) and not is_described:
                 self.look_into(inner, f"{prefix}{inner.name}/", None, opaque=True)
         self.seen.update(id(x) for x in layer_and_inner_layers(layer))
-        self.shown.update(id(x) for x in layer_and_inner_layers(layer))
+        self.unpruned.shown.update(id(x) for x in layer_and_inner_layers(layer))
 
     def _note_whole(self, layer, name, parts=None, call=None):
         """Lists a layer with matrices of its own, of a class that no kind is registered for.
 
         Unless the units are found whose weights it holds itself.
         """
-        if id(layer) in self.noted or not any(_has_matrix(x) for x in parts or [layer]):
+        if id(layer) in self.unpruned.noted or not any(has_matrix(x) for x in parts or [layer]):
             return
-        self.noted.add(id(layer))
+        self.unpruned.noted.add(id(layer))
         found = []
-        if _has_matrix(layer) and not type(layer).__module__.startswith("keras."):
+        if has_matrix(layer) and not type(layer).__module__.startswith("keras."):
             found = list(find_own_units(layer, call and _arguments(call), name, self.running))
         self.found += found
         if not found:
             reason = f"no kind of structure is registered for {type(layer).__name__}"
             if holds_only_positions(layer):
                 reason = "its weights are a table of positions, which has no groups"
-            self._skip(layer, name, reason)
-
-    def _skip(self, layer, name, reason):
-        self.skipped.append((layer, Skipped(name, reason), True))
+            self.unpruned.skip(layer, name, reason)
 
     def _note_owners(self, layer):
         for inner in layer_and_inner_layers(layer):
@@ -378,7 +317,7 @@ class _Search:
 
     def result(self) -> Structures:
         """What was found, without what cannot be cut everywhere alike."""
-        return sorted_out(self.found, self.skipped, self.places, self.owners)
+        return sorted_out(self.found, self.unpruned.skipped, self.places, self.owners)
 
 
 def _may_hold_shares(operation) -> bool:
@@ -424,19 +363,3 @@ def _other_ways(calls, call) -> list:
 
 def _arguments(call):
     return call.arguments.args, call.arguments.kwargs
-
-
-def _layers_of(operation) -> list[keras.Layer]:
-    """A layer, and those inside it where only the kind of the layer knows of them."""
-    if not isinstance(operation, keras.Layer):
-        return []
-    if describe_of(operation) or is_in_graph_kind(operation):
-        return layer_and_inner_layers(operation)
-    return [operation]
-
-
-def _has_matrix(layer) -> bool:
-    """Whether a layer holds a kernel itself; a vocabulary is not for `find_structures`."""
-    if isinstance(layer, keras.layers.Embedding):
-        return False
-    return any(len(variable.shape) > 1 for variable in own_variables(layer))

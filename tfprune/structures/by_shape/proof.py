@@ -24,8 +24,8 @@ from tfprune.keras_private.variables import standing_in
 from tfprune.structures.by_shape.guesses import Guess, axis_outside
 from tfprune.structures.by_shape.padding import picked, spread_out
 from tfprune.structures.by_shape.resizing import numbers_with, set_numbers
+from tfprune.structures.groups import Groups
 from tfprune.structures.slices import Slices
-from tfprune.structures.structure import Structure
 
 # Results of two programs that compute the same differ by less, as a share of the largest value.
 _TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
@@ -111,7 +111,7 @@ class Trial:
         Args:
             guess: A way in which heads may lie in the layer.
         """
-        structure = Structure("heads", guess.groups, guess.slices)
+        structure = Groups("heads", guess.groups, guess.slices)
         if any(id(share.variable) not in self._values for share in guess.slices):
             return "some of its weights are not trained"
         for kept in _tried(guess.groups):
@@ -134,7 +134,7 @@ class Trial:
         Args:
             guess: A guess that is right.
         """
-        structure = Structure("heads", guess.groups, guess.slices)
+        structure = Groups("heads", guess.groups, guess.slices)
         kept = np.arange(guess.groups) < guess.groups // 2
         expected = self.run(self._silenced(structure, np.flatnonzero(kept), structure.consumers))
         found = []
