@@ -98,6 +98,10 @@ def source_of(module):
     return next(file for file in candidates if file.exists())
 
 
+# Of whose bases readers need the methods too.
+WITH_INHERITED = {"tfprune.structures.Structure"}
+
+
 def names_of(module):
     """The public names of a module, each with the dotted path at which it is defined."""
     source = source_of(module)
@@ -129,7 +133,9 @@ def api_page(module):
     for name, path in sorted(names_of(module).items(), key=lambda entry: entry[0].lower()):
         public = f"{module}.{name}"
         anchor = "" if public == path else f'<a id="{public}"></a>\n\n'
-        parts.append(
-            f"{anchor}::: {path}\n    options:\n      heading: {public}\n      toc_label: {name}\n"
-        )
+        options = [f"heading: {public}", f"toc_label: {name}"]
+        if public in WITH_INHERITED:
+            options.append("inherited_members: true")
+        lines = "".join(f"      {option}\n" for option in options)
+        parts.append(f"{anchor}::: {path}\n    options:\n{lines}")
     return "\n\n".join(parts)
