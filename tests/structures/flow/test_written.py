@@ -163,3 +163,39 @@ def test_nothing_changes_where_nothing_is_written():
     flow = Flow(graph_of(keras.Model(x, layers.Dense(2)(y[:, ::2, :]))))
     sliced = next(n for n in flow.graph.nodes if type(n.operation).__name__ == "GetItem")
     assert rewritten(flow, sliced, flow.families[0].classes[:2]) == {}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Backbone(keras.Model):
+    """A Functional model that is made from numbers, as KerasHub's are."""
+
+    def __init__(self, filters=6, **kwargs):
+        x = keras.Input((8, 8, 3))
+        y = layers.Conv2D(filters, 1, name="a")(x)
+        y = ops.reshape(y, (-1, 64, filters))
+        gate, y = y[..., : filters // 2], y[..., filters // 2 :]
+        super().__init__(x, layers.Dense(2, name="last")(gate * y), **kwargs)
+        self.filters = filters
+
+    def get_config(self):
+        return {"filters": self.filters, "name": self.name}
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("outer", [False, True])
+def test_a_model_that_keeps_its_cuts(outer, in_place, tmp_path):
+    model = randomize(Backbone())
+    if outer:
+        x = keras.Input((8, 8, 3))
+        model = keras.Model(x, layers.Dense(2)(model(x)))
+    _, expected = some_go(model)
+    before = model.count_params()
+    small = tfprune.rebuild(model, in_place=in_place)
+    assert small.count_params() < before
+    assert_same(expected, outputs(small, noise(2, 8, 8, 3)))
+    small.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    assert_same(expected, outputs(loaded, noise(2, 8, 8, 3)))
+    if not outer:
+        again = Backbone.from_config(Backbone().get_config())  # The class is as it was.
+        assert again.count_params() == before
