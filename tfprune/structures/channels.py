@@ -11,6 +11,8 @@ from keras import layers
 
 from tfprune.keras_private.layers import inner_layers, is_of_keras
 from tfprune.structures.added_behind import added_behind
+from tfprune.structures.by_shape.guesses import Count, Guess
+from tfprune.structures.by_shape.proof import Trial
 from tfprune.structures.convolutions import (
     CONVOLUTIONS,
     PLAIN,
@@ -18,7 +20,7 @@ from tfprune.structures.convolutions import (
     TRANSPOSED,
     is_grouped,
 )
-from tfprune.structures.dense import is_dense
+from tfprune.structures.dense import describe, is_dense
 from tfprune.structures.emission import Emission
 from tfprune.structures.flow import Family, Flow, Use
 from tfprune.structures.flow.products import PRODUCTS
@@ -219,14 +221,21 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
         return
     flow = _best_flow(graph)
     found: set[int] = set()
+    unfit: dict[int, str | None] = {}
     for family in flow.families:
         first = next(use.layer for use, _ in family.owners if use.role == "make")
         structure = Channels(name_of(first), flow, family)
         if structure.kind == "ffn" and _is_pair(graph, first):
             continue
+        unproven = flow.unproven_calls(family)
+        if unproven and not _still_fits(graph, structure):
+            written = f"{describe(unproven[0].operation)} has sizes or places written in it"
+            unfit |= dict.fromkeys(map(id, structure.layers()), written)
+            continue
         found.update(id(use.layer) for use, _ in family.owners if use.role == "make")
         yield structure
     reasons = {id(use.layer): flow.reason(use) for use in flow.uses if use.role == "make"}
+    reasons = {**unfit, **{key: reason for key, reason in reasons.items() if reason}}
 
     def reason_for(layer):
         if id(layer) in found:
@@ -241,6 +250,24 @@ def _best_flow(graph) -> Flow:
     first = Flow(graph)
     others = (Flow(graph, choice) for choice in range(1, first.choices))
     return max(first, *others, key=lambda flow: flow.weights) if first.choices > 1 else first
+
+
+def _still_fits(graph, structure) -> bool:
+    """Whether a layer computes with some channels what it computes with the others silenced.
+
+    Sizes that its `call` has worked out from those of tensors follow by themselves.
+    """
+    counts = []
+    for layer in structure.layers():
+        changes = structure.resized_config(layer, structure.groups - 1)
+        for name, value in changes.items():
+            if isinstance(getattr(layer, name, None), int):
+                counts.append(Count(layer, name, getattr(layer, name) - value))
+    guess = Guess(structure.groups, structure.slices, tuple(counts))
+    try:
+        return Trial(graph.layer, *graph.arguments).why_not(guess) is None
+    except Exception:  # Whatever user code raises.
+        return False
 
 
 def _is_plain_dense(layer) -> bool:

@@ -123,6 +123,11 @@ class FlatGraph(Graph):
         """Whether a tensor carries a Keras mask in the graph of a layer that it comes from."""
         return any(graph.is_masked(t) for graph, t in self._sources.get(id(tensor), ()))
 
+    @property
+    def can_be_run(self) -> bool:
+        """No: what it shows lies in several layers."""
+        return False
+
     def is_functional(self, node) -> bool:
         """Whether a call stands in the graph that a Functional model has of itself."""
         return node.is_functional

@@ -74,6 +74,11 @@ class Graph:
         """Whether a tensor is one of the outputs."""
         return id(tensor) in self._output_ids
 
+    @property
+    def can_be_run(self) -> bool:
+        """Whether it is known what the layer with this graph is given."""
+        return self.layer is not None and self.arguments is not None
+
     def is_functional(self, node: Any) -> bool:
         """Whether a call stands in the graph that a Functional model has of itself."""
         return self.arguments is None

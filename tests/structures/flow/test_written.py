@@ -74,9 +74,66 @@ def test_cut_exactly(between, in_place, tmp_path):
 def test_what_a_class_computes_stays(what):
     model = InACall(BETWEEN[what])
     model(noise(1, 8, 8, 3))
-    assert not tfprune.find_structures(model)
-    (use,) = [use for use in Flow(graph_of(model)).uses if use.layer.name == "a"][:1]
-    assert "has sizes or places written in it" in Flow(graph_of(model)).reason(use)
+    structures = tfprune.find_structures(model)
+    assert not structures
+    (reason,) = [s.reason for s in structures.skipped if s.name == "a"]
+    assert reason.endswith("has sizes or places written in it")
+
+
+# The same, with sizes and places that follow from the shape.
+FOLLOWING = {
+    "sizes": lambda x: ops.reshape(x, (-1, 8, 8, x.shape[-1])),
+    "a gate": lambda x: x[..., : x.shape[-1] // 2] * ops.sigmoid(x[..., x.shape[-1] // 2 :]),
+    "a gate at indices": lambda x: ops.multiply(*ops.split(x, [x.shape[-1] // 2], axis=-1)),
+    "factors": lambda x: x * ops.reshape(ops.mean(x, axis=(1, 2)), (-1, 1, 1, x.shape[-1])),
+    "rows as tokens": lambda x: ops.reshape(
+        layers.Identity()(ops.reshape(x, (-1, 64, x.shape[-1]))), (-1, 8, 8, x.shape[-1])
+    ),
+    "shuffle": lambda x: ops.reshape(
+        ops.transpose(ops.reshape(x, (-1, 8, 8, 2, x.shape[-1] // 2)), (0, 1, 2, 4, 3)),
+        (-1, 8, 8, x.shape[-1]),
+    ),
+}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Following(layers.Layer):
+    """Two convolutions of which the second reads what is worked out from the shape of the first."""
+
+    def __init__(self, what="sizes", groups=1, **kwargs):
+        super().__init__(**kwargs)
+        self.what = what
+        self.first = layers.Conv2D(6, 1, groups=groups, name="a")
+        self.norm = layers.BatchNormalization(name="norm")
+        self.last = layers.Conv2D(2, 3, name="last")
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.norm.build((*shape[:-1], 6))
+        self.last.build((*shape[:-1], 3 if "gate" in self.what else 6))
+
+    def call(self, x):
+        return self.last(FOLLOWING[self.what](self.norm(self.first(x))))
+
+    def get_config(self):
+        return {**super().get_config(), "what": self.what}
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("what", FOLLOWING)
+def test_what_follows_from_the_shape(what, in_place, tmp_path):
+    x = keras.Input((8, 8, 3))
+    model = randomize(keras.Model(x, Following(what, name="f")(x)))
+    norm = model.get_layer("f").norm
+    norm.moving_variance.assign(0.5 + ops.abs(norm.moving_variance))
+    structures, expected = some_go(model)
+    assert [(s.kind, s.name) for s in structures] == [("channels", "f/a")]
+    small = tfprune.rebuild(model, in_place=in_place)
+    assert small.get_layer("f").first.filters < 6
+    assert_same(expected, outputs(small, noise(2, 8, 8, 3)))
+    small.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    assert_same(expected, outputs(loaded, noise(2, 8, 8, 3)))
 
 
 def test_an_interrupted_cut_leaves_the_model_as_it_was(monkeypatch):

@@ -24,6 +24,7 @@ from tfprune.keras_private.variables import standing_in
 from tfprune.structures.by_shape.guesses import Guess, axis_outside
 from tfprune.structures.by_shape.padding import picked, spread_out
 from tfprune.structures.by_shape.resizing import numbers_with, set_numbers
+from tfprune.structures.dense import is_dense
 from tfprune.structures.groups import Groups
 from tfprune.structures.slices import Slices
 
@@ -66,7 +67,8 @@ class Trial:
         self._values: dict[int, tuple[keras.Variable, np.ndarray]] = {}
         for inner in layer_and_inner_layers(layer):
             for variable in own_variables(inner):
-                if variable.trainable and "float" in str(variable.dtype):
+                counts = variable.trainable or isinstance(inner, keras.layers.BatchNormalization)
+                if counts and "float" in str(variable.dtype):
                     self._values[id(variable)] = variable, _weights(variable, draw)
         self._dense = self.run({})
         self._tolerance = _TOLERANCE.get(layer.compute_dtype, 1e-4)
@@ -162,16 +164,23 @@ class Trial:
         """The values of variables without all groups but some, and the numbers of layers."""
         values: dict[int, np.ndarray] = {}
         shapes: dict[int, tuple[keras.Layer, dict[str, Any]]] = {}
+        gone = np.setdiff1d(np.arange(structure.groups), kept)
         for share in structure.slices:
             key = id(share.variable)
             value = values.get(key, self._values[key][1])
-            values[key] = value.take(structure.positions(kept, share), axis=share.axis)
+            values[key] = np.delete(value, structure.positions(gone, share), axis=share.axis)
             shapes.setdefault(id(share.layer), (share.layer, {}))[1][share.attribute] = values[
                 key
             ].shape
         if guess.is_padded:
             return values, (), [_in_place_of_whole(s, structure, kept) for s in matrices(guess)]
         numbers = [(layer, numbers_with(layer, own)) for layer, own in shapes.values()]
+        # What they were built for does not hold meanwhile.
+        numbers += [
+            (layer, {"_input_spec": None})
+            for layer, _ in shapes.values()
+            if "_input_spec" in vars(layer) and not is_dense(layer)
+        ]
         return values, [*numbers, *counted(guess.counts, len(kept))]
 
     def _alike(self, a, b, closer: float = 1.0) -> bool:
@@ -271,4 +280,5 @@ def _weights(variable, draw) -> np.ndarray:
     shape = tuple(variable.shape)
     around = float(len(shape) == 1 and "bias" not in variable.name)
     each = int(np.prod(shape[1:])) if len(shape) > 1 else 4
-    return (around + draw.standard_normal(shape, "float32") / max(each, 1) ** 0.5).astype("float32")
+    value = around + draw.standard_normal(shape, "float32") / max(each, 1) ** 0.5
+    return (0.1 + np.abs(value) if "variance" in variable.name else value).astype("float32")

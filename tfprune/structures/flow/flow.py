@@ -83,12 +83,15 @@ class Flow:
     Attributes:
         uses: The axes of variables that were met.
         choices: Among how many axes there was a choice.
+        unproven: The calls of which it is unknown whether they still fit when positions have gone:
+            sizes are written in them, in the `call` of a layer that may have worked them out.
         families: The groups that can leave.
     """
 
     def __init__(self, graph: Graph, choice: int = 0):
         self.graph = graph
         self.choices = 1
+        self.unproven: list[Any] = []
         self._choice = choice
         self.classes = Classes()
         self.uses: list[Use] = []
@@ -262,6 +265,14 @@ class Flow:
         tensors = [*node.input_tensors, *node.outputs]
         return [labels for t in tensors for labels in self.labels(t) if labels is not None]
 
+    def unproven_calls(self, family: Family) -> list[Any]:
+        """The calls that a family goes through of which it is unknown whether they will fit."""
+        return [
+            node
+            for node in self.unproven
+            if any(np.isin(self.classes.of(x), family.classes).any() for x in self._live(node))
+        ]
+
     def rewritten(self, gone: np.ndarray) -> Iterator[tuple[Any, Written]]:
         """What is to be written in calls where some positions are gone.
 
@@ -319,6 +330,9 @@ class Flow:
             classes = [self.classes.of(labels).tolist() for labels in self._live(node)]
             same = not changes or given.setdefault(id(node.operation), classes) == classes
             if same and commutes(self, node, gone, changes):
+                continue
+            if self.graph.can_be_run and not self.graph.is_functional(node):
+                self.unproven.append(node)
                 continue
             for labels in self._live(node):
                 self.keep(labels, f"{describe(node.operation)} has sizes or places written in it")
