@@ -146,7 +146,6 @@ def test_separable_and_transposed():
         (layers.Softmax(), r"it goes to softmax\w* \(Softmax\)"),
         (lambda x: ops.mean(x, axis=-1, keepdims=True), "Mean mixes it"),
         (lambda x: ops.concatenate([x, x], axis=1)[:, :8], None),
-        (lambda x: ops.reshape(x, (ops.shape(x)[0], 8, 8, 4)), "Reshape does not run on numbers"),
         (lambda x: ops.roll(x, 1, axis=-1), r"it goes to Roll"),
         (lambda x: x * np.arange(4, dtype="float32"), "Multiply joins it with what must stay"),
     ],

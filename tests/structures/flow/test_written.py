@@ -83,6 +83,7 @@ def test_what_a_class_computes_stays(what):
 # The same, with sizes and places that follow from the shape.
 FOLLOWING = {
     "sizes": lambda x: ops.reshape(x, (-1, 8, 8, x.shape[-1])),
+    "the batch too": lambda x: ops.reshape(x, (ops.shape(x)[0], 8, 8, x.shape[-1])),
     "a gate": lambda x: x[..., : x.shape[-1] // 2] * ops.sigmoid(x[..., x.shape[-1] // 2 :]),
     "a gate at indices": lambda x: ops.multiply(*ops.split(x, [x.shape[-1] // 2], axis=-1)),
     "factors": lambda x: x * ops.reshape(ops.mean(x, axis=(1, 2)), (-1, 1, 1, x.shape[-1])),

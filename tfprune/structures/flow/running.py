@@ -9,6 +9,9 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tfprune.keras_private.functional import operation_classes
+
+_RESHAPE = operation_classes(["Reshape"])
 UNKNOWN = 64
 """What stands for a size that a graph leaves open: enough for the strides of a network."""
 
@@ -48,6 +51,11 @@ def run(
     given = (node.arguments.args, node.arguments.kwargs) if arguments is None else arguments
     args, kwargs = tree.map_structure(array, given)
     operation = operation or node.operation
+    if type(operation) in _RESHAPE and None in tree.flatten(operation.newshape):
+        # Of a call with `ops.shape(x)[0]`, which is not known where the graph is made.
+        sizes = zip(operation.newshape, shape_of(node.outputs[0]), strict=True)
+        known = tuple(size if n is None else n for n, size in sizes)
+        operation = type(operation)(known)
     if isinstance(operation, keras.Layer):
         kwargs.pop("training", None)
         if "training" in signature(operation.call).parameters:
