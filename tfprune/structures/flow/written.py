@@ -62,7 +62,9 @@ def rewritten(flow: Any, node: Any, gone: np.ndarray) -> Written:
         left = _left_before(flow, tensor, operation.axis, gone)
         if isinstance(places, int) or left is None:
             return {}
-        return _changed("indices_or_sections", list(places), [int(left[i]) for i in places])
+        size = tensor.shape[operation.axis]
+        new = [int(left[_place(place, size)]) for place in places]
+        return _changed("indices_or_sections", list(places), new)
     args, kwargs = node.arguments.args, node.arguments.kwargs
     key = kwargs["key"] if "key" in kwargs else args[1]
     return _changed("key", key, _key(flow, tensor, key, gone))
