@@ -24,11 +24,11 @@ import tf_keras
 from bert_tf_keras import INPUTS, as_ids, furthest_apart, in_tf_keras
 from classifier import RATE, plain
 from kept_runs import keep, restore
-from paired import difference, in_points
+from paired import in_points
 from progress import Log
 from reports import about, arguments, in_words, smoke_folder, write
 from small_minilm import LENGTH, Small, left
-from timed_files import file_of, times, zipped
+from timed_files import figures_of_file, file_of, times, zipped
 
 import tfprune
 from tfprune.batches import each_batch
@@ -233,22 +233,9 @@ def results_of(figures, timed, settings):
         for kind in next(iter(each.values()))["files"]:
             of_kind = {seed: f["files"][kind] for seed, f in each.items()}
             errors = [f["error"] for f in of_kind.values() if "error" in f]
-            rights = _rights(figures, name, kind)
-            pairs = {other: _rights(figures, other, kind) for other in AGAINST.get(name, [])}
             files[kind] = {
-                "bytes": {seed: f["bytes"] for seed, f in of_kind.items()},
+                **figures_of_file(figures, timed, name, kind, AGAINST.get(name, [])),
                 "zipped": {seed: f["zipped"] for seed, f in of_kind.items()},
-                "accuracy": {seed: float(np.mean(r)) for seed, r in rights.items()},
-                "time": {
-                    seed: t["ratios"][f"{name} {kind}"]
-                    for seed, t in timed.items()
-                    if f"{name} {kind}" in t.get("ratios", {})
-                },
-                "against": {
-                    other: difference(rights, theirs)
-                    for other, theirs in pairs.items()
-                    if set(rights) & set(theirs)
-                },
                 **({"error": errors[0]} if errors else {}),
             }
         rows[name] = {
@@ -260,12 +247,6 @@ def results_of(figures, timed, settings):
     packages = ("keras-hub", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert")
     dense_ms = {seed: t["ms"] for seed, t in timed.items() if t}
     return {**about(__file__, *packages), "sizes": settings, "dense_ms": dense_ms, "models": rows}
-
-
-def _rights(figures, name, kind):
-    """Seed to what is right, of the files of one kind."""
-    each = {seed: f["files"].get(kind, {}) for seed, f in figures.get(name, {}).items()}
-    return {seed: file["right"] for seed, file in each.items() if "right" in file}
 
 
 def table(results):

@@ -4,7 +4,9 @@ import json
 import tempfile
 import zipfile
 
+import numpy as np
 from kept_runs import keep
+from paired import difference
 
 import tfprune
 from tfprune.files import atomic_write
@@ -54,3 +56,37 @@ def times(folder, figures, rounds):
             temporary.write_text(json.dumps(known))
         keep(path)
     return known
+
+
+def figures_of_file(figures, timed, name, kind, against):
+    """What is reported of the files of a run, of one kind: each figure by seed.
+
+    Args:
+        figures: Run to seed to figures, `"files"` among them by their kind.
+        timed: Seed to what `times` gives.
+        name: The run.
+        kind: The kind.
+        against: The runs with whose files of this kind they are compared.
+    """
+    rights = _rights(figures, name, kind)
+    pairs = {other: _rights(figures, other, kind) for other in against}
+    return {
+        "bytes": {seed: f["files"][kind]["bytes"] for seed, f in figures[name].items()},
+        "accuracy": {seed: float(np.mean(right)) for seed, right in rights.items()},
+        "time": {
+            seed: t["ratios"][f"{name} {kind}"]
+            for seed, t in timed.items()
+            if f"{name} {kind}" in t.get("ratios", {})
+        },
+        "against": {
+            other: difference(rights, theirs)
+            for other, theirs in pairs.items()
+            if set(rights) & set(theirs)
+        },
+    }
+
+
+def _rights(figures, name, kind):
+    """Seed to what is right, of the files of one kind; a file that does not run has none."""
+    each = {seed: f["files"].get(kind, {}) for seed, f in figures.get(name, {}).items()}
+    return {seed: file["right"] for seed, file in each.items() if "right" in file}

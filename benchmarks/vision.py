@@ -16,11 +16,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from paired import difference, in_points
+from paired import in_points
 from progress import Log
 from reports import about, arguments, in_words, smoke_folder, write
 from small_minilm import finished, once
-from timed_files import file_of, times
+from timed_files import figures_of_file, file_of, times
 
 import tfprune
 from tfprune.callbacks import GroupLasso, ImportancePruning
@@ -205,32 +205,14 @@ def results_of(figures, timed):
     """What is kept of one network: for each run its figures and those of its files, by seed."""
     rows = {}
     for name, each in figures.items():
-        files = {}
-        for kind in KINDS:
-            rights = _rights(figures, name, kind)
-            control = "dense" if name in WITHOUT else "longer"
-            theirs = _rights(figures, control, kind)
-            files[kind] = {
-                "bytes": {s: f["files"][kind]["bytes"] for s, f in each.items()},
-                "accuracy": {s: float(np.mean(r)) for s, r in rights.items()},
-                "time": {
-                    s: t["ratios"][f"{name} {kind}"]
-                    for s, t in timed.items()
-                    if f"{name} {kind}" in t.get("ratios", {})
-                },
-                "against": {control: difference(rights, theirs)}
-                if set(rights) & set(theirs) and name not in ("dense", "longer")
-                else {},
-            }
+        control = "dense" if name in WITHOUT else "longer"
+        against = [] if name in ("dense", "longer") else [control]
+        files = {kind: figures_of_file(figures, timed, name, kind, against) for kind in KINDS}
         rows[name] = {
             **{k: {s: f[k] for s, f in each.items()} for k in ("minutes", "flops", "parameters")},
             "files": files,
         }
     return {"dense_ms": {s: t["ms"] for s, t in timed.items() if t}, "runs": rows}
-
-
-def _rights(figures, name, kind):
-    return {s: f["files"][kind]["right"] for s, f in figures.get(name, {}).items()}
 
 
 def table(results):
