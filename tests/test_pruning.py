@@ -73,6 +73,21 @@ def test_the_groups_are_those_that_a_callback_would_remove():
     )
 
 
+def test_what_is_zero_already_goes_too():
+    """Also beyond the target, as after a fit with a callback; but a layer keeps its least."""
+    model = trained()
+    (units,) = [s for s in tfprune.find_structures(model) if s.kind == "ffn"]
+    units.scale((np.arange(16) < 4).astype("float32"))
+    expected = outputs(model, X)
+    small = tfprune.prune(model, tfprune.Sparsity(0.1), (X, Y), repair=None, verbose=0)
+    assert tfprune.find_structures(small)["in"].groups == 4
+    assert_same(expected, outputs(small, X))
+    by_8 = tfprune.prune(
+        model, tfprune.Sparsity(0.1), (X, Y), repair=None, verbose=0, round_to={"ffn": 8}
+    )
+    assert tfprune.find_structures(by_8)["in"].groups % 8 == 0
+
+
 def test_in_place_cuts_the_model_itself():
     model = trained()
     expected = outputs(tfprune.prune(model, tfprune.Sparsity(0.5), (X, Y), verbose=0), X)

@@ -16,8 +16,18 @@ LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 # Of TensorFlow ("I0000 00:00:1.2 34 port.cc:153] oneDNN …") and of LiteRT ("INFO: Created …").
 _MESSAGE = re.compile(rb"([IWE])\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\] |(INFO|WARNING|ERROR): ")
-# Lines without a level: before TensorFlow's log has begun, and of its converter for int8.
-_NOTES = (b"WARNING: All log messages before absl::InitializeLog()", b"fully_quantize: ")
+# Lines without a level: before TensorFlow's log has begun; of its converter for int8; and of one
+# that fails, whose error says the same.
+_NOTES = (
+    b"WARNING: All log messages before absl::InitializeLog()",
+    b"fully_quantize: ",
+    b"loc(callsite(",
+    b"error: failed while converting",
+    b"Some ops are not supported by the native TFLite runtime",
+    b"TF Select ops: ",
+    b"Details:",
+    b"\ttf.",
+)
 
 # Standard error is the process's: while it is redirected, neither another thread nor a call inside
 # may do it again.

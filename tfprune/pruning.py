@@ -195,6 +195,7 @@ def pruned(
         )
     else:
         keep = choose(target, model, found, scores, within, per_cost, round_to, cost)
+    keep = _without_zeros(found, keep, round_to or {})
     del scores  # They may hold copies of weights, for effects.
     with readers_restored(found, always=not in_place):
         if repair is not None:
@@ -215,6 +216,21 @@ def pruned(
         reached = target.describe(cost(counts))
         say(f"prune: {reached}; the target is {target.describe(target.limit)}.{target.note}")
     return small
+
+
+def _without_zeros(
+    structures: Structures, keep: dict[str, np.ndarray], round_to: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """Removes what is zero already as well: after a fit with a callback that may be more.
+
+    Kinds whose groups are to be a multiple of a number keep what makes them one.
+    """
+    found = dict(keep)
+    for structure in structures:
+        stays = keep[structure.name] & (structure.norms() > 0)
+        if structure.kind not in round_to and np.count_nonzero(stays) >= structure.least:
+            found[structure.name] = stays
+    return found
 
 
 def _say(text: str) -> None:

@@ -160,6 +160,15 @@ def test_flex_operations_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_float64_is_named_as_the_cause(tmp_path, capfd):
+    x = keras.Input((4, 8))
+    y = keras.layers.Dense(8)(x)
+    scores = keras.ops.softmax(keras.ops.matmul(y, keras.ops.swapaxes(y, 1, 2)) / np.sqrt(8))
+    with pytest.raises(ValueError, match=r"computes in float64.*Softmax.*np\.sqrt\(8\)"):
+        tfprune.export(keras.Model(x, keras.ops.matmul(scores, y)), tmp_path / "m.tflite")
+    assert "callsite" not in capfd.readouterr().err
+
+
 def test_other_backends_are_told_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow"):

@@ -3,7 +3,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 import tfprune
 from tests.models import kill, randomize, transformer
@@ -33,6 +33,22 @@ def test_weights_that_are_zero_are_told():
     figures = tfprune.compare(model, small, latency=False).figures
     everything = 4 * 8 + 8 + 8 * 8 + 8 + 8 * 2
     assert figures["non-zero in groups"] == (everything - 32, 4 * 4 + 4 + 4 * 4 + 8 + 16)
+
+
+def test_one_head_of_attention_in_a_functional_model():
+    """No axis is left along which heads lie; how many there are follows from the widths."""
+    x = keras.Input((6, 8))
+    q, k, v = (
+        ops.reshape(layers.Dense(12, name=name)(x), (-1, 6, 4, 3)) for name in ("q", "k", "v")
+    )
+    scores = ops.softmax(ops.einsum("bqhd,bkhd->bhqk", q, k))
+    y = ops.reshape(ops.einsum("bhqk,bkhd->bqhd", scores, v), (-1, 6, 12))
+    model = randomize(keras.Model(x, layers.Dense(5, name="out")(y)))
+    (heads,) = tfprune.find_structures(model)
+    for left in (2, 1):
+        small = tfprune.rebuild(model, keep={heads.name: np.arange(4) < left})
+        found = tfprune.compare(model, small, latency=False)
+        assert found.survivors == {heads.name: (left, 4)}
 
 
 @pytest.mark.tensorflow_only

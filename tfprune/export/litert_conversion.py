@@ -117,6 +117,13 @@ def _conversion_errors() -> Iterator[None]:
         needed = sorted(
             set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text))
         )
+        if "f64>" in text:
+            raise ValueError(
+                "The model computes in float64, for which LiteRT has no operations"
+                f"{': ' * bool(needed)}{', '.join(needed)}. A number of NumPy such as "
+                "`np.sqrt(8)`, or an array of float64, makes Keras do so: write `8**0.5`, or cast "
+                "it to float32."
+            ) from error
         if needed or "flex" in text.lower():
             raise ValueError(
                 "The model has operations that LiteRT cannot run without TensorFlow's (Flex): "

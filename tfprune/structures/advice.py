@@ -22,7 +22,11 @@ _ADVICE = (
         r"uses its weights without calling it|no call of it is seen",
         "call the layer where its weights are used",
     ),
-    (r"sizes or places written in it", "write it for channels of any number, or as a layer"),
+    (
+        r"its outputs go different ways",
+        "parts of what it makes leave on their own: give each part a layer of its own",
+    ),
+    (r"sizes or places written in it", "work them out from the shape of the tensor"),
     (r"scores are used", "leave the scores out of the outputs"),
     (r"is quantized", "prune before you quantize"),
     (

@@ -73,12 +73,21 @@ def match(
             result.left[name] = partners[name]
         elif all_known and not _is_left(path, layers, still):
             result.left[name] = 0
-        elif all_known and layers[path]["width"] == number:
-            # What reads it has become a constant, so it is no structure any more.
-            result.left[name] = still[path]["width"]
+        elif all_known and (count := _by_width(number, layers[path], still[path])) is not None:
+            # What reads it has become a constant, or one head is left, whose size is found instead:
+            # it is no structure any more.
+            result.left[name] = count
         else:
             result.only_before.append(name)
     return result
+
+
+def _by_width(number: int, before: Mapping[str, Any], after: Mapping[str, Any]) -> int | None:
+    """How many groups a layer makes that has made so many, if its width tells."""
+    if not before["width"] or before["width"] % number:
+        return None
+    left, rest = divmod(after["width"], before["width"] // number)
+    return None if rest else left
 
 
 def _is_left(path: str, before: Places, after: Mapping[str | None, Mapping[str, Any]]) -> bool:
