@@ -101,7 +101,7 @@ def test_layers_without_a_kind_are_listed_together():
     assert any("both" in name for name in why)
     assert not any("batch" in name for name in why)
     text = str(found)
-    assert "lstm_0" in text and "lstm_1" in text and "… (5 layers)" in text
+    assert "lstm_0" in text and "lstm_1" in text and "… (5 in all)" in text
     assert "lstm_2" not in text
 
 

@@ -128,20 +128,30 @@ class Channels(Structure):
         if isinstance(layer, layers.Dense):
             return {"units": left}
         if is_grouped(layer):
-            width = use.variable.shape[use.axis]
-            return {"filters": left, "groups": layer.groups * left // width}
+            return {"filters": left, "groups": self._groups_left(use, groups)}
         return {"filters": left}
+
+    def _groups_left(self, use, groups):
+        """How many groups a grouped convolution has, of which they may leave whole."""
+        of_group = self._share(use).owners(self.groups).reshape(use.layer.groups, -1)
+        if np.any(of_group != of_group[:, :1]):
+            return use.layer.groups  # Each keeps some of its channels.
+        return use.layer.groups * self._left(use, groups) // use.variable.shape[use.axis]
 
     def _left(self, use, groups):
         """How many positions are left along the axis of a use."""
-        share = next(
-            share
-            for share in self.slices
-            if share.layer is use.layer
-            and (share.attribute, share.axis) == (use.attribute, use.axis)
-        )
+        share = self._share(use)
         gone = (self.groups - groups) * self.positions_of_a_group(share)
         return share.variable.shape[share.axis] - gone
+
+    def _share(self, use) -> Slices:
+        """The slices of a use."""
+        place = use.attribute, use.axis
+        return next(
+            share
+            for share in self.slices
+            if share.layer is use.layer and (share.attribute, share.axis) == place
+        )
 
     def input_shares(self):
         """One for each layer that is given channels; a grouped kernel has none for each of them."""
@@ -160,11 +170,16 @@ class Channels(Structure):
 
     def other_input_widths(self, groups):
         """Of grouped convolutions, whose kernels have no axis for all that they read."""
-        return [
-            (layer, layer.kernel.shape[-2] * self.resized_config(layer, groups)["groups"])
-            for layer in self.layers()
-            if id(layer) in self._makers and is_grouped(layer)
-        ]
+        found = []
+        for use in self._uses:
+            layer = use.layer
+            if not is_grouped(layer) or use.attribute != "kernel":
+                continue
+            if use.role == "read":
+                found.append((layer, self._left(use, groups) * layer.groups))
+            elif (left := self._groups_left(use, groups)) < layer.groups:
+                found.append((layer, layer.kernel.shape[-2] * left))
+        return found
 
     def as_read_of_constants(self, consumer, value):
         """A kernel summed over its window, with the channels that it reads first."""

@@ -205,7 +205,7 @@ def checked_patterns(patterns: Any) -> list[str] | None:
 
 def _in_brief(names: Sequence[str]) -> str:
     """Names in one cell of a table: the first two, and how many there are."""
-    more = [f"… ({len(names)} layers)"] if len(names) > 2 else []
+    more = [f"… ({len(names)} in all)"] if len(names) > 2 else []
     return "\n".join([*names[:2], *more])
 
 

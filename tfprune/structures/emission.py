@@ -11,7 +11,7 @@ from keras import layers, ops
 
 from tfprune.keras_private.functional import operation_classes
 from tfprune.keras_private.layers import own_variables
-from tfprune.structures.convolutions import SEPARABLE, has_borders, reads_windows
+from tfprune.structures.convolutions import SEPARABLE, has_borders, is_grouped, reads_windows
 from tfprune.structures.dense import is_dense
 from tfprune.structures.flow import Flow, Use
 from tfprune.structures.flow.labels import places
@@ -189,6 +189,9 @@ class Emission:
         vector = np.where(is_constant, flat[:, 0], np.nan)
         if rule_of(layer) is None:
             return np.where(vector == 0, 0.0, np.nan)
+        if is_grouped(layer):
+            each = vector.reshape(layer.groups, -1)
+            return np.where(np.all(each == 0, axis=0), 0.0, np.nan)
         if isinstance(layer, SEPARABLE):
             vector = np.repeat(vector, layer.depth_multiplier)
             kernel = self._read(layer.depthwise_kernel)

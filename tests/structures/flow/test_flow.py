@@ -123,6 +123,16 @@ def test_groups_of_a_convolution_leave_whole():
     assert found["head", "kernel"] == (2, "read", [0, 0, 0, 1, 1, 1])
 
 
+def test_each_group_of_a_convolution_loses_as_many():
+    x = keras.Input((8, 8, 3))
+    y = conv(2, "head")(conv(6, "grouped", groups=2)(conv(4, "a")(x)))
+    first, second = Flow(graph_of(keras.Model(x, y)), choice=1).families
+    assert owners(first)["a", "kernel"] == (3, "make", [0, 1, 0, 1])
+    assert owners(first)["grouped", "kernel"] == (2, "read", [0, 1])
+    assert owners(second)["grouped", "kernel"] == (3, "make", [0, 1, 2, 0, 1, 2])
+    assert owners(second)["head", "kernel"] == (2, "read", [0, 1, 2, 0, 1, 2])
+
+
 def test_separable_and_transposed():
     def network(x):
         x = layers.SeparableConv2D(4, 3, depth_multiplier=2, name="s")(conv(3, "a")(x))

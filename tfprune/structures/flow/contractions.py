@@ -10,6 +10,9 @@ from tfprune.structures.dense import cannot_consume, cannot_produce
 from tfprune.structures.flow.over_channels import over_channels
 from tfprune.structures.flow.rules import register_rule
 
+# How the channels of a grouped convolution may leave.
+_WHOLE, _IN_EACH = 0, 1
+
 
 @register_rule(layers.Dense, layers.EinsumDense)
 def flow_dense(flow, node):
@@ -35,11 +38,20 @@ def flow_dense(flow, node):
 @register_rule(*PLAIN)
 @over_channels
 def flow_convolution(flow, layer, read):
-    """Reads channels and makes new ones; where they are grouped, groups leave whole."""
+    """Reads channels and makes new ones.
+
+    Where they are grouped, either groups leave whole, or each group loses as many as the others: of
+    what it makes, and independently of what it reads.
+    """
     made = _made(flow, layer, -1)
     if layer.groups == 1:
         if read is not None:
             flow.use(layer, "kernel", -2, "read", read)
+        return made
+    if flow.chosen((_WHOLE, _IN_EACH)) == _IN_EACH:
+        flow.join_across(made, layer.groups)
+        if read is not None:
+            flow.use(layer, "kernel", -2, "read", flow.join_across(read, layer.groups))
         return made
     first = flow.join_whole(made, layer.groups)
     if read is None:

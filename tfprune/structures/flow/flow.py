@@ -77,12 +77,13 @@ class Flow:
 
     Args:
         graph: The graph.
-        choice: Which axis is followed where what lies along one axis comes to lie along several, as
-            units laid out as heads and their sizes do: the first of them, or another one.
+        choice: Which of several ways is taken, the first or another one: which axis is followed
+            where what lies along one comes to lie along several, as units laid out as heads and
+            their sizes do; how the channels of grouped convolutions leave.
 
     Attributes:
         uses: The axes of variables that were met.
-        choices: Among how many axes there was a choice.
+        choices: Among how many ways there was a choice.
         unproven: The calls of which it is unknown whether they still fit when positions have gone:
             sizes are written in them, in the `call` of a layer that may have worked them out.
         families: The groups that can leave.
@@ -134,10 +135,10 @@ class Flow:
         """Labels a tensor."""
         self._of_tensor[id(tensor)] = list(labels)
 
-    def chosen(self, axes: Sequence[int]) -> int:
-        """The axis that is followed, of several along which positions come to lie."""
-        self.choices = max(self.choices, len(axes))
-        return axes[min(self._choice, len(axes) - 1)]
+    def chosen(self, ways: Sequence[int]) -> int:
+        """The one that is taken of several ways."""
+        self.choices = max(self.choices, len(ways))
+        return ways[min(self._choice, len(ways) - 1)]
 
     def keep(self, labels: Labels | None, reason: str) -> None:
         """Says that positions must stay, if there are any."""
@@ -174,6 +175,20 @@ class Flow:
         """
         first = labels.reshape(parts, -1)[:, 0]
         self.classes.join(np.repeat(first, len(labels) // parts), labels)
+        return first
+
+    def join_across(self, labels: Labels, parts: int) -> Labels:
+        """Says that the positions at the same place of equal parts of an axis leave together.
+
+        Args:
+            labels: The labels along the axis.
+            parts: How many parts there are.
+
+        Returns:
+            The labels of the first part.
+        """
+        first = labels.reshape(parts, -1)[0]
+        self.classes.join(np.tile(first, parts), labels)
         return first
 
     def add(self, labels: Labels) -> None:
@@ -227,12 +242,14 @@ class Flow:
 
     @property
     def weights(self) -> int:
-        """How many weights can leave."""
-        return sum(
-            int(np.count_nonzero(owner >= 0)) * math.prod(np.delete(use.variable.shape, use.axis))
-            for family in self.families
-            for use, owner in family.owners
-        )
+        """How many weights can leave along one axis of each variable; a group of each stays."""
+        most: dict[int, int] = {}
+        for family in self.families:
+            for use, owner in family.owners:
+                size = math.prod(np.delete(use.variable.shape, use.axis))
+                going = np.count_nonzero(owner >= 0) // family.groups * (family.groups - 1)
+                most[id(use.variable)] = max(most.get(id(use.variable), 0), going * size)
+        return sum(most.values())
 
     def of_use(self, use: Use) -> np.ndarray:
         """The class of each position along the axis of a use."""
