@@ -12,7 +12,8 @@ pytestmark = pytest.mark.sampled("jax")
     ("reason", "part"),
     [
         ("no kind of structure is registered for LSTM", "recurrent"),
-        ("GetItem has sizes or places written in it", "any number"),
+        ("GetItem has sizes or places written in it", "from the shape of the tensor"),
+        ("its outputs go different ways", "a layer of its own"),
         ("no kind of structure is registered for MyMixer", "register_layer_kind"),
         ("its `call` does not run on symbolic tensors (no)", "keras.ops"),
         ("its attention scores are used, which show every head", "leave the scores out"),
