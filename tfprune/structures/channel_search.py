@@ -92,11 +92,9 @@ def _still_fits(graph, structure) -> bool:
 def _makes_or_carries_channels(graph, node) -> bool:
     """Whether a call shows that there is more than pairs of dense layers to be looked for."""
     layer = node.operation
-    if isinstance(layer, layers.Reshape) or (
-        graph.is_functional(node) and isinstance(layer, REWRITTEN)
-    ):
+    if isinstance(layer, (*CONVOLUTIONS, *_BETWEEN, layers.Reshape)):
         return True
-    if isinstance(layer, (*CONVOLUTIONS, *_BETWEEN)):
+    if isinstance(layer, REWRITTEN) and graph.is_functional(node):
         return True
     known = is_of_keras(layer) or is_dense(layer) or not isinstance(layer, keras.Layer)
     return not known and not inner_layers(layer) and rule_of(layer) is None

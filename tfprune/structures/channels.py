@@ -8,10 +8,7 @@ import numpy as np
 from keras import layers
 
 from tfprune.structures.added_behind import added_behind
-from tfprune.structures.convolutions import (
-    SEPARABLE,
-    is_grouped,
-)
+from tfprune.structures.convolutions import SEPARABLE, is_grouped
 from tfprune.structures.dense import is_dense
 from tfprune.structures.emission import Emission
 from tfprune.structures.flow import Family, Flow, Use

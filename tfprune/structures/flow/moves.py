@@ -68,8 +68,8 @@ def flow_moves(flow, node):
         if any(labels[at] is not None for labels, (at, _) in zip(found, moved, strict=True)):
             # As the sizes of heads come to lie along the axis of the heads.
             for tensor in node.input_tensors:
-                along = dict(enumerate(flow.labels(tensor), -len(tensor.shape))).get(axis)
-                flow.keep(along, f"{describe(node.operation)} lays it beside what leaves")
+                reason = f"{describe(node.operation)} lays it beside what leaves"
+                flow.keep(flow.labels(tensor)[axis], reason)
             continue
         for labels, (at, there) in zip(found, moved, strict=True):
             labels[at] = there
@@ -172,10 +172,8 @@ def _axes_of_parts(places, count):
 
 def _labels_of_parts(flow, places, axis, there):
     """A label for each position along an axis, with which what lies at it leaves."""
-    rows = there[np.moveaxis(places, axis, 0).reshape(places.shape[axis], -1) - 1]
-    for row in rows:
-        flow.classes.join(np.full(len(row), row[0]), row)
-    return rows[:, 0]
+    parts = there[np.moveaxis(places, axis, 0) - 1]
+    return flow.join_whole(parts.reshape(-1), len(parts))
 
 
 def _labels_along(flow, places, axis, there):
