@@ -358,7 +358,8 @@ def main():
     if options.alone:
         alone(*json.loads(options.alone))
         return
-    from tfprune.reports.plots import pareto
+    from drawings.translators import device as draw
+
     from tfprune.translation import Shortlist
 
     folder = smoke_folder() if options.smoke else options.folder
@@ -383,12 +384,7 @@ def main():
         "models": rows,
     }
     write("device", results, table(results))
-    points = {
-        label: (1 / row["1 threads"]["by"]["dense int8"], row["bleu"])
-        for label, row in rows.items()
-        if "int8" in label
-    }
-    pareto(points, result("device.png"), x="times as fast as the dense int8 file")
+    draw(results, result("device.png"))
 
 
 if __name__ == "__main__":

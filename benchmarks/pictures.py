@@ -27,6 +27,7 @@ PICTURES = {
     "translation": ("translation", translators.group_lasso),
     "translation_survivors": ("translation", translators.group_lasso_left),
     "every_size": ("every_size", translators.every_size),
+    "device": ("device", translators.device),
     **{f"lottery_{d}": (f"lottery_{d}", translators.lottery) for d in DECODERS},
     **{
         f"lottery_{d}_{name}": (f"lottery_{d}", translators.search(name))

@@ -1,7 +1,7 @@
-"""English-German students: what translation.py, every_size.py and lottery.py have measured."""
+"""English-German students: pictures of translation, every_size, lottery and device."""
 
 from drawings.words import grouped, groups_left, machine
-from tfprune.reports.plots import curves, rounds, small_multiples, survivors
+from tfprune.reports.plots import curves, pareto, rounds, small_multiples, survivors
 from tfprune.reports.plots.drawing import label_points, written
 
 DATA = "LibreOffice help"
@@ -93,6 +93,25 @@ def lottery(results, path):
     if panels:
         title = _title(results, f"{_student(results)}, heads removed")
         small_multiples(panels, path, X, "BLEU", title, references)
+
+
+def device(results, path):
+    """The int8 files of students and of CTranslate2 and ONNX Runtime."""
+    points = {
+        _label(row): (1 / figures["1 threads"]["by"]["dense int8"], figures["bleu"])
+        for row, figures in results["models"].items()
+        if "int8" in row
+    }
+    tested = results["sizes"]["test_pairs"]
+    title = (
+        f"English-German student, int8, a sentence at a time\n{DATA}, {tested:,} test sentences; "
+        f"one seed\n{machine(results)}"
+    )
+    pareto(points, path, "times as fast as the dense LiteRT file", title=title)
+
+
+def _label(row):
+    return row.replace(" int8", "").replace("importance", "gradient importance").replace("_", " ")
 
 
 def search(name):

@@ -94,7 +94,7 @@ def test_titles_say_model_and_data_and_where_times_are_shown_the_machine(picture
             version = results["versions"]["ai-edge-litert"]
             for part in (results["machine"]["processor"], f"LiteRT {version}, one thread"):
                 assert part in title, name
-    assert timed == 8
+    assert timed == 9
 
 
 def test_the_demo_says_on_which_machine_it_was_timed(pictures, title_of):
