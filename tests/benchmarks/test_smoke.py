@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.tensorflow_only]
 
 
 def kept():
-    return {p.name: p.read_bytes() for p in (BENCHMARKS / "results").iterdir()}
+    files = (path for path in (BENCHMARKS / "results").rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in files}
 
 
 def test_there_are_scripts():
