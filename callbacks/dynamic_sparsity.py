@@ -40,8 +40,8 @@ class DynamicSparsity(WithGates, RankedPruning):
 
     Args:
         sizes: The sizes that are trained, as shares of the weights of the structures.
-        structures: Kinds (`"ffn"`, `"heads"`, `"channels"`), names or regular expressions; `None`
-            means all but `"width"`, the channels of a residual stream.
+        structures: Kinds (`"ffn"`, `"heads"`, `"channels"`, `"recurrent"`), names or regular
+            expressions; `None` means all but `"width"`, the channels of a residual stream.
         data: What importance is taken on: a dataset or `(x, y)`.
         criterion: As in `ImportancePruning`; by default `"gradient_importance"` where there is
             `data`, and `"magnitude"` where there is none.

@@ -42,8 +42,8 @@ class GroupLasso(TargetedPruning):
     target is met.
 
     Args:
-        structures: Kinds (`"ffn"`, `"heads"`, `"channels"`), names or regular expressions; `None`
-            means all but `"width"`, the channels of a residual stream.
+        structures: Kinds (`"ffn"`, `"heads"`, `"channels"`, `"recurrent"`), names or regular
+            expressions; `None` means all but `"width"`, the channels of a residual stream.
         strength: Loss units for each unit of `√d_g · ‖w_g‖₂`; or a dictionary from patterns to
             strengths, where the last pattern that matches counts; or a function of the step since
             `start`, such as a schedule of tensorflow_model_optimization. With a `target`, the

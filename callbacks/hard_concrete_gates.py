@@ -26,8 +26,8 @@ class HardConcreteGates(GatedPruning):
     groups are ranked by that chance, the target is met, and what is left keeps training.
 
     Args:
-        structures: Kinds (`"ffn"`, `"heads"`, `"channels"`), names or regular expressions; `None`
-            means all but `"width"`, the channels of a residual stream.
+        structures: Kinds (`"ffn"`, `"heads"`, `"channels"`, `"recurrent"`), names or regular
+            expressions; `None` means all but `"width"`, the channels of a residual stream.
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters` or `Flops`. Without one, `strength`
             decides.
         strength: Without a target: loss units for all gates open, in proportion to their weights.

@@ -24,8 +24,8 @@ class ImportancePruning(TargetedPruning):
     lowest are set to zero. `tfprune.rebuild` then cuts them out.
 
     Args:
-        structures: Kinds (`"ffn"`, `"heads"`, `"channels"`), names or regular expressions; `None`
-            means all but `"width"`, the channels of a residual stream.
+        structures: Kinds (`"ffn"`, `"heads"`, `"channels"`, `"recurrent"`), names or regular
+            expressions; `None` means all but `"width"`, the channels of a residual stream.
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops` or `Latency`; or a function
             of the step since `start` that gives a sparsity, such as a schedule of
             tensorflow_model_optimization.

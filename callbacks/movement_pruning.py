@@ -54,8 +54,8 @@ class MovementPruning(GatedPruning):
             `{".*": 10.0, "decoder.*": 20.0}`. A single number, or a function of the step since
             `start`, counts `1/32` for whole heads, as in the paper. A function gives the present
             λ; a number is the last λ, and grows with τ.
-        structures: Kinds (`"ffn"`, `"heads"`, `"channels"`), names or regular expressions; `None`
-            means all but `"width"`, the channels of a residual stream.
+        structures: Kinds (`"ffn"`, `"heads"`, `"channels"`, `"recurrent"`), names or regular
+            expressions; `None` means all but `"width"`, the channels of a residual stream.
         block: Height and width of the blocks.
         initial_scores: `"zeros"`, as in the paper; or `"gradient_importance"`: at `start` the
             scores of a kind are set from -3 to 3, in the order of `|∂L/∂M|` for what they mask, the

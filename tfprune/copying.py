@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from tfprune.keras_private.layers import layer_and_inner_layers
+from tfprune.keras_private.layers import is_of_keras, layer_and_inner_layers
 from tfprune.keras_private.serialization import also_known, trusting
 
 _numbers = count()
@@ -47,14 +47,29 @@ def copy_from_config(
     with trusting(), also_known(_classes_of(layer)):
         try:
             with _standing_in(layer, functions):
-                config = get_config()
+                config = _not_built(layer, get_config())
             with also_known(functions):
                 return make({**config, **(changes or {})})
         except Exception:
             if not functions:
                 raise
         # A `get_config` that looks at which function it has, and writes down a name of its own.
-        return make({**get_config(), **(changes or {})})
+        return make({**_not_built(layer, get_config()), **(changes or {})})
+
+
+def _not_built(layer, config):
+    """A configuration of a wrapper that does not say how the layers in it were built.
+
+    The wrapper builds them itself, maybe for fewer numbers than before.
+    """
+    if not isinstance(layer, keras.layers.Wrapper) or not is_of_keras(layer):
+        return config
+    return {
+        name: {key: part for key, part in value.items() if key != "build_config"}
+        if isinstance(value, dict)
+        else value
+        for name, value in config.items()
+    }
 
 
 def own_config(config: Any) -> Any:

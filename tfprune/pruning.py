@@ -52,8 +52,8 @@ def prune(
         data: What `fit` takes: a dataset, arrays or `(x, y)`. Labels are needed where the criterion
             needs them; without labels x is enough. Sample weights count for the loss of
             `"gradient_importance"` alone: which positions are padding is known from masks.
-        structures: Kinds (`"ffn"`, `"heads"`, `"channels"`), names or regular expressions; `None`
-            means all but `"width"`, the channels of a residual stream.
+        structures: Kinds (`"ffn"`, `"heads"`, `"channels"`, `"recurrent"`), names or regular
+            expressions; `None` means all but `"width"`, the channels of a residual stream.
         criterion: As in `tfprune.callbacks.ImportancePruning`. `None`: `"reconstruction"`, which
             has kept most in our benchmark, with `repair="least_squares"` and structures whose
             groups are the inputs of other layers, such as units and heads; else

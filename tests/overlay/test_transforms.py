@@ -59,11 +59,11 @@ def test_hooks_and_transforms_in_a_with_block_come_off_also_after_an_exception()
     layer, other = made(), made()
     hooks = [(layer, lambda inputs, training: inputs * 2.0)]
     doubled = times(lambda training: 2.0)
-    with hooked(hooks, [(layer, "kernel", doubled), (other, "kernel", doubled)]):
+    with hooked(hooks, [(layer, "kernel", doubled, None), (other, "kernel", doubled, None)]):
         assert ops.convert_to_numpy(layer(ONES)).tolist() == [[12, 12]]
         assert ops.convert_to_numpy(other(ONES)).tolist() == [[6, 6]]
     assert ops.convert_to_numpy(layer(ONES)).tolist() == [[3, 3]]
-    wrong = [(layer, "kernel", doubled), (other, "gamma", doubled)]
+    wrong = [(layer, "kernel", doubled, None), (other, "gamma", doubled, None)]
     with pytest.raises(ValueError, match="`attribute` must name a weight"), hooked(hooks, wrong):
         pass
     for one in (layer, other):
@@ -161,3 +161,22 @@ def test_a_backup_holds_what_is_trained_and_so_does_a_transform_that_is_saved_by
     model.save_weights(path)
     again.load_weights(path)
     np.testing.assert_array_equal(again.layers[0].kernel, model.layers[0].kernel)
+
+
+def test_what_a_layer_calls_in_a_loop_sees_the_same_weight_in_each_turn():
+    layer = keras.layers.LSTM(3)
+    x = noise(2, 5, 4)
+    layer(x)
+    seen = []
+
+    def noted(weight, training):
+        seen.append(training)
+        return 0.5 * weight
+
+    transform_weight(layer.cell, "kernel", noted, caller=layer)
+    found = layer(x, training=True)
+    assert seen == [True]
+    remove(layer.cell)
+    layer.cell.kernel.assign(0.5 * layer.cell.kernel)
+    assert_same([layer(x)], [found])
+    assert layer.use_cudnn == "auto"

@@ -25,8 +25,11 @@ def random_convolutions(draw) -> Case:
     inputs = x = keras.Input((8, 8, 2))
     for _ in range(draw(st.integers(1, 4))):
         x = draw(st.sampled_from(PARTS))(draw, x)
-    if draw(st.booleans()):
+    end = draw(st.sampled_from(["flatten", "pool", "pool", "rows"]))
+    if end == "flatten":
         x = layers.Flatten()(x)
+    elif end == "rows":
+        x = over_rows(draw, x)
     else:
         x = draw(st.sampled_from([layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D]))()(x)
     model = randomize(keras.Model(inputs, layers.Dense(2)(x)), draw(st.integers(0, 100)))
@@ -167,6 +170,23 @@ def written(draw, x):
         place = draw(st.integers(1, channels - 1))
         return ops.concatenate(ops.split(x, [place], axis=-1)[::-1], axis=-1)
     return ops.reshape(x, (-1, height, width, channels))
+
+
+def over_rows(draw, x):
+    """Recurrent layers, which read the rows of a picture as steps."""
+    x = ops.max(x, axis=2)
+    for _ in range(draw(st.integers(1, 3))):
+        units = draw(st.sampled_from([2, 4, 6]))
+        options = {"return_sequences": True, "use_bias": draw(st.booleans())}
+        layer = draw(st.sampled_from([layers.LSTM, layers.GRU, layers.SimpleRNN]))(units, **options)
+        way = draw(st.sampled_from(["alone", "alone", "residual", "concat", "sum", "mul"]))
+        if way in ("concat", "sum", "mul"):
+            layer = layers.Bidirectional(layer, merge_mode=way)
+        y = layer(x)
+        if way == "residual":
+            y = layers.Add()([y, layers.Dense(units, draw(ACTIVATIONS))(x)])
+        x = layers.Dense(4, "relu")(y) if draw(st.booleans()) else y
+    return layers.GlobalAveragePooling1D()(x)
 
 
 PARTS = [

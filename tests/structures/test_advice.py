@@ -11,7 +11,7 @@ pytestmark = pytest.mark.sampled("jax")
 @pytest.mark.parametrize(
     ("reason", "part"),
     [
-        ("no kind of structure is registered for LSTM", "recurrent"),
+        ("no kind of structure is registered for RNN", "other than LSTM"),
         ("GetItem has sizes or places written in it", "from the shape of the tensor"),
         ("its outputs go different ways", "a layer of its own"),
         ("no kind of structure is registered for MyMixer", "register_layer_kind"),
@@ -31,20 +31,20 @@ def test_nothing_can_be_done_about_the_outputs_of_a_model():
 
 def test_tables_say_it_and_each_layer_has_one_reason():
     x = keras.Input((8, 3))
-    y = layers.LSTM(4, name="lstm")(x)
+    y = layers.RNN(layers.LSTMCell(4), name="lstm")(x)
     y = layers.Dense(2, name="out")(y)
     found = find_structures(keras.Model(x, y))
     assert len({s.name for s in found.skipped}) == len(found.skipped)
     text = " ".join(str(found).replace("│", " ").split())
-    assert "registered for LSTM: recurrent layers stay as they are" in text
+    assert "registered for RNN: recurrent layers other than LSTM" in text
     (lstm,) = [s for s in found.skipped if s.name == "lstm"]
-    assert lstm.advice == "recurrent layers stay as they are"
+    assert lstm.advice.startswith("recurrent layers other than LSTM")
 
 
 def test_the_cell_of_a_recurrent_layer_is_listed_with_the_layer_alone():
     x = keras.Input((8, 6))
-    y = layers.Bidirectional(layers.GRU(4, name="gru"), name="both_ways")(
-        layers.LSTM(4, return_sequences=True, name="lstm")(x)
+    y = layers.Bidirectional(layers.RNN(layers.GRUCell(4)), name="both_ways")(
+        layers.RNN(layers.LSTMCell(4), return_sequences=True, name="lstm")(x)
     )
     found = find_structures(keras.Model(x, layers.Dense(2, name="out")(y)))
     names = [s.name for s in found.skipped]
@@ -53,7 +53,7 @@ def test_the_cell_of_a_recurrent_layer_is_listed_with_the_layer_alone():
     with pytest.raises(ValueError) as raised:
         found.select_any(None, by="`prune`")
     said = str(raised.value)
-    assert "LSTM: recurrent layers stay as they are" in said
+    assert "RNN: recurrent layers other than LSTM" in said
     assert "register a kind" not in said
     assert said.endswith("quantize='dynamic_int8').")
 

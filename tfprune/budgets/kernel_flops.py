@@ -12,9 +12,10 @@ import numpy as np
 from tfprune.overlay.activations import inputs_shown
 from tfprune.structures.convolutions import CONVOLUTIONS, TRANSPOSED
 from tfprune.structures.dense import is_dense
+from tfprune.structures.recurrent import RECURRENT
 from tfprune.structures.structure import Structure
 
-_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel", "recurrent_kernel")
 
 
 class KernelFlops:
@@ -28,9 +29,9 @@ class KernelFlops:
         return self._found.get(id(variable), 0.0)
 
     def add(self, layer: keras.Layer, shape: tuple[int, ...]) -> None:
-        """A call of a dense layer or a convolution, on an input of `shape`."""
+        """A call of a dense layer, a convolution or a recurrent layer, on an input of `shape`."""
         for name in _KERNELS:
-            kernel = getattr(layer, name, None)
+            kernel = getattr(_with_kernels(layer), name, None)
             if kernel is not None:
                 uses = self._found.get(id(kernel), 0.0) + 2.0 * _uses(layer, shape)
                 self._found[id(kernel)] = uses
@@ -41,8 +42,8 @@ def kernel_flops(structures: Iterable[Structure]) -> Iterator[KernelFlops]:
     """Inside a `with` block, adds up what the kernels of structures cost in calls of their layers.
 
     Args:
-        structures: Structures whose layers are dense layers and convolutions, as far as they have
-            kernels. The calls may be those of a trace.
+        structures: Structures whose layers are dense layers, convolutions and recurrent layers, as
+            far as they have kernels. The calls may be those of a trace.
     """
     found = KernelFlops()
     involved = {id(layer): layer for s in structures for layer in s.layers()}
@@ -54,13 +55,19 @@ def kernel_flops(structures: Iterable[Structure]) -> Iterator[KernelFlops]:
 
 
 def _has_kernel(layer: Any) -> bool:
-    known = is_dense(layer) or isinstance(layer, CONVOLUTIONS)
-    return known and any(getattr(layer, name, None) is not None for name in _KERNELS)
+    known = is_dense(layer) or isinstance(layer, (*CONVOLUTIONS, *RECURRENT))
+    owner = _with_kernels(layer)
+    return known and any(getattr(owner, name, None) is not None for name in _KERNELS)
+
+
+def _with_kernels(layer: Any) -> Any:
+    """The layer itself, or the cell of a recurrent one."""
+    return layer.cell if isinstance(layer, RECURRENT) else layer
 
 
 def _uses(layer: Any, shape: tuple[int, ...]) -> float:
     """At how many places a call uses each weight of a kernel."""
-    if is_dense(layer):
+    if is_dense(layer) or isinstance(layer, RECURRENT):  # At each step.
         return float(np.prod(shape[:-1]))
     if not isinstance(layer, TRANSPOSED):
         shape = layer.compute_output_shape(shape)

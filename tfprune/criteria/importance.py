@@ -182,7 +182,10 @@ class _GroupProbe(GradientProbe):
         others = [(s, share) for s, share in self.scored if not s.read_as_input]
         return hooked(
             [(share.layer, self._input_hook(s, share)) for s, share in read],
-            [(share.layer, share.attribute, times(self._factor(s, share))) for s, share in others],
+            [
+                (share.layer, share.attribute, times(self._factor(s, share)), share.caller)
+                for s, share in others
+            ],
         )
 
     def _factor(self, structure, share):

@@ -221,7 +221,7 @@ class Gate(keras.layers.Layer):
         applied = []
         for share in self.shares:
             transform = times(self._factor(share))
-            transform_weight(share.layer, share.attribute, transform, self._in_files)
+            transform_weight(share.layer, share.attribute, transform, self._in_files, share.caller)
             applied.append((share.layer, transform))
             if self.subnetworks is not None and self.structure.read_as_input:
                 by_example = self._by_example(share)

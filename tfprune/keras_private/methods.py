@@ -1,4 +1,4 @@
-"""Methods of one object that are replaced for a while."""
+"""Methods of one object, or values, that are replaced for a while."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 _MISSING = object()
 
 
-def replace(target: Any, name: str, function: Callable) -> Callable[[], None]:
-    """Replaces a method of one object; its class stays.
+def replace(target: Any, name: str, function: Any) -> Callable[[], None]:
+    """Replaces a method or another attribute of one object; its class stays.
 
     Assumes: nothing but Python's lookup of attributes finds the methods of layers and models.
 
     Args:
         target: The object.
         name: Name of the method.
-        function: What is called instead, without the object as its first argument.
+        function: What is called instead, without the object as its first argument; or a value.
 
     Returns:
         Function of no argument that sets back what was there.

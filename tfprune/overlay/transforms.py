@@ -47,22 +47,27 @@ class Overlay:
 
     Args:
         layer: A built layer that reads its weights as attributes in `call`.
+        caller: The layer whose `call` computes with the weights, `layer` by default. What is called
+            in a loop computes in each turn with what a weight is at the beginning.
 
     Attributes:
         transforms: Attribute that holds a weight to the transforms of that weight, in order.
         hooks: What the first argument of the layer is passed through.
     """
 
-    def __init__(self, layer: keras.Layer):
+    def __init__(self, layer: keras.Layer, caller: keras.Layer | None = None):
         self.layer = layer
+        caller = layer if caller is None else caller
         self.transforms: dict[str, list[Applied]] = {}
         self.hooks: list[Hook] = []
-        self._call, self._save = layer.call, layer.save_own_variables
-        self._first = next(iter(signature(layer.call).parameters), "")
+        self._call, self._save = caller.call, layer.save_own_variables
+        self._first = next(iter(signature(caller.call).parameters), "")
         self._seen_by: dict[Transform | Hook, WeakSet[keras.Model]] = {}
         self._set_back = (
-            replace(layer, "call", self),
+            replace(caller, "call", self),
             replace(layer, "save_own_variables", self._save_own_variables),
+            # Keras's layer of two directions has cuDNN compute both without calling either.
+            *([replace(caller, "use_cudnn", False)] if hasattr(caller, "use_cudnn") else []),
         )
 
     def __call__(self, *args, **kwargs):
@@ -130,7 +135,11 @@ class Overlay:
 
 
 def transform_weight(
-    layer: keras.Layer, attribute: str, transform: Transform, in_files: bool = True
+    layer: keras.Layer,
+    attribute: str,
+    transform: Transform,
+    in_files: bool = True,
+    caller: keras.Layer | None = None,
 ) -> None:
     """Lets a layer compute with something else than a weight from now on; earlier transforms stay.
 
@@ -140,6 +149,7 @@ def transform_weight(
         transform: Called as `transform(weight, training)` each time the layer is. Whether it is in
             training is known from the call, also where the layer has no such argument.
         in_files: As in `Applied`.
+        caller: As in `Overlay`.
 
     Raises:
         ValueError: If the layer has no such weight.
@@ -163,7 +173,7 @@ def transform_weight(
             f"`attribute` must name a weight that {layer.name!r} ({type(layer).__name__}) holds "
             f"as an attribute. Received: attribute={attribute!r}"
         )
-    overlay = overlay_of(layer) or _made_overlay(layer)
+    overlay = overlay_of(layer) or _made_overlay(layer, caller)
     overlay.transforms.setdefault(attribute, []).append(Applied(transform, in_files))
 
 
@@ -181,21 +191,22 @@ def hook_input(layer: keras.Layer, hook: Hook) -> None:
 @contextmanager
 def hooked(
     hooks: Iterable[tuple[keras.Layer, Hook]],
-    transforms: Iterable[tuple[keras.Layer, str, Transform]] = (),
+    transforms: Iterable[tuple[keras.Layer, str, Transform, keras.Layer | None]] = (),
 ) -> Iterator[None]:
     """Inside a `with` block, `hook_input` for several layers, and `transform_weight`.
 
     Args:
         hooks: Layers, each with what its input is passed through.
-        transforms: Layers, each with the attribute of a weight and what the weight is seen through.
+        transforms: Layers, each with the attribute of a weight, what the weight is seen through,
+            and as in `transform_weight` the layer that calls it.
     """
     done: list[tuple[keras.Layer, Transform | Hook]] = []
     try:
         for layer, hook in hooks:
             hook_input(layer, hook)
             done.append((layer, hook))
-        for layer, attribute, transform in transforms:
-            transform_weight(layer, attribute, transform)
+        for layer, attribute, transform, caller in transforms:
+            transform_weight(layer, attribute, transform, caller=caller)
             done.append((layer, transform))
         yield
     finally:
@@ -203,8 +214,8 @@ def hooked(
             remove(layer, applied)
 
 
-def _made_overlay(layer):
-    overlay = vars(layer)[_ATTRIBUTE] = Overlay(layer)
+def _made_overlay(layer, caller=None):
+    overlay = vars(layer)[_ATTRIBUTE] = Overlay(layer, caller)
     return overlay
 
 

@@ -11,7 +11,11 @@ _REGISTER = (
 
 # Pattern of a reason to what helps; the first that fits.
 _ADVICE = (
-    (r"registered for (LSTM|GRU|SimpleRNN|RNN|Bidirectional)", "recurrent layers stay as they are"),
+    (
+        r"registered for (RNN|ConvLSTM\dD)\b",
+        "recurrent layers other than LSTM, GRU and SimpleRNN stay as they are",
+    ),
+    (r"is stateful", "train it without states and make a stateful layer of the smaller one"),
     (r"registered for \w*(Embedding|Normalization|Norm)\b", ""),
     (r"registered for|overrides `|heads cannot be told apart", _REGISTER),
     (

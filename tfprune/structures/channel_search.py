@@ -17,15 +17,17 @@ from tfprune.structures.flow import Flow
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.flow.written import REWRITTEN
 from tfprune.structures.graph import Graph
+from tfprune.structures.recurrent import RECURRENT, cells_of, weight_layers, why_whole
 from tfprune.structures.regions import MustStay, Region
 from tfprune.structures.registry import nearest_in_graph_kind, register_graph_kind
 from tfprune.structures.skipped import SkippedLayer
 
 # Units of dense layers pass these; other layers that have a rule are element-wise.
 _BETWEEN = (layers.BatchNormalization, layers.GroupNormalization, layers.PReLU)
+_RECURRENT = (*RECURRENT, layers.Bidirectional)
 
 
-@register_graph_kind(*CONVOLUTIONS, *_BETWEEN)
+@register_graph_kind(*CONVOLUTIONS, *_BETWEEN, *_RECURRENT)
 def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
     """Finds the channels of a graph of convolutions.
 
@@ -39,10 +41,12 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
     if not any(_makes_or_carries_channels(graph, node) for node in graph.nodes):
         return
     flow = _best_flow(graph)
+    outer = {id(cell): n.operation for n in graph.nodes for cell in cells_of(n.operation)}
     found: set[int] = set()
     unfit: dict[int, str | None] = {}
     for family in flow.families:
-        first = next(use.layer for use, _ in family.owners if use.role == "make")
+        maker = next(use.layer for use, _ in family.owners if use.role == "make")
+        first = outer.get(id(maker), maker)
         structure = Channels(name_of(first), flow, family)
         if structure.kind == "ffn" and _is_pair(graph, first):
             continue
@@ -57,9 +61,13 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
     reasons = {**unfit, **{key: reason for key, reason in reasons.items() if reason}}
 
     def reason_for(layer):
-        if id(layer) in found:
+        own = [id(x) for x in weight_layers(layer)]
+        if any(key in found for key in own):
             return None
-        return reasons.get(id(layer)) or "nothing that can be told apart reads its channels"
+        said = next((reasons[key] for key in own if key in reasons), None)
+        if isinstance(layer, _RECURRENT):
+            said = why_whole(layer) or said
+        return said or "nothing that can be told apart reads its channels"
 
     yield from _skipped(graph, reason_for)
 
@@ -92,7 +100,7 @@ def _still_fits(graph, structure) -> bool:
 def _makes_or_carries_channels(graph, node) -> bool:
     """Whether a call shows that there is more than pairs of dense layers to be looked for."""
     layer = node.operation
-    if isinstance(layer, (*CONVOLUTIONS, *_BETWEEN, layers.Reshape)):
+    if isinstance(layer, (*CONVOLUTIONS, *_BETWEEN, *_RECURRENT, layers.Reshape)):
         return True
     if isinstance(layer, REWRITTEN) and graph.is_functional(node):
         return True
@@ -101,7 +109,7 @@ def _makes_or_carries_channels(graph, node) -> bool:
 
 
 def _skipped(graph, reason_for):
-    makers = (*PLAIN, *TRANSPOSED, *SEPARABLE)
+    makers = (*PLAIN, *TRANSPOSED, *SEPARABLE, *_RECURRENT)
     each = {id(node.operation): node.operation for node in graph.nodes}
     for layer in each.values():
         if nearest_in_graph_kind(layer) in makers:

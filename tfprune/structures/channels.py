@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import layers
 
@@ -14,6 +15,7 @@ from tfprune.structures.emission import Emission
 from tfprune.structures.flow import Family, Flow, Use
 from tfprune.structures.flow.products import PRODUCTS
 from tfprune.structures.flow.rules import rule_of
+from tfprune.structures.recurrent import CELLS, around_cell, cells_of, with_units
 from tfprune.structures.slices import Slices
 from tfprune.structures.structure import Structure
 
@@ -33,13 +35,21 @@ class Channels(Structure):
 
     Attributes:
         kind: `"channels"`; `"width"` where an addition joins what several layers make, as in the
-            residual streams of convolutional networks; `"ffn"` where all layers are dense, and
-            `"heads"` where their products with others are taken, as in attention.
+            residual streams of convolutional networks; `"recurrent"` where a recurrent layer makes
+            them; `"ffn"` where only dense layers do, for dense or recurrent ones, and `"heads"`
+            where their products with others are taken, as in attention.
     """
 
     least = 1  # A convolution without channels cannot be made.
 
     def __init__(self, name: str, flow: Flow, family: Family):
+        self._nodes = flow.nodes_of(family)
+        # `id` of a cell to the layers that it is in, the outermost first.
+        self._around = {
+            id(cell): around_cell(node.operation, cell)
+            for node in self._nodes
+            for cell in cells_of(node.operation)
+        }
         in_order = np.arange(family.groups)
         order = {"producer": 0, "statistic": 1, "consumer": 2}
         slices = [
@@ -50,6 +60,7 @@ class Channels(Structure):
                 _ROLES[use.role],
                 reads_input=use.role == "read" and _is_plain_dense(use.layer),
                 owner=None if np.array_equal(owner, in_order) else owner,
+                caller=self._around.get(id(use.layer), [None])[-1],
                 **_added_behind(flow.graph, use),
             )
             for use, owner in family.owners
@@ -58,9 +69,11 @@ class Channels(Structure):
         super().__init__(name, family.groups, tuple(slices))
         self.kind = "width" if family.is_joined else "channels"
         ends = [use.layer for use, _ in family.owners if use.role in ("make", "read")]
-        self._nodes = flow.nodes_of(family)
+        makers = [use.layer for use, _ in family.owners if use.role == "make"]
         has_products = any(isinstance(n.operation, PRODUCTS) for n in self._nodes)
-        if all(map(is_dense, ends)):
+        if any(isinstance(layer, CELLS) for layer in makers) and not family.is_joined:
+            self.kind = "recurrent"
+        elif all(is_dense(layer) or isinstance(layer, CELLS) for layer in ends):
             self.kind = "heads" if has_products else "ffn"
         # What a layer does with its weights that no rule is for is unknown.
         self.works_by_kernels = not has_products and all(
@@ -104,8 +117,27 @@ class Channels(Structure):
         """No: a convolution reads each channel at several places at once."""
         return False
 
+    def layers(self):
+        """The layers whose weights the channels are made of; recurrent layers before their cells.
+
+        A cell that only reads channels is in a layer that has as many units as before.
+        """
+        seen: set[int] = set()
+        for layer in super().layers():
+            for found in (*self._around.get(id(layer), ()), layer):
+                if id(found) not in seen:
+                    seen.add(id(found))
+                    yield found
+
     def resized_config(self, layer, groups):
         """The filters or units of a layer that makes channels."""
+        cell = self._cell_in(layer)
+        if cell is not None:
+            if id(cell) not in self._makers:
+                return {}
+            use = next(use for use in self._makers[id(cell)] if use.attribute == "kernel")
+            gates = use.variable.shape[use.axis] // cell.units
+            return with_units(layer, self._left(use, groups) // gates)
         if isinstance(layer, layers.GroupNormalization):
             use = next(use for use in self._uses if use.layer is layer)
             left, width = self._left(use, groups), use.variable.shape[use.axis]
@@ -127,6 +159,12 @@ class Channels(Structure):
         if is_grouped(layer):
             return {"filters": left, "groups": self._groups_left(use, groups)}
         return {"filters": left}
+
+    def _cell_in(self, layer) -> keras.Layer | None:
+        """A cell as it is, or the first one in a recurrent layer; `None` for other layers."""
+        if isinstance(layer, CELLS):
+            return layer
+        return next(iter(cells_of(layer)), None)
 
     def _groups_left(self, use, groups):
         """How many groups a grouped convolution has, of which they may leave whole."""
@@ -155,7 +193,7 @@ class Channels(Structure):
         for share in self.slices:
             layer = share.layer
             is_made = share.role == "producer" and id(layer) in self._makers
-            if is_grouped(layer) or is_made:
+            if is_grouped(layer) or is_made or isinstance(layer, CELLS):
                 continue
             if rule_of(layer) is None or isinstance(layer, layers.GroupNormalization):
                 yield share
@@ -166,10 +204,13 @@ class Channels(Structure):
                 yield share
 
     def other_input_widths(self, groups):
-        """Of grouped convolutions, whose kernels have no axis for all that they read."""
+        """Of recurrent layers, and of grouped convolutions, whose kernels do not say it."""
         found = []
         for use in self._uses:
             layer = use.layer
+            if isinstance(layer, CELLS) and (use.attribute, use.axis) == ("kernel", 0):
+                width = self._left(use, groups)
+                found += [(x, width) for x in (*self._around[id(layer)], layer)]
             if not is_grouped(layer) or use.attribute != "kernel":
                 continue
             if use.role == "read":
@@ -194,7 +235,7 @@ class Channels(Structure):
         if not any(np.any(self._is_silent(share, read)) for share in self.producers):
             return [np.full(s.variable.shape[s.axis], np.nan) for s in self.consumers]
         emission = Emission(self.flow, self._nodes, self.classes, self._makers, read)
-        return emission.into([share.layer for share in self.consumers])
+        return emission.into(self.consumers)
 
     def _is_silent(self, share, read):
         value = np.moveaxis(read(share.variable), share.axis, 0)
@@ -208,5 +249,6 @@ def _is_plain_dense(layer) -> bool:
 
 def _added_behind(graph, use) -> dict[str, Any]:
     """Where constants can be added to what a layer sums over, if it is known to do nothing else."""
-    known = use.role == "read" and rule_of(use.layer) is not None
+    is_cell = isinstance(use.layer, CELLS)
+    known = use.role == "read" and rule_of(use.layer) is not None and not is_cell
     return added_behind(graph, use.layer) if known else {}

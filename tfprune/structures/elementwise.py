@@ -12,7 +12,7 @@ from tfprune.structures.graph import Untraceable, trace
 from tfprune.structures.locality import treats_each_number_alone
 
 # Those that at inference return what they are given.
-_IDENTITIES = (
+IDENTITIES = (
     layers.Dropout,
     layers.GaussianDropout,
     layers.GaussianNoise,
@@ -24,7 +24,7 @@ _IDENTITIES = (
 )
 
 _LAYERS = (
-    *_IDENTITIES,
+    *IDENTITIES,
     layers.ReLU,
     layers.LeakyReLU,
     layers.ELU,
@@ -81,7 +81,7 @@ def is_add(operation) -> bool:
 
 def is_identity(operation) -> bool:
     """Whether an operation returns its input as it is, at inference."""
-    return type(operation) in _IDENTITIES
+    return type(operation) in IDENTITIES
 
 
 def function_of(operation):

@@ -19,6 +19,8 @@ from tfprune.structures.flow.moves import flow_moves
 from tfprune.structures.flow.products import PRODUCTS
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.flow.running import run, shape_of
+from tfprune.structures.recurrent import cells_of, is_zero_at_zero, weight_layers
+from tfprune.structures.slices import Slices
 
 _MULTIPLYING = (layers.Multiply, *operation_classes(["Multiply"]), *PRODUCTS)
 # What multiplies each channel: where it is zero, it does not matter what it is given.
@@ -56,30 +58,37 @@ class Emission:
         self._values: dict[int, np.ndarray] = {}
         self._constant: dict[int, np.ndarray] = {}  # for each group
 
-    def into(self, readers: Sequence[keras.Layer]) -> list[np.ndarray | None]:
-        """What the kernels of layers are given of each channel.
+    def into(self, readers: Sequence[Slices]) -> list[np.ndarray | None]:
+        """What kernels are given of each channel.
 
         Args:
-            readers: Layers that read them.
+            readers: Slices of the kernels that read them.
 
         Returns:
-            For each layer an array of the positions that it sums over, NaN where they have no
+            For each of them an array of the positions that are summed over, NaN where they have no
             constant; `None` if it is given another one at another call.
         """
-        wanted = {id(layer) for layer in readers}
+        wanted = {id(share.variable) for share in readers}
         found: dict[int, np.ndarray | None] = {}
+
+        def note(variable, one):
+            other = found.setdefault(id(variable), one)
+            if other is not None and not np.array_equal(other, one, equal_nan=True):
+                found[id(variable)] = None
+
         for node in self._nodes:
-            key = id(node.operation)
-            if key in wanted and self._owner(node.input_tensors[0]) is not None:
-                one = self._given(node)
-                other = found.setdefault(key, one)
-                if other is not None and not np.array_equal(other, one, equal_nan=True):
-                    found[key] = None
-            if key in self._makers:
-                self._make(node)
+            cells = cells_of(node.operation)
+            if self._owner(node.input_tensors[0]) is not None:
+                for variable in _reading(node.operation):
+                    if id(variable) in wanted:
+                        note(variable, self._given(node))
+            if any(id(layer) in self._makers for layer in weight_layers(node.operation)):
+                (self._make_units if cells else self._make)(node)
+                for cell in cells:
+                    note(cell.recurrent_kernel, self._given_by_states(node, cell))
             elif any(self._owner(tensor) is not None for tensor in node.outputs):
                 self._pass(node)
-        return [found[id(layer)] for layer in readers]
+        return [found[id(share.variable)] for share in readers]
 
     def _owner(self, tensor) -> tuple[int, np.ndarray] | None:
         """The axis of a tensor along which the channels lie, and the group of each position."""
@@ -106,6 +115,30 @@ class Emission:
                 value = ops.convert_to_numpy(layer.activation(ops.convert_to_tensor(value)))
         self._values[id(output)] = value
         self._constant[id(output)] = self._by_group(output, silent)
+
+    def _make_units(self, node) -> None:
+        """Units of a recurrent layer stay at zero where all their weights and biases are zero."""
+        constant = np.ones(len(self._classes), bool)
+        for cell in cells_of(node.operation):
+            for use in self._flow.uses:
+                if use.layer is cell and use.role in ("make", "ride"):
+                    owner = places(self._classes, self._flow.of_use(use))
+                    constant &= self._in_all(owner, self._is_zero_along(use))
+            constant &= is_zero_at_zero(cell)
+        for tensor in node.outputs:
+            self._values[id(tensor)] = np.zeros(shape_of(tensor), "float32")
+            self._constant[id(tensor)] = constant
+
+    def _given_by_states(self, node, cell) -> np.ndarray:
+        """Zero for the units of a cell that stay at zero, NaN for the others."""
+        use = next(
+            u
+            for u in self._flow.uses
+            if u.layer is cell and u.role == "read" and u.attribute == "recurrent_kernel"
+        )
+        owner = places(self._classes, self._flow.of_use(use))
+        constant = self._constant[id(node.outputs[0])]
+        return np.where(np.append(constant, False)[owner], 0.0, np.nan)
 
     def _is_zero_along(self, use) -> np.ndarray:
         """At which positions along its axis a variable is zero throughout."""
@@ -179,15 +212,14 @@ class Emission:
 
     def _given(self, node) -> np.ndarray:
         """One number for each position that a layer reads, NaN where there is no constant."""
-        (tensor,) = node.input_tensors
-        layer = node.operation
+        tensor, layer = node.input_tensors[0], node.operation
         axis, owner = self._owner(tensor) or (-1, np.zeros(0, int))
         value = np.moveaxis(self._values[id(tensor)], axis, 0)
         flat = value.reshape(len(value), -1)
         is_constant = np.append(self._constant[id(tensor)], False)[owner]
         is_constant &= np.all(flat == flat[:, :1], axis=1)
         vector = np.where(is_constant, flat[:, 0], np.nan)
-        if rule_of(layer) is None:
+        if rule_of(layer) is None or cells_of(layer):
             return np.where(vector == 0, 0.0, np.nan)
         if is_grouped(layer):
             each = vector.reshape(layer.groups, -1)
@@ -200,3 +232,12 @@ class Emission:
         if not is_dense(layer) and not (reads_windows(layer) and not has_borders(layer)):
             return np.where(vector == 0, 0.0, np.nan)
         return vector
+
+
+def _reading(operation) -> list[keras.Variable]:
+    """The variables of a call that may read what it is given, unlike those that read states."""
+    if not isinstance(operation, keras.Layer):
+        return []
+    found = [v for layer in weight_layers(operation) for v in own_variables(layer)]
+    states = [id(cell.recurrent_kernel) for cell in cells_of(operation)]
+    return [variable for variable in found if id(variable) not in states]

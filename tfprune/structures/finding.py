@@ -229,7 +229,7 @@ class _Search:
     def _insert(self, structure, flat):
         """Puts a structure where its first layer comes among those of the others."""
         place = {id(node.operation): i for i, node in reversed([*enumerate(flat.nodes)])}
-        first = place[id(structure.slices[0].layer)]
+        first = place[id(next(structure.layers()))]
         behind = [
             i
             for i, other in enumerate(self.found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -53,17 +54,22 @@ class Groups:
     @property
     def group_size(self) -> int:
         """Weights in one group."""
-        return self.weights // self.groups
+        return self._weights(1)
 
     @property
     def weights(self) -> int:
-        """Weights in all groups, without statistics."""
-        return self.groups * sum(
-            int(np.prod(s.variable.shape))
-            // s.variable.shape[s.axis]
-            * self.positions_of_a_group(s)
-            for s in self.trained
-        )
+        """Weights in all groups, without statistics; each counts once."""
+        return self._weights(self.groups)
+
+    def _weights(self, groups: int) -> int:
+        """Weights in so many groups; in a kernel with rows and columns of them these meet."""
+        others: dict[int, list[int]] = {}
+        for share in self.trained:
+            shape = share.variable.shape
+            lengths = others.setdefault(id(share.variable), list(shape))
+            lengths[share.axis] -= groups * self.positions_of_a_group(share)
+        sizes = {id(s.variable): math.prod(s.variable.shape) for s in self.trained}
+        return sum(size - math.prod(others[key]) for key, size in sizes.items())
 
     def positions_of_a_group(self, share: Slices) -> int:
         """How many positions along `share.axis` belong to one group."""

@@ -39,6 +39,8 @@ class Slices:
         owner: The group that each position along the axis belongs to, -1 where it belongs to none,
             as an array `(length,)`. All groups have equally many. `None` where `segments` or equal
             blocks say it. Only with `owner` may several structures share an axis.
+        caller: The layer whose `call` computes with the variable, if that is not `layer`: the
+            weights of a recurrent layer are in its cell, which it calls in a loop.
     """
 
     layer: keras.Layer
@@ -52,6 +54,7 @@ class Slices:
     reads_input: bool = False
     segments: tuple[int, ...] | None = None
     owner: np.ndarray | None = field(default=None, compare=False, repr=False)
+    caller: keras.Layer | None = None
 
     @property
     def is_in_blocks(self) -> bool:

@@ -1,7 +1,14 @@
 """How the positions of tensor axes flow through a graph, and which leave together."""
 
 # Each registers its rules.
-from tfprune.structures.flow import contractions, each, moves, products, riding  # noqa: F401
+from tfprune.structures.flow import (  # noqa: F401
+    contractions,
+    each,
+    moves,
+    products,
+    recurrent,
+    riding,
+)
 from tfprune.structures.flow.flow import Family, Flow, Use
 from tfprune.structures.flow.rules import register_rule
 

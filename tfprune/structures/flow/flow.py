@@ -10,15 +10,21 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import layers
 
 from tfprune.keras_private.layers import plain_variable
 from tfprune.structures.dense import describe
+from tfprune.structures.elementwise import IDENTITIES
 from tfprune.structures.flow.labels import Classes, Labels, places
 from tfprune.structures.flow.moves import commutes, flow_moves
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.flow.unregistered import flow_unregistered
 from tfprune.structures.flow.written import Written, can_be_rewritten, rewritten
 from tfprune.structures.graph import Graph
+from tfprune.structures.recurrent import RECURRENT
+
+# What is masked is to them as any other position, or to be passed over, with states as they are.
+_UNDER_MASKS = (layers.Dense, layers.Bidirectional, *RECURRENT, *IDENTITIES)
 
 AxisLabels = list[Labels | None]
 """For each axis of a tensor its labels, `None` where nothing that leaves lies along it."""
@@ -102,7 +108,8 @@ class Flow:
         for node in graph.nodes:
             if node.is_input:
                 continue
-            if any(map(graph.is_masked, [*node.input_tensors, *node.outputs])):
+            masked = any(map(graph.is_masked, [*node.input_tensors, *node.outputs]))
+            if masked and not isinstance(node.operation, _UNDER_MASKS):
                 self.stop(node, "it carries a mask")
             else:
                 (rule_of(node.operation) or flow_unregistered)(self, node)
