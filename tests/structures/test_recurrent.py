@@ -111,6 +111,7 @@ def test_cut_exactly(make, in_place, tmp_path):
     expected = outputs(model, SERIES)
     small = tfprune.rebuild(model, in_place=in_place)
     assert_same(expected, outputs(small, SERIES))
+    assert "tfprune" not in small.to_json()  # It loads with plain Keras.
     small.save(tmp_path / "small.keras")
     assert_same(expected, outputs(keras.saving.load_model(tmp_path / "small.keras"), SERIES))
     left = {s.name: s.groups for s in tfprune.find_structures(small)}

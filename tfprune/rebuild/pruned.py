@@ -37,6 +37,7 @@ from tfprune.rebuild.first_made import as_first_made
 from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.presets import saving_to_preset
 from tfprune.rebuild.saved_form import DESCRIPTION, REGISTERED_NAME, is_pruned_form
+from tfprune.structures.recurrent import cells_of
 from tfprune.structures.registry import describe_of, refusal_of
 from tfprune.structures.transparent import Transparent
 
@@ -47,6 +48,7 @@ def is_composite(layer) -> bool:
         isinstance(layer, keras.Layer)
         and not isinstance(layer, Transparent)
         and (describe_of(layer) is None or refusal_of(layer) is not None)
+        and not cells_of(layer)
         and bool(inner_layers(layer))
     )
 
