@@ -147,7 +147,6 @@ was made for one of them.
 
 For models with less than {MOST:.0%} of their weights in structures, the reason that keeps most of
 the others, as `find_structures` gives it. *Weights* is the share of what is kept for that reason.
-Recurrent layers are left as they are.
 
 """
         + "\n\n".join(reasons)

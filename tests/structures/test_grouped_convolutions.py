@@ -79,3 +79,21 @@ def test_what_a_layer_reads_and_makes_is_chosen_apart():
     last = small.get_layer("b")
     assert (small.get_layer("a").filters, small.get_layer("a").groups) == (12, 2)
     assert (last.filters, last.groups, last.kernel.shape) == (4, 2, (1, 1, 6, 4))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_each_group_reads_what_several_layers_make(in_place):
+    """As one layer makes the first channels of each group and another one the others."""
+    x = keras.Input((6, 6, 4))
+    a, b = (layers.Conv2D(8, 1, name=name)(x) for name in "ab")
+    both = layers.Concatenate()([ops.split(y, 2, axis=-1)[i] for i in (0, 1) for y in (a, b)])
+    y = layers.Conv2D(6, 3, groups=2, name="c")(both)
+    model = randomize(keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling2D()(y))))
+    structures = tfprune.find_structures(model)
+    assert {s.name: s.groups for s in structures} == {"a": 4, "b": 4, "c": 3}
+    for structure in structures:
+        structure.scale((np.arange(structure.groups) % 2).astype("float32"))
+    expected = outputs(model, IMAGES)
+    small = tfprune.rebuild(model, in_place=in_place)
+    assert small.get_layer("c").kernel.shape == (3, 3, 4, 2)
+    assert_same(expected, outputs(small, IMAGES))

@@ -272,3 +272,22 @@ def test_what_is_left_of_flops():
     counted = tfprune.count_flops(small) / tfprune.count_flops(model)
     # Gates and states, which are no kernels, count little even at this size.
     assert cost({"first": 2, "second": 2}) == pytest.approx(counted, abs=0.03)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_it_reads_what_several_layers_make(in_place):
+    x = keras.Input((STEPS, WIDTH))
+    y = layers.Concatenate()(
+        [layers.Conv1D(4, 1, name="a")(x), layers.LSTM(6, return_sequences=True, name="b")(x), x]
+    )
+    model = randomize(
+        keras.Model(x, layers.Dense(2)(layers.Bidirectional(layers.GRU(4), name="c")(y)))
+    )
+    structures = tfprune.find_structures(model)
+    assert {s.name: s.groups for s in structures} == {"a": 4, "b": 6, "c": 4}
+    for structure in structures:
+        structure.scale((np.arange(structure.groups) % 2).astype("float32"))
+    expected = outputs(model, SERIES)
+    small = tfprune.rebuild(model, in_place=in_place)
+    assert small.get_layer("c").forward_layer.cell.kernel.shape == (2 + 3 + WIDTH, 3 * 2)
+    assert_same(expected, outputs(small, SERIES))

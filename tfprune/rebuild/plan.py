@@ -20,6 +20,7 @@ from tfprune.structures.by_shape.guesses import axis_outside
 from tfprune.structures.by_shape.padding import AtPositions
 from tfprune.structures.by_shape.resizing import config_with, numbers_with
 from tfprune.structures.flow.written import Written
+from tfprune.structures.slices import Slices
 from tfprune.structures.structure import Remainder
 from tfprune.structures.transparent import Transparent
 
@@ -180,11 +181,13 @@ class Plan:
             self._cuts[id(cut.variable)] = {a: np.flatnonzero(x) for a, x in stay.items()}
         for structure in self.structures:
             if len(self.left[structure.name]) < structure.groups:
-                for share in structure.input_shares():
-                    width = len(self._cuts[id(share.variable)][share.axis])
-                    self.input_widths[id(share.layer)] = width
-                for layer, width in structure.other_input_widths(len(self.left[structure.name])):
+                left = len(self.left[structure.name])
+                for layer, width in structure.input_widths(left, self._length):
                     self.input_widths[id(layer)] = width
+
+    def _length(self, share: Slices) -> int:
+        """How many positions are left along the axis of slices."""
+        return len(self._cuts[id(share.variable)][share.axis])
 
     def _decide_all(self, keep: Mapping[str, np.ndarray]) -> None:
         """Decides until nothing more goes: a group may be read by groups alone that have gone."""

@@ -203,21 +203,23 @@ class Channels(Structure):
             elif share.role != "producer" or share.attribute in ("alpha", "kernel"):
                 yield share
 
-    def other_input_widths(self, groups):
-        """Of recurrent layers, and of grouped convolutions, whose kernels do not say it."""
-        found = []
+    def input_widths(self, groups, length):
+        """As of any structure; and of recurrent and of grouped layers.
+
+        A grouped kernel has an axis for what one group reads.
+        """
+        yield from super().input_widths(groups, length)
         for use in self._uses:
             layer = use.layer
             if isinstance(layer, CELLS) and (use.attribute, use.axis) == ("kernel", 0):
-                width = self._left(use, groups)
-                found += [(x, width) for x in (*self._around[id(layer)], layer)]
+                width = length(self._share(use))
+                yield from ((x, width) for x in (*self._around[id(layer)], layer))
             if not is_grouped(layer) or use.attribute != "kernel":
                 continue
             if use.role == "read":
-                found.append((layer, self._left(use, groups) * layer.groups))
+                yield layer, length(self._share(use)) * layer.groups
             elif (left := self._groups_left(use, groups)) < layer.groups:
-                found.append((layer, layer.kernel.shape[-2] * left))
-        return found
+                yield layer, layer.kernel.shape[-2] * left
 
     def as_read_of_constants(self, consumer, value):
         """A kernel summed over its window, with the channels that it reads first."""

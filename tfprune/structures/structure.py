@@ -182,9 +182,17 @@ class Structure(Groups):
         if not self.is_cut_by_shape:
             yield from (s for s in self.consumers if s.reads_input and s.within is None)
 
-    def other_input_widths(self, groups: int) -> list[tuple[keras.Layer, int]]:
-        """Layers with the width of their input when `groups` groups are left, without a slice."""
-        return []
+    def input_widths(
+        self, groups: int, length: Callable[[Slices], int]
+    ) -> Iterator[tuple[keras.Layer, int]]:
+        """Layers with the width of their input in the smaller model.
+
+        Args:
+            groups: How many groups are left.
+            length: From slices to the positions that are left along their axis, of which other
+                structures may have taken some, too.
+        """
+        yield from ((share.layer, length(share)) for share in self.input_shares())
 
     def as_read_of_constants(self, consumer: Slices, value: np.ndarray) -> np.ndarray:
         """What a consumer's variable multiplies a constant by: the axes of `emitted` come first.
