@@ -15,6 +15,7 @@ from tfprune.keras_private.layers import layer_and_inner_layers, own_variables, 
 from tfprune.keras_private.variables import view
 from tfprune.overlay.folding import folded
 from tfprune.overlay.transforms import transforms_of
+from tfprune.rebuild.carrying import carried
 from tfprune.structures import Structure, Structures
 from tfprune.structures.by_shape.guesses import axis_outside
 from tfprune.structures.by_shape.padding import AtPositions
@@ -29,8 +30,8 @@ class Plan:
     """Everything a rebuild needs to know, worked out before anything is cut.
 
     A group is removed when its consumers no longer read it, or when what makes it is zero so that
-    it emits a constant, which then moves into the bias behind it. A group whose constant has no
-    bias to move into stays.
+    it emits a constant, which then moves into the bias behind it. Where no bias can take it, one
+    group stays and carries the constants of all such groups.
 
     Args:
         structures: The structures of the model.
@@ -205,6 +206,7 @@ class Plan:
             emissions = structure.all_emitted(self.read)
             stays = self._alive(structure, emissions)
             self._fold(structure, stays, emissions)
+            stays = self._carry(structure, stays, emissions)
         else:
             stays = keep
         least = max(structure.least, structure.name in self._never_empty)
@@ -254,9 +256,7 @@ class Plan:
         read_by_none = np.logical_and.reduce(
             [self._zero(structure, s) for s in structure.consumers]
         )
-        constant = np.ones(structure.groups, bool)
-        for silencer in structure.silencers:
-            constant &= self._zero(structure, silencer)
+        constant = self._silent(structure)
         for consumer, emitted in zip(structure.consumers, emissions, strict=True):
             if emitted is None:
                 constant[:] = False
@@ -267,6 +267,26 @@ class Plan:
             if consumer.bias_variable is None:
                 constant &= structure.throughout(emitted == 0)
         return ~(read_by_none | constant)
+
+    def _carry(self, structure: Structure, stays: np.ndarray, emissions: list) -> np.ndarray:
+        """Lets one group carry the constants of others that no bias can take, which go then."""
+        dead = stays & self._silent(structure)
+        if np.count_nonzero(dead) < 2:
+            return stays
+        found = carried(structure, dead, structure.all_constants(self.read), emissions, self.read)
+        if found is None:
+            return stays
+        for variable, value in found.values:
+            self._write(variable, value)
+        self._fold(structure, ~found.gone, emissions)
+        return stays & ~found.gone
+
+    def _silent(self, structure: Structure) -> np.ndarray:
+        """The groups whose silencers are zero, an array `(groups,)`."""
+        silent = np.ones(structure.groups, bool)
+        for silencer in structure.silencers:
+            silent &= self._zero(structure, silencer)
+        return silent
 
     def _zero(self, structure: Structure, share) -> np.ndarray:
         value = np.moveaxis(self.read(share.variable), share.axis, 0)

@@ -234,10 +234,17 @@ class Channels(Structure):
 
     def all_emitted(self, read):
         """As `emitted`, for all consumers; the calls between are run once."""
+        return self._constants(read, carried=False)
+
+    def all_constants(self, read):
+        """As `all_emitted`, also where it differs from place to place what a layer makes of it."""
+        return self._constants(read, carried=True)
+
+    def _constants(self, read, carried):
         if not any(np.any(self._is_silent(share, read)) for share in self.producers):
             return [np.full(s.variable.shape[s.axis], np.nan) for s in self.consumers]
         emission = Emission(self.flow, self._nodes, self.classes, self._makers, read)
-        return emission.into(self.consumers)
+        return emission.into(self.consumers, carried)
 
     def _is_silent(self, share, read):
         value = np.moveaxis(read(share.variable), share.axis, 0)

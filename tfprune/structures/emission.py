@@ -11,7 +11,14 @@ from keras import layers, ops
 
 from tfprune.keras_private.functional import operation_classes
 from tfprune.keras_private.layers import own_variables
-from tfprune.structures.convolutions import SEPARABLE, has_borders, is_grouped, reads_windows
+from tfprune.structures.convolutions import (
+    PLAIN,
+    SEPARABLE,
+    TRANSPOSED,
+    has_borders,
+    is_grouped,
+    reads_windows,
+)
 from tfprune.structures.dense import is_dense
 from tfprune.structures.flow import Flow, Use
 from tfprune.structures.flow.labels import places
@@ -58,11 +65,12 @@ class Emission:
         self._values: dict[int, np.ndarray] = {}
         self._constant: dict[int, np.ndarray] = {}  # for each group
 
-    def into(self, readers: Sequence[Slices]) -> list[np.ndarray | None]:
+    def into(self, readers: Sequence[Slices], carried: bool = False) -> list[np.ndarray | None]:
         """What kernels are given of each channel.
 
         Args:
             readers: Slices of the kernels that read them.
+            carried: Whether a constant is one also where it cannot become part of a bias.
 
         Returns:
             For each of them an array of the positions that are summed over, NaN where they have no
@@ -81,7 +89,7 @@ class Emission:
             if self._owner(node.input_tensors[0]) is not None:
                 for variable in _reading(node.operation):
                     if id(variable) in wanted:
-                        note(variable, self._given(node))
+                        note(variable, self._given(node, carried))
             if any(id(layer) in self._makers for layer in weight_layers(node.operation)):
                 (self._make_units if cells else self._make)(node)
                 for cell in cells:
@@ -210,7 +218,7 @@ class Emission:
                     zero |= self._in_all(owner, self._is_zero_along(use))
         return zero
 
-    def _given(self, node) -> np.ndarray:
+    def _given(self, node, carried) -> np.ndarray:
         """One number for each position that a layer reads, NaN where there is no constant."""
         tensor, layer = node.input_tensors[0], node.operation
         axis, owner = self._owner(tensor) or (-1, np.zeros(0, int))
@@ -219,6 +227,8 @@ class Emission:
         is_constant = np.append(self._constant[id(tensor)], False)[owner]
         is_constant &= np.all(flat == flat[:, :1], axis=1)
         vector = np.where(is_constant, flat[:, 0], np.nan)
+        if carried and _is_linear(layer):
+            return vector
         if rule_of(layer) is None or cells_of(layer):
             return np.where(vector == 0, 0.0, np.nan)
         if is_grouped(layer):
@@ -241,3 +251,10 @@ def _reading(operation) -> list[keras.Variable]:
     found = [v for layer in weight_layers(operation) for v in own_variables(layer)]
     states = [id(cell.recurrent_kernel) for cell in cells_of(operation)]
     return [variable for variable in found if id(variable) not in states]
+
+
+def _is_linear(layer) -> bool:
+    """Whether a layer adds up channels, each times weights that no other one has."""
+    if rule_of(layer) is None or is_grouped(layer):
+        return False
+    return is_dense(layer) or isinstance(layer, (*PLAIN, *TRANSPOSED)) or bool(cells_of(layer))

@@ -123,6 +123,13 @@ class Structure(Groups):
         """What `emitted` returns for each of `self.consumers`."""
         return [self.emitted(consumer, read) for consumer in self.consumers]
 
+    def all_constants(self, read: Reader) -> list[np.ndarray | None]:
+        """As `all_emitted`, with the constants that no bias can take but another group can carry.
+
+        Those that reach a layer behind padding, for instance, where they are none at the borders.
+        """
+        return self.all_emitted(read)
+
     def is_constant(self, emitted: np.ndarray) -> np.ndarray:
         """Which groups emit the same at every position, once their silencers are zero.
 
