@@ -8,7 +8,7 @@ from keras import layers
 from tests.models import assert_same, kill, noise, outputs, randomize, transformer
 from tests.rebuild.test_in_place import subclassed
 from tfprune.rebuild import rebuild
-from tfprune.rebuild.plan import Plan
+from tfprune.rebuild.values import PlannedValues
 from tfprune.rebuild.self_check import SelfCheck
 from tfprune.structures import find_structures
 
@@ -24,13 +24,13 @@ def pruned(make=transformer):
 @pytest.fixture
 def wrong(monkeypatch):
     """A plan that gives a weight another value."""
-    plain = Plan.value
+    plain = PlannedValues.value
 
     def value(self, variable):
         found = plain(self, variable)
         return found * 1.1 if found.ndim == 1 and np.any(found) else found
 
-    monkeypatch.setattr(Plan, "value", value)
+    monkeypatch.setattr(PlannedValues, "value", value)
 
 
 @pytest.mark.parametrize("in_place", [False, True])

@@ -363,7 +363,7 @@ def give_cut_weights(old: keras.Layer, new: keras.Layer, plan: Plan) -> None:
     changes = plan.configs.get(id(old), {}) if plan.touches(old) else None
     carry_over(old, new, changes, besides=plan.numbers.get(id(old), ()))
     for source, target in zip(own_variables(old), own_variables(new), strict=True):
-        plan.hand_over(source, target)
+        plan.values.hand_over(source, target)
     children = zip(
         own_children(old),
         own_children(new),

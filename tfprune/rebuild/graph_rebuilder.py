@@ -138,7 +138,7 @@ def give_weights(old, new, plan: Plan) -> None:
     if len(before) != len(after):
         raise _other_variables(old, len(before), len(after))
     for source, target in zip(before, after, strict=True):
-        plan.hand_over(source, target)
+        plan.values.hand_over(source, target)
     give_assets(old, new)
 
 
@@ -280,13 +280,13 @@ class _OneModel:
         layer = node.operation
         if not is_dense(layer) or cannot_consume(layer) or self.rebuilder.uses[id(layer)] > 1:
             return None
-        vector = constant.vector.astype("float64") @ self.plan.value(
+        vector = constant.vector.astype("float64") @ self.plan.values.value(
             plain_variable(layer, "kernel")
         )
         if layer.bias is not None:
             if len(layer.bias.shape) != 1:
                 return None
-            vector = vector + self.plan.value(plain_variable(layer, "bias"))
+            vector = vector + self.plan.values.value(plain_variable(layer, "bias"))
         if layer.activation is not None:
             vector = layer.activation(keras.ops.cast(vector[None], "float32"))[0]
         return replace(

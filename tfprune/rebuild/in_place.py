@@ -73,7 +73,9 @@ class InPlace:
         replaced = {id(v) for layer, _, _ in self._others for v in layer.variables}
         # Other layers take constants into their biases, or have gates folded into their kernels.
         self._values = [
-            (v, plan.value(v)) for v in model.variables if id(v) not in replaced and plan.changes(v)
+            (v, plan.values.value(v))
+            for v in model.variables
+            if id(v) not in replaced and plan.values.changes(v)
         ]
         self._narrower = [
             (layer, narrower(layer, plan))

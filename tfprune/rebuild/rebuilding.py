@@ -26,11 +26,12 @@ from tfprune.keras_private.functional import (
 from tfprune.keras_private.initializing import complete, nothing_for_random_values
 from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.keras_private.variables import view
+from tfprune.rebuild.deciding import checked_keep
 from tfprune.rebuild.graph_rebuilder import GraphRebuilder, is_plain, model_between, nodes_of_plain
 from tfprune.rebuild.grown_again import warn_if_grown
 from tfprune.rebuild.in_place import InPlace
 from tfprune.rebuild.nothing_zero import warn_if_nothing_goes
-from tfprune.rebuild.plan import Plan, checked_keep
+from tfprune.rebuild.plan import Plan
 from tfprune.rebuild.pruned import pruned_copy
 from tfprune.rebuild.self_check import SelfCheck
 from tfprune.repair import repair as repaired
