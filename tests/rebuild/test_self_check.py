@@ -8,8 +8,8 @@ from keras import layers
 from tests.models import assert_same, kill, noise, outputs, randomize, transformer
 from tests.rebuild.test_in_place import subclassed
 from tfprune.rebuild import rebuild
-from tfprune.rebuild.values import PlannedValues
 from tfprune.rebuild.self_check import SelfCheck
+from tfprune.rebuild.values import PlannedValues
 from tfprune.structures import find_structures
 
 pytestmark = pytest.mark.sampled
