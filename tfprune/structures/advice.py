@@ -43,6 +43,10 @@ _ADVICE = (
         "normalize before the layer that makes it, or behind the one that reads it",
     ),
     (
+        r"does not treat each of them alone",
+        "say what it does with them by a rule: `tfprune.structures.flow.register_rule`",
+    ),
+    (
         r"called in more than one model|shared by places|reads something else|called elsewhere|"
         r"shares its|belong to the groups of",
         "give each place a layer of its own",

@@ -57,13 +57,23 @@ def flow_unregistered(flow: Any, node: Any) -> None:
         return
     read = _known(_reading, node, -1) if live == [-1] else None
     if read is None:
-        flow.stop(node, f"it goes to {describe(node.operation)}")
+        flow.stop(node, f"it goes to {describe(node.operation)}{_why(node.operation)}")
     else:
         _use(flow, node, read, flow.labels(node.input_tensors[0])[-1])
     made = _known(_making, node, -1)
     labels = None if made is None else _use(flow, node, made, None)
     for tensor in node.outputs:
         flow.set(tensor, [*[None] * (len(tensor.shape) - 1), labels])
+
+
+def _why(operation) -> str:
+    """What keeps the positions that an operation is given, as far as that is known."""
+    if isinstance(operation, keras.Layer):
+        if _is_described(operation):
+            return ""
+        if inner_layers(operation):
+            return ", which is made of layers and cannot be followed"
+    return ", which on numbers does not treat each of them alone"
 
 
 def _pass_on(flow, node, passed):
