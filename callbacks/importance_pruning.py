@@ -46,7 +46,8 @@ class ImportancePruning(TargetedPruning):
             the target is met, by dynamic programming over the cost, for criteria whose scores are
             errors or changes of the loss. By default as in `tfprune.prune`: `"kind"` for gradient
             importance, `"layer"` for other criteria, `"error"` for `"reconstruction"` with
-            `repair` and, with criteria whose scores are errors, for a `Latency`.
+            `repair` and, with criteria whose scores are errors or changes of the loss, for a
+            `Latency` and for the `Flops` of channels.
         per_cost: Divides scores by the weights of a group; not with `within="error"`.
         round_to: Kind to a number whose multiples are left, such as `{"ffn": 8}`.
         batches: Batches of `data` to look at in a round; all by default.
@@ -101,6 +102,7 @@ class ImportancePruning(TargetedPruning):
         log_structures: bool = False,
     ):
         self.criterion = criteria.get(criterion, data)
+        self._compares_by_default = within is None
         if within is None:
             within = default_within(target, self.criterion, per_cost, repair is not None)
         super().__init__(
@@ -129,6 +131,14 @@ class ImportancePruning(TargetedPruning):
 
     def prepare(self) -> None:
         """Refuses structures that the criterion cannot score."""
+        if self._compares_by_default:
+            self.within = default_within(
+                self.target,
+                self.criterion,
+                self.per_cost,
+                self.repair is not None,
+                self.structures.kinds,
+            )
         super().prepare()
         self.criterion.check_structures(self.subject, self.structures)
         self.criterion.try_data(self.model, self.subject, self.data, self.batches)

@@ -73,7 +73,8 @@ def prune(
             goes; for `"reconstruction"`, the loss of the best fit without all that goes. For
             `"reconstruction"`, `"activation"` and `"wanda"` it is multiplied by what such an error
             does to the outputs of the model. By default `"error"` for
-            `"reconstruction"`, and for a `Latency` if scores are errors or changes of the loss;
+            `"reconstruction"`, and for a `Latency` and the `Flops` of channels if scores are errors
+            or changes of the loss;
             `"kind"` for gradient importance, whose scores are changes of the loss; and `"layer"`
             for all others: their scores say little about one layer beside another, so that a layer
             with small weights, such as the hidden layer of a classification head, would lose all of
@@ -180,7 +181,8 @@ def pruned(
     scores = scored_by.scores(model, model, scored, batches, None)
     cost = target.cost(model, found)
     if within is None:
-        within = default_within(target, scored_by, per_cost, repair == "least_squares")
+        is_fitted = repair == "least_squares"
+        within = default_within(target, scored_by, per_cost, is_fitted, found.kinds)
     if others:
         keep = choose_by_two(
             target,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ import numpy as np
 
 from tfprune.arguments import one_of
 from tfprune.budgets.ranking import Ranking, checked_scores, ranked
-from tfprune.budgets.targets import Cost, Latency, Target
+from tfprune.budgets.targets import Cost, Flops, Latency, Target
 from tfprune.budgets.widths import changed, least_error, put_back
 from tfprune.criteria.criterion import Criterion
 from tfprune.structures import Structures
@@ -118,11 +118,19 @@ def check_within(within: str, per_cost: bool, allowed: Sequence[str] = WITHIN) -
         )
 
 
-def default_within(target: Any, criterion: Criterion, per_cost: bool, is_fitted: bool) -> str:
+def default_within(
+    target: Any,
+    criterion: Criterion,
+    per_cost: bool,
+    is_fitted: bool,
+    kinds: Collection[str] = (),
+) -> str:
     """What is compared where nothing is said.
 
     That is what the criterion's scores are good for; but milliseconds do not follow weights, since
-    some layers save time and others hardly any, so that for them errors are compared.
+    some layers save time and others hardly any, so that for them errors are compared. So they are
+    for the FLOPs of channels: in the first layers of a network one channel costs a hundred times as
+    many as in the last ones, which would lose nearly all of theirs.
 
     Args:
         target: As in `choose`.
@@ -130,10 +138,13 @@ def default_within(target: Any, criterion: Criterion, per_cost: bool, is_fitted:
         per_cost: As in `choose`.
         is_fitted: Whether weights that stay are fitted by least squares afterwards. If not, errors
             of the best fit say nothing about how much a layer can lose.
+        kinds: The kinds of the structures, as far as they are known.
     """
     if per_cost or (criterion.expects_fit and not is_fitted):
         return "layer" if criterion.within == "error" else criterion.within
-    return "error" if isinstance(target, Latency) and criterion.gives_errors else criterion.within
+    of_channels = isinstance(target, Flops) and not {"channels", "width"}.isdisjoint(kinds)
+    by_error = of_channels or isinstance(target, Latency)
+    return "error" if by_error and criterion.gives_errors else criterion.within
 
 
 def _errors(scores, ranking, structures) -> tuple[list[np.ndarray], np.ndarray]:
