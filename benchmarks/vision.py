@@ -89,6 +89,17 @@ def importance(share, work, **options):
     )
 
 
+def reconstruction(share, work):
+    """Prunes at the beginning of the fit, and fits what reads the channels to those that stay."""
+    return ImportancePruning(
+        target=tfprune.Flops(1 - share),
+        data=work.x[:1024],
+        criterion="reconstruction",
+        repair=work.x[:1024],
+        verbose=0,
+    )
+
+
 def group_lasso(share, work):
     """Group lasso whose strength meets the target in the first half of the fit."""
     return GroupLasso(target=tfprune.Flops(1 - share), verbose=0)
@@ -98,6 +109,7 @@ CALLBACKS = {
     "longer": None,
     **{f"importance-{s}": lambda work, s=s: importance(s, work) for s in SHARES},
     **{f"group_lasso-{s}": lambda work, s=s: group_lasso(s, work) for s in SHARES},
+    **{f"reconstruction-{s}": lambda work, s=s: reconstruction(s, work) for s in SHARES},
     "importance-0.5-by-8": lambda work: importance(0.5, work, round_to={"channels": 8}),
 }
 WITHOUT = {f"without-{share}": share for share in SHARES}
