@@ -63,6 +63,11 @@ def again(x):
     return layers.GlobalAveragePooling1D()(layer(layer(x)))
 
 
+def again_as_a_convolution(x):
+    layer = layers.Conv1D(WIDTH, 1, name="first")
+    return layers.GlobalAveragePooling1D()(layer(layer(x)))
+
+
 NETWORKS = {
     stacked: {"first": 6, "second": 4},
     plain: {"first": 6},
@@ -72,6 +77,14 @@ NETWORKS = {
     among_convolutions: {"conv": 6, "first": 4, "behind": 3},
     with_states: {"first": 6},
 }
+
+
+@pytest.mark.parametrize("make", [again, again_as_a_convolution])
+def test_what_also_reads_an_input_of_the_model_stays(make):
+    structures = tfprune.find_structures(network(make))
+    assert not len(structures)
+    (found,) = (s.reason for s in structures.skipped if s.name == "first")
+    assert "also reads what must stay" in found
 
 
 class Louder(layers.LSTM):
@@ -165,7 +178,7 @@ def test_a_unit_that_nothing_reads_goes():
     assert_same(expected, outputs(small, SERIES))
 
 
-def test_padding_is_passed_over(tmp_path):
+def test_padding_is_passed_over():
     x = keras.Input((STEPS,), dtype="int32")
     y = layers.Embedding(10, WIDTH, mask_zero=True)(x)
     y = layers.LSTM(6, return_sequences=True, name="first")(y)

@@ -105,6 +105,7 @@ class Flow:
         self._of_tensor: dict[int, AxisLabels] = {}
         self._of_axis: dict[tuple[int, int], Labels] = {}
         self._added: list[Labels] = []
+        self._read_whole: list[tuple[int, int, str]] = []
         for node in graph.nodes:
             if node.is_input:
                 continue
@@ -116,6 +117,8 @@ class Flow:
         for tensor in graph.outputs:
             for labels in self.labels(tensor):
                 self.keep(labels, "it is an output of the model")
+        for key, axis, name in self._read_whole:
+            self.keep(self._of_axis.get((key, axis)), f"{name} also reads what must stay")
         self.classes.solved()
         self._keep_makers_whole()
         self._keep_where_sizes_are_written()
@@ -243,6 +246,22 @@ class Flow:
         self._of_axis[id(variable), axis] = labels
         self.uses.append(Use(layer, attribute, axis, role, sizes))
         return labels
+
+    def read(self, layer: keras.Layer, attribute: str, axis: int, labels: Labels | None) -> None:
+        """Says that a call sums over the positions along an axis of a variable.
+
+        Args:
+            layer: The layer.
+            attribute: As in `use`.
+            axis: As in `use`.
+            labels: Those of what it is given. `None` if that must stay: then so must what it is
+                given at other calls.
+        """
+        if labels is not None:
+            self.use(layer, attribute, axis, "read", labels)
+            return
+        variable = plain_variable(layer, attribute)
+        self._read_whole.append((id(variable), axis % len(variable.shape), layer.name))
 
     # -- what comes of it -------------------------------------------------------------------------
 
