@@ -57,17 +57,6 @@ def with_states(x):
     return layers.LSTM(6, name="decoder")(x, initial_state=states)
 
 
-def again(x):
-    """The same layer twice, the second time on what it has made."""
-    layer = layers.LSTM(WIDTH, return_sequences=True, name="first")
-    return layers.GlobalAveragePooling1D()(layer(layer(x)))
-
-
-def again_as_a_convolution(x):
-    layer = layers.Conv1D(WIDTH, 1, name="first")
-    return layers.GlobalAveragePooling1D()(layer(layer(x)))
-
-
 NETWORKS = {
     stacked: {"first": 6, "second": 4},
     plain: {"first": 6},
@@ -77,14 +66,6 @@ NETWORKS = {
     among_convolutions: {"conv": 6, "first": 4, "behind": 3},
     with_states: {"first": 6},
 }
-
-
-@pytest.mark.parametrize("make", [again, again_as_a_convolution])
-def test_what_also_reads_an_input_of_the_model_stays(make):
-    structures = tfprune.find_structures(network(make))
-    assert not len(structures)
-    (found,) = (s.reason for s in structures.skipped if s.name == "first")
-    assert "also reads what must stay" in found
 
 
 class Louder(layers.LSTM):

@@ -23,7 +23,8 @@ def flow_dense(flow, node):
     if reason is not None:
         flow.stop(node, f"it goes to {layer.name}: {reason}")
         return
-    flow.read(layer, "kernel", 0, labels[-1])
+    if labels[-1] is not None:
+        flow.use(layer, "kernel", 0, "read", labels[-1])
     made = None
     reason = cannot_produce(layer)
     if reason is None:
@@ -44,12 +45,13 @@ def flow_convolution(flow, layer, read):
     """
     made = _made(flow, layer, -1)
     if layer.groups == 1:
-        flow.read(layer, "kernel", -2, read)
+        if read is not None:
+            flow.use(layer, "kernel", -2, "read", read)
         return made
     if flow.chosen((_WHOLE, _IN_EACH)) == _IN_EACH:
         flow.join_across(made, layer.groups)
-        of_each = None if read is None else flow.join_across(read, layer.groups)
-        flow.read(layer, "kernel", -2, of_each)
+        if read is not None:
+            flow.use(layer, "kernel", -2, "read", flow.join_across(read, layer.groups))
         return made
     first = flow.join_whole(made, layer.groups)
     if read is None:
@@ -63,7 +65,8 @@ def flow_convolution(flow, layer, read):
 @over_channels
 def flow_transposed(flow, layer, read):
     """As a convolution, with the axes of the kernel the other way round."""
-    flow.read(layer, "kernel", -1, read)
+    if read is not None:
+        flow.use(layer, "kernel", -1, "read", read)
     return _made(flow, layer, -2)
 
 

@@ -105,10 +105,11 @@ class Flow:
         self._of_tensor: dict[int, AxisLabels] = {}
         self._of_axis: dict[tuple[int, int], Labels] = {}
         self._added: list[Labels] = []
-        self._read_whole: list[tuple[int, int, str]] = []
-        for node in graph.nodes:
+        self._calls_of_axis: dict[tuple[int, int], set[int]] = {}
+        for number, node in enumerate(graph.nodes):
             if node.is_input:
                 continue
+            self._call = number
             masked = any(map(graph.is_masked, [*node.input_tensors, *node.outputs]))
             if masked and not isinstance(node.operation, _UNDER_MASKS):
                 self.stop(node, "it carries a mask")
@@ -117,8 +118,7 @@ class Flow:
         for tensor in graph.outputs:
             for labels in self.labels(tensor):
                 self.keep(labels, "it is an output of the model")
-        for key, axis, name in self._read_whole:
-            self.keep(self._of_axis.get((key, axis)), f"{name} also reads what must stay")
+        self._keep_what_not_all_calls_use()
         self.classes.solved()
         self._keep_makers_whole()
         self._keep_where_sizes_are_written()
@@ -236,6 +236,7 @@ class Flow:
         """
         variable = plain_variable(layer, attribute)
         axis %= len(variable.shape)
+        self._calls_of_axis.setdefault((id(variable), axis), set()).add(self._call)
         known = self._of_axis.get((id(variable), axis))
         if known is not None:
             if labels is not None:
@@ -246,22 +247,6 @@ class Flow:
         self._of_axis[id(variable), axis] = labels
         self.uses.append(Use(layer, attribute, axis, role, sizes))
         return labels
-
-    def read(self, layer: keras.Layer, attribute: str, axis: int, labels: Labels | None) -> None:
-        """Says that a call sums over the positions along an axis of a variable.
-
-        Args:
-            layer: The layer.
-            attribute: As in `use`.
-            axis: As in `use`.
-            labels: Those of what it is given. `None` if that must stay: then so must what it is
-                given at other calls.
-        """
-        if labels is not None:
-            self.use(layer, attribute, axis, "read", labels)
-            return
-        variable = plain_variable(layer, attribute)
-        self._read_whole.append((id(variable), axis % len(variable.shape), layer.name))
 
     # -- what comes of it -------------------------------------------------------------------------
 
@@ -351,6 +336,18 @@ class Flow:
             last += len(classes)
         signatures[stay] = 0
         return signatures
+
+    def _keep_what_not_all_calls_use(self) -> None:
+        """Keeps axes of layers that are also given what must stay, or something not followed."""
+        calls_of: dict[int, set[int]] = {}
+        for number, node in enumerate(self.graph.nodes):
+            calls_of.setdefault(id(node.operation), set()).add(number)
+        for axis, calls in self._calls_of_axis.items():
+            operations = [self.graph.nodes[number].operation for number in calls]
+            for operation in operations:
+                if not calls_of[id(operation)] <= calls:
+                    reason = f"{operation.name} is also given what must stay"
+                    self.keep(self._of_axis[axis], reason)
 
     def _keep_makers_whole(self) -> None:
         """Keeps what one layer makes for several families: its width would be theirs together."""

@@ -51,7 +51,8 @@ def _made(flow, cell, read):
         flow.use(cell, "bias", -1, "ride", along)
     units = flow.join_across(along, len(along) // cell.units)  # Of each gate.
     flow.use(cell, "recurrent_kernel", 0, "read", units)
-    flow.read(cell, "kernel", 0, read)
+    if read is not None:
+        flow.use(cell, "kernel", 0, "read", read)
     return units
 
 
