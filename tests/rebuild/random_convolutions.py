@@ -144,6 +144,30 @@ def concatenated(draw, x):
     return _normalized(draw, layers.Concatenate()([x, *branches]))
 
 
+def called_twice(draw, x):
+    """A layer on what it made, or on what two others made."""
+    width = x.shape[-1]
+    layer = draw(
+        st.sampled_from(
+            [
+                layers.Conv2D(width, 3, padding="same", activation="tanh"),
+                layers.SeparableConv2D(width, 1),
+                layers.DepthwiseConv2D(3, padding="same"),
+                layers.BatchNormalization(),
+                layers.GroupNormalization(width),
+                layers.PReLU(shared_axes=[1, 2]),
+                own_layers.Scale(),
+                own_layers.Convolution(width, "sigmoid"),
+            ]
+        )
+    )
+    other = convolution(draw, x, filters=width, keep_size=True) if draw(st.booleans()) else x
+    if draw(st.booleans()):
+        return layer(layers.Activation("relu")(layer(other)))
+    join = draw(st.sampled_from([layers.Add, layers.Concatenate]))
+    return join()([layer(x), layer(other)])
+
+
 def squeeze_and_excite(draw, x):
     """A factor for each channel, computed from all of them."""
     width = x.shape[-1]
@@ -201,6 +225,7 @@ PARTS = [
     own,
     residual,
     concatenated,
+    called_twice,
     squeeze_and_excite,
     written,
 ]
