@@ -17,10 +17,9 @@ pytestmark = pytest.mark.sampled("jax")
         ("no kind of structure is registered for MyMixer", "register_layer_kind"),
         ("its `call` does not run on symbolic tensors (no)", "keras.ops"),
         ("its attention scores are used, which show every head", "leave the scores out"),
-        ("its output goes to Reshape", "one side"),
         ("it goes to mine (Mine), which on numbers does not treat each of them alone", "by a rule"),
         ("it goes to ln (LayerNormalization), which on numbers does not treat each", "normalize"),
-        ("dense_3 also reads something else elsewhere", "a layer of its own"),
+        ("dense_3 is also given what must stay", "a layer of its own"),
     ],
 )
 def test_there_is_something_to_do(reason, part):

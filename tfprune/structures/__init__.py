@@ -1,8 +1,7 @@
 """What can be removed from a model: structures, how they are found, why others are skipped."""
 
 import tfprune.structures.attention_heads  # registers its layer kinds
-import tfprune.structures.channel_search
-import tfprune.structures.feed_forward  # noqa: F401  # register their graph kinds
+import tfprune.structures.channel_search  # noqa: F401  # registers its graph kind
 from tfprune.structures.collection import Structures
 from tfprune.structures.cut_variables import CutVariable, LeftOver
 from tfprune.structures.finding import find_structures

@@ -34,11 +34,6 @@ _ADVICE = (
     (r"scores are used", "leave the scores out of the outputs"),
     (r"is quantized", "prune before you quantize"),
     (
-        r"several tensors|array of its own|tensor of another width|places that",
-        "between two dense layers use operations that treat each unit alone",
-    ),
-    (r"goes to (Reshape|Transpose|Split)", "put both dense layers on one side of it"),
-    (
         r"goes to .*Normalization|mixes units",
         "normalize before the layer that makes it, or behind the one that reads it",
     ),
@@ -47,8 +42,8 @@ _ADVICE = (
         "say what it does with them by a rule: `tfprune.structures.flow.register_rule`",
     ),
     (
-        r"called in more than one model|shared by places|reads something else|called elsewhere|"
-        r"shares its|belong to the groups of",
+        r"called in more than one model|also given what must stay|shares its|"
+        r"belong to the groups of",
         "give each place a layer of its own",
     ),
 )

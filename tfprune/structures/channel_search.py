@@ -1,4 +1,4 @@
-"""Finds the channels of a graph: from the flow of positions to structures."""
+"""Finds the channels and units of a graph: from the flow of positions to structures."""
 
 from __future__ import annotations
 
@@ -10,66 +10,78 @@ from keras import layers
 from tfprune.keras_private.layers import inner_layers, is_of_keras
 from tfprune.structures.by_shape.guesses import Count, Guess
 from tfprune.structures.by_shape.proof import Trial
-from tfprune.structures.channels import Channels
+from tfprune.structures.channels import Channels, kind_of
 from tfprune.structures.convolutions import CONVOLUTIONS, PLAIN, SEPARABLE, TRANSPOSED
-from tfprune.structures.dense import describe, is_dense
-from tfprune.structures.flow import Flow
+from tfprune.structures.dense import cannot_produce, describe, is_dense
+from tfprune.structures.feed_forward import FeedForwardUnits
+from tfprune.structures.flow import Family, Flow
 from tfprune.structures.flow.rules import rule_of
-from tfprune.structures.flow.written import REWRITTEN
 from tfprune.structures.graph import Graph
 from tfprune.structures.recurrent import RECURRENT, cells_of, weight_layers, why_whole
-from tfprune.structures.regions import MustStay, Region
-from tfprune.structures.registry import nearest_in_graph_kind, register_graph_kind
+from tfprune.structures.registry import (
+    is_in_graph_kind,
+    nearest_in_graph_kind,
+    register_graph_kind,
+)
 from tfprune.structures.skipped import SkippedLayer
 
-# Units of dense layers pass these; other layers that have a rule are element-wise.
+_DENSE = (layers.Dense, layers.EinsumDense)
 _BETWEEN = (layers.BatchNormalization, layers.GroupNormalization, layers.PReLU)
 _RECURRENT = (*RECURRENT, layers.Bidirectional)
 
 
-@register_graph_kind(*CONVOLUTIONS, *_BETWEEN, *_RECURRENT)
+@register_graph_kind(*_DENSE, *CONVOLUTIONS, *_BETWEEN, *_RECURRENT)
 def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
-    """Finds the channels of a graph of convolutions.
+    """Finds what the layers of a graph make for others: units, heads and channels.
 
     Args:
         graph: The graph.
         name_of: Gives a layer's path.
 
     Yields:
-        `Channels`, or `SkippedLayer` for a convolution whose channels must stay.
+        `Channels` and `FeedForwardUnits`, or `SkippedLayer` for a layer that makes something which
+        must stay.
     """
-    if not any(_makes_or_carries_channels(graph, node) for node in graph.nodes):
+    if not any(_may_make_channels(node.operation) for node in graph.nodes):
         return
     flow = _best_flow(graph)
     outer = {id(cell): n.operation for n in graph.nodes for cell in cells_of(n.operation)}
     found: set[int] = set()
-    unfit: dict[int, str | None] = {}
+    unfit: dict[int, str] = {}
     for family in flow.families:
         maker = next(use.layer for use, _ in family.owners if use.role == "make")
-        first = outer.get(id(maker), maker)
-        structure = Channels(name_of(first), flow, family)
-        if structure.kind == "ffn" and _is_pair(graph, first):
-            continue
+        structure = _structure(name_of(outer.get(id(maker), maker)), flow, family)
         unproven = flow.unproven_calls(family)
+        if unproven and structure.kind == "heads":
+            continue  # `find_heads` proves them, once for all layers that are alike.
         if unproven and not _still_fits(graph, structure):
             written = f"{describe(unproven[0].operation)} has sizes or places written in it"
             unfit |= dict.fromkeys(map(id, structure.layers()), written)
             continue
         found.update(id(use.layer) for use, _ in family.owners if use.role == "make")
         yield structure
-    reasons = {id(use.layer): flow.reason(use) for use in flow.uses if use.role == "make"}
-    reasons = {**unfit, **{key: reason for key, reason in reasons.items() if reason}}
+    making = {id(use.layer): use for use in flow.uses if use.role == "make"}
 
-    def reason_for(layer):
+    def skipped(layer):
         own = [id(x) for x in weight_layers(layer)]
         if any(key in found for key in own):
             return None
-        said = next((reasons[key] for key in own if key in reasons), None)
+        uses = [making[key] for key in own if key in making]
+        said = next(filter(None, [*map(unfit.get, own), *map(flow.reason, uses)]), None)
         if isinstance(layer, _RECURRENT):
             said = why_whole(layer) or said
-        return said or "nothing that can be told apart reads its channels"
+        if is_dense(layer):
+            said = cannot_produce(layer) or said
+        said = said or "nothing that can be told apart reads what it makes"
+        return SkippedLayer(layer, said, flow.end(uses[0]) if uses else "")
 
-    yield from _skipped(graph, reason_for)
+    yield from filter(None, map(skipped, _makers(graph)))
+
+
+def _structure(name: str, flow: Flow, family: Family) -> Channels:
+    ends = [use.layer for use, _ in family.owners if use.role in ("make", "read")]
+    is_between_dense = kind_of(flow, family) == "ffn" and all(map(is_dense, ends))
+    return (FeedForwardUnits if is_between_dense else Channels)(name, flow, family)
 
 
 def _best_flow(graph) -> Flow:
@@ -97,31 +109,15 @@ def _still_fits(graph, structure) -> bool:
         return False
 
 
-def _makes_or_carries_channels(graph, node) -> bool:
-    """Whether a call shows that there is more than pairs of dense layers to be looked for."""
-    layer = node.operation
-    if isinstance(layer, (*CONVOLUTIONS, *_BETWEEN, *_RECURRENT, layers.Reshape)):
-        return True
-    if isinstance(layer, REWRITTEN) and graph.is_functional(node):
-        return True
-    known = is_of_keras(layer) or is_dense(layer) or not isinstance(layer, keras.Layer)
-    return not known and not inner_layers(layer) and rule_of(layer) is None
+def _may_make_channels(operation) -> bool:
+    """Whether a call may be one of a layer that makes something for others."""
+    if not isinstance(operation, keras.Layer) or is_in_graph_kind(operation):
+        return isinstance(operation, keras.Layer)
+    return not is_of_keras(operation) and not inner_layers(operation) and not rule_of(operation)
 
 
-def _skipped(graph, reason_for):
-    makers = (*PLAIN, *TRANSPOSED, *SEPARABLE, *_RECURRENT)
+def _makers(graph) -> list[keras.Layer]:
+    """The layers of a graph that make something, each once."""
+    kinds = (*_DENSE, *PLAIN, *TRANSPOSED, *SEPARABLE, *_RECURRENT)
     each = {id(node.operation): node.operation for node in graph.nodes}
-    for layer in each.values():
-        if nearest_in_graph_kind(layer) in makers:
-            reason = reason_for(layer)
-            if reason is not None:
-                yield SkippedLayer(layer, reason)
-
-
-def _is_pair(graph, layer) -> bool:
-    """Whether the units of a dense layer are found as those of feed-forward pairs."""
-    try:
-        regions = [Region(graph, node) for node in graph.calls(layer)]
-    except MustStay:
-        return False
-    return not any(region.fixed for region in regions)
+    return [layer for layer in each.values() if nearest_in_graph_kind(layer) in kinds]

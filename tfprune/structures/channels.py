@@ -25,8 +25,7 @@ _ROLES = {"make": "producer", "ride": "producer", "read": "consumer", "statistic
 class Channels(Structure):
     """Channels that some layers make and others read, with all that rides on them in between.
 
-    Units and heads that dense layers make are channels too, where more lies between these layers
-    than element-wise operations.
+    Units and heads that dense layers make flow in the same way, and so do those of recurrent ones.
 
     Args:
         name: The path of the first layer that makes them.
@@ -36,8 +35,8 @@ class Channels(Structure):
     Attributes:
         kind: `"channels"`; `"width"` where an addition joins what several layers make, as in the
             residual streams of convolutional networks; `"recurrent"` where a recurrent layer makes
-            them; `"ffn"` where only dense layers do, for dense or recurrent ones, and `"heads"`
-            where their products with others are taken, as in attention.
+            them; `"ffn"` where dense layers do, for dense or recurrent ones, and `"heads"` where
+            their products with others are taken, as in attention.
     """
 
     least = 1  # A convolution without channels cannot be made.
@@ -67,14 +66,8 @@ class Channels(Structure):
         ]
         slices.sort(key=lambda share: order[share.role])  # Producers first.
         super().__init__(name, family.groups, tuple(slices))
-        self.kind = "width" if family.is_joined else "channels"
-        ends = [use.layer for use, _ in family.owners if use.role in ("make", "read")]
-        makers = [use.layer for use, _ in family.owners if use.role == "make"]
+        self.kind = kind_of(flow, family)
         has_products = any(isinstance(n.operation, PRODUCTS) for n in self._nodes)
-        if any(isinstance(layer, CELLS) for layer in makers) and not family.is_joined:
-            self.kind = "recurrent"
-        elif all(is_dense(layer) or isinstance(layer, CELLS) for layer in ends):
-            self.kind = "heads" if has_products else "ffn"
         # What a layer does with its weights that no rule is for is unknown.
         self.works_by_kernels = not has_products and all(
             rule_of(share.layer) is not None for share in slices if share.is_matrix
@@ -249,6 +242,18 @@ class Channels(Structure):
     def _is_silent(self, share, read):
         value = np.moveaxis(read(share.variable), share.axis, 0)
         return ~np.any(self.by_group(value, share), axis=1)
+
+
+def kind_of(flow: Flow, family: Family) -> str:
+    """The kind of the groups of a family, as in `Channels.kind`."""
+    ends = [use.layer for use, _ in family.owners if use.role in ("make", "read")]
+    makers = [use.layer for use, _ in family.owners if use.role == "make"]
+    if any(isinstance(layer, CELLS) for layer in makers) and not family.is_joined:
+        return "recurrent"
+    if all(is_dense(layer) or isinstance(layer, CELLS) for layer in ends):
+        has_products = any(isinstance(n.operation, PRODUCTS) for n in flow.nodes_of(family))
+        return "heads" if has_products else "ffn"
+    return "width" if family.is_joined else "channels"
 
 
 def _is_plain_dense(layer) -> bool:

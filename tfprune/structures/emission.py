@@ -30,6 +30,7 @@ from tfprune.structures.recurrent import cells_of, is_zero_at_zero, weight_layer
 from tfprune.structures.slices import Slices
 
 _MULTIPLYING = (layers.Multiply, *operation_classes(["Multiply"]), *PRODUCTS)
+_LOOKING_AT_MASKS = (layers.Multiply, layers.Maximum, layers.Minimum)
 # What multiplies each channel: where it is zero, it does not matter what it is given.
 _FACTORS = ("gamma", "kernel", "depthwise_kernel")
 
@@ -196,9 +197,14 @@ class Emission:
             results = [np.zeros(shape_of(tensor), "float32") for tensor in node.outputs]
             constant[:] = False
         constant |= self._without_factor(node)
+        if isinstance(operation, _LOOKING_AT_MASKS) and self._is_masked(node):
+            constant[:] = False  # What is masked gets another value.
         for tensor, value in zip(node.outputs, results, strict=True):
             self._values[id(tensor)] = value
             self._constant[id(tensor)] = constant
+
+    def _is_masked(self, node) -> bool:
+        return any(map(self._flow.graph.is_masked, node.input_tensors))
 
     def _is_zero(self, tensor, value) -> np.ndarray:
         found = self._owner(tensor)

@@ -102,10 +102,10 @@ def register_layer_kind(
 def register_graph_kind(*layer_classes: type[keras.Layer]) -> Callable[[Find], Find]:
     """Teaches `find_structures` a kind whose groups lie between the layers of a graph of calls.
 
-    What one layer makes and others read, such as the units of a pair of dense layers, no layer can
-    describe by itself. The decorated function takes a `Graph` and a function `name_of(layer)` that
-    gives a layer's path, and yields for each family of groups a `Structure`, or `SkippedLayer` with
-    the reason why it must stay. `tfprune/structures/feed_forward.py` is the example to follow.
+    What one layer makes and others read, no layer can describe by itself. Where a rule says how it
+    flows (`tfprune.structures.flow.register_rule`), no kind of its own is needed. The decorated
+    function takes a `Graph` and a function `name_of(layer)` that gives a layer's path, and yields
+    for each family of groups a `Structure`, or `SkippedLayer` with the reason why it must stay.
 
     Args:
         *layer_classes: The layer classes whose groups the function finds. `find_structures` does

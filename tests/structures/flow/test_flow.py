@@ -42,7 +42,7 @@ def test_a_chain():
         ("b", "kernel"): (2, "read", each),
     }
     reasons = {use.layer.name: flow.reason(use) for use in flow.uses if use.role == "make"}
-    assert reasons == {"a": None, "b": "it is an output of the model"}
+    assert reasons == {"a": None, "b": "its output is an output of the model"}
 
 
 def test_what_rides():

@@ -36,12 +36,12 @@ def flow_each(flow, node):
                 flow.keep(labels, reason)
         if any(len(a.shape) >= -axis and a.shape[axis] != 1 for a in arrays):
             live.append(None)
+        if len(live) > 1 and isinstance(node.operation, _SUMS):
+            flow.add(live)
         joined = live[0] if live else None
         for labels in live[1:]:
             joined = flow.join(joined, labels, reason)
         found.append(joined)
-        if joined is not None and len(live) > 1 and isinstance(node.operation, _SUMS):
-            flow.add(joined)
     flow.set(output, found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from keras import layers
 
 from tfprune.keras_private.layers import plain_variable
 from tfprune.structures.dense import describe
-from tfprune.structures.elementwise import IDENTITIES
+from tfprune.structures.flow.each import flow_each
 from tfprune.structures.flow.labels import Classes, Labels, places
 from tfprune.structures.flow.moves import commutes, flow_moves
 from tfprune.structures.flow.rules import rule_of
@@ -24,7 +24,7 @@ from tfprune.structures.graph import Graph
 from tfprune.structures.recurrent import RECURRENT
 
 # What is masked is to them as any other position, or to be passed over, with states as they are.
-_UNDER_MASKS = (layers.Dense, layers.Bidirectional, *RECURRENT, *IDENTITIES)
+_UNDER_MASKS = (layers.Dense, layers.EinsumDense, layers.Bidirectional, *RECURRENT)
 
 AxisLabels = list[Labels | None]
 """For each axis of a tensor its labels, `None` where nothing that leaves lies along it."""
@@ -111,13 +111,14 @@ class Flow:
                 continue
             self._call = number
             masked = any(map(graph.is_masked, [*node.input_tensors, *node.outputs]))
-            if masked and not isinstance(node.operation, _UNDER_MASKS):
+            rule = rule_of(node.operation) or flow_unregistered
+            if masked and not _fits_under_masks(node.operation, rule):
                 self.stop(node, "it carries a mask")
             else:
-                (rule_of(node.operation) or flow_unregistered)(self, node)
+                rule(self, node)
         for tensor in graph.outputs:
             for labels in self.labels(tensor):
-                self.keep(labels, "it is an output of the model")
+                self.keep(labels, "its output is an output of the model")
         self._keep_what_not_all_calls_use()
         self.classes.solved()
         self._keep_makers_whole()
@@ -200,9 +201,9 @@ class Flow:
         places = labels.reshape(parts, -1).T
         return self.join_whole(places.reshape(-1), len(places))
 
-    def add(self, labels: Labels) -> None:
-        """Says that an addition joins what several layers make."""
-        self._added.append(labels)
+    def add(self, joined: Sequence[Labels | None]) -> None:
+        """Says that an addition joins what several layers make, of which some may have to stay."""
+        self._added += [labels for labels in joined if labels is not None]
 
     def stop(self, node: Any, reason: str) -> None:
         """Says that whatever a call is given must stay, and so what it makes."""
@@ -313,6 +314,15 @@ class Flow:
             if can_be_rewritten(self, node) and (changes := rewritten(self, node, gone)):
                 yield node.operation, changes
 
+    def end(self, use: Use) -> str:
+        """Where the positions of a use end, as in `SkippedLayer`."""
+        own = self.of_use(use)
+        leaving = [x for t in self.graph.outputs for x in self.labels(t) if x is not None]
+        for end, places_of in (("residual", self._added), ("output", leaving)):
+            if any(np.isin(self.classes.of(labels), own).any() for labels in places_of):
+                return end
+        return ""
+
     def reason(self, use: Use) -> str | None:
         """Why some positions of a use must stay, `None` if all may leave."""
         return self.classes.reason(self._labels_of(use))
@@ -411,3 +421,9 @@ class Flow:
         # In the order of the layers, and of the positions in one layer.
         families.sort(key=lambda found: (found[0], found[1].classes[0]))
         return [family for _, family in families]
+
+
+def _fits_under_masks(operation: Any, rule: Callable) -> bool:
+    """Whether masks change nothing of how positions flow through a call."""
+    is_layer = isinstance(operation, keras.Layer)  # Operations know of no masks.
+    return not is_layer or rule is flow_each or isinstance(operation, _UNDER_MASKS)
