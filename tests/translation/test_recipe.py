@@ -197,6 +197,18 @@ def test_a_recipe_can_learn_from_a_teacher(tmp_path):
         recipe(tmp_path, [], max_words=2)
 
 
+def test_translations_are_made_once_for_each_teacher(tmp_path):
+    class Lower(Upper):
+        def translate(self, sentences, beam, batch_size):
+            return [s.lower() for s in super().translate(sentences, beam, batch_size)]
+
+    teacher, same, other = Upper(), Upper(), Lower()
+    made = recipe(tmp_path, []).translated_by(teacher)
+    assert all(target == source.upper() for source, target in made)
+    assert recipe(tmp_path, []).translated_by(same) == made and len(same.asked) == 20
+    assert recipe(tmp_path, []).translated_by(other) != made and len(other.asked) > 20
+
+
 @pytest.mark.slow
 def test_what_is_pruned_can_learn_from_a_teacher_while_the_dense_model_does_not(
     tmp_path, monkeypatch
@@ -216,7 +228,7 @@ def test_what_is_pruned_can_learn_from_a_teacher_while_the_dense_model_does_not(
     sources = [source for source, _ in work.train_pairs]
     expected = [(s, s.upper()) for s in sources if not s.startswith("one")]
     # In the stage with pruning and in the last one; pretraining was there.
-    assert learned == [expected, expected] and teacher.asked == sources
+    assert learned == [expected, expected] and teacher.asked == sources[:20] + sources
     assert [s.groups for s in find_structures(small)] != [
         s.groups for s in find_structures(work.dense())
     ]

@@ -130,6 +130,19 @@ class Recipe:
             return pairs
         return self._distilled(self.teacher, pairs, "distilled")
 
+    def translated_by(self, teacher: Translates) -> list[Pair]:
+        """The training pairs with the translations of a teacher in place of their targets.
+
+        They are made once and kept in `folder`, for all models that learn from it.
+
+        Args:
+            teacher: As in `Recipe`; it is known again by how it translates some sentences.
+        """
+        pairs = self.train_pairs
+        some = teacher.translate([source for source, _ in pairs[:20]], beam=1, batch_size=20)
+        key = hashlib.sha256(json.dumps(some).encode()).hexdigest()[:12]
+        return self._distilled(teacher, pairs, f"distilled_{key}")
+
     def _distilled(self, teacher, pairs, name):
         path = self.folder / f"{name}.json"
         if not path.exists():
@@ -229,12 +242,11 @@ class Recipe:
             name: Name of the files.
             callbacks: Makes the callbacks of the stage with pruning, which has `pruning_epochs`.
             teacher: Whose translations of the training sources are learned after pretraining in
-                place of the targets, such as the dense model's. They are made once and kept in
-                `folder`.
+                place of the targets, such as the dense model's; as in `translated_by`.
         """
         pairs = None
         if teacher is not None and not (self.folder / f"{name}.keras").exists():
-            pairs = self._distilled(teacher, self.train_pairs, f"{name}.distilled")
+            pairs = self.translated_by(teacher)
 
         def pruned():
             done = self.pretrained_epochs
