@@ -200,8 +200,9 @@ class Emission:
         if isinstance(operation, _LOOKING_AT_MASKS) and self._is_masked(node):
             constant[:] = False  # What is masked gets another value.
         for tensor, value in zip(node.outputs, results, strict=True):
-            self._values[id(tensor)] = value
-            self._constant[id(tensor)] = constant
+            if self._owner(tensor) is not None:  # Of what is split a part may be of others alone.
+                self._values[id(tensor)] = value
+                self._constant[id(tensor)] = constant
 
     def _is_masked(self, node) -> bool:
         return any(map(self._flow.graph.is_masked, node.input_tensors))
