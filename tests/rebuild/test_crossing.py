@@ -353,3 +353,24 @@ def test_a_block_that_takes_less_is_copied_once_more(tmp_path):
     small.save(tmp_path / "small.keras")
     for once in (small, keras.saving.load_model(tmp_path / "small.keras")):
         assert_same(expected, outputs(rebuild(once), noise(2, 3, 4)))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("by_name", [False, True])
+def test_from_one_model_into_another_under_a_mask(in_place, by_name):
+    ids = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(ids)
+    inner = keras.Input((5, 3))
+    second = keras.Model(inner, layers.Dense(4)(layers.Activation("relu")(inner)), name="second")
+    first = keras.Sequential([keras.Input((5, 4)), layers.Dense(3, name="dense")], name="first")
+    made = first(x)
+    made = second(inputs=made) if by_name else second(made)
+    model = randomize(keras.Model(ids, layers.LayerNormalization()(made)))
+    (found,) = find_structures(model)
+    assert (found.name, found.groups, found.crosses) == ("first/dense", 3, True)
+    found.scale(np.array([0, 1, 1], "float32"))
+    given = np.array([[3, 1, 4, 0, 0], [2, 7, 1, 8, 2]])
+    expected = outputs(model, given)
+    small = rebuild(model, in_place=in_place)
+    assert_same(expected, outputs(small, given))
+    assert small.get_layer("second").input_shape == (None, 5, 2)

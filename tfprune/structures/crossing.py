@@ -63,8 +63,13 @@ def _entered(crossing: Crossing, found: Structure) -> Iterator[tuple[keras.Layer
     functional = functional_inside(layer) if isinstance(layer, keras.Sequential) else layer
     if not is_functional(functional):
         return
-    for number, tensor in enumerate(functional.inputs):
-        given = crossing.inside.get(id(tensor))
+    entering = [crossing.inside.get(id(tensor)) for tensor in functional.inputs]
+    if not any(tensor is not None for tensor in entering):
+        # Under a mask its graph is that of a call, in which its own inputs are not met.
+        call = crossing.node.arguments
+        given = call.args[0] if call.args else call.kwargs["inputs"]
+        entering = [crossing.given.get(id(tensor)) for tensor in tree.flatten(given)]
+    for number, given in enumerate(entering):
         if given is not None and id(given) in found.tensors:
             yield layer, number, given.shape[-1] // found.groups
 

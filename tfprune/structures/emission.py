@@ -82,7 +82,7 @@ class Emission:
 
         def note(variable, one):
             other = found.setdefault(id(variable), one)
-            if other is not None and not np.array_equal(other, one, equal_nan=True):
+            if other is not None and not _are_equal(other, one):
                 found[id(variable)] = None
 
         for node in self._nodes:
@@ -232,7 +232,7 @@ class Emission:
         value = np.moveaxis(self._values[id(tensor)], axis, 0)
         flat = value.reshape(len(value), -1)
         is_constant = np.append(self._constant[id(tensor)], False)[owner]
-        is_constant &= np.all(flat == flat[:, :1], axis=1)
+        is_constant &= np.all(_are_close(flat, flat[:, :1]), axis=1)
         vector = np.where(is_constant, flat[:, 0], np.nan)
         if carried and _is_linear(layer):
             return vector
@@ -249,6 +249,15 @@ class Emission:
         if not is_dense(layer) and not (reads_windows(layer) and not has_borders(layer)):
             return np.where(vector == 0, 0.0, np.nan)
         return vector
+
+
+def _are_close(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Where numbers are equal but for rounding, which depends on where they lie in an array."""
+    return np.isclose(one, other, rtol=1e-6, atol=0, equal_nan=True)
+
+
+def _are_equal(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and bool(np.all(_are_close(one, other)))
 
 
 def _reading(operation) -> list[keras.Variable]:
