@@ -52,9 +52,8 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
         maker = next(use.layer for use, _ in family.owners if use.role == "make")
         structure = _structure(name_of(outer.get(id(maker), maker)), flow, family)
         unproven = flow.unproven_calls(family)
-        if unproven and structure.kind == "heads":
-            continue  # `find_heads` proves them, once for all layers that are alike.
-        if unproven and not _still_fits(graph, structure):
+        # Heads are proven by `find_heads`, once for all layers that are alike.
+        if unproven and (structure.kind == "heads" or not _still_fits(graph, structure)):
             written = f"{describe(unproven[0].operation)} has sizes or places written in it"
             unfit |= dict.fromkeys(map(id, structure.layers()), written)
             continue

@@ -67,7 +67,7 @@ class Channels(Structure):
         slices.sort(key=lambda share: order[share.role])  # Producers first.
         super().__init__(name, family.groups, tuple(slices))
         self.kind = kind_of(flow, family)
-        has_products = any(isinstance(n.operation, PRODUCTS) for n in self._nodes)
+        has_products = _has_products(self._nodes)
         # What a layer does with its weights that no rule is for is unknown.
         self.works_by_kernels = not has_products and all(
             rule_of(share.layer) is not None for share in slices if share.is_matrix
@@ -251,9 +251,12 @@ def kind_of(flow: Flow, family: Family) -> str:
     if any(isinstance(layer, CELLS) for layer in makers) and not family.is_joined:
         return "recurrent"
     if all(is_dense(layer) or isinstance(layer, CELLS) for layer in ends):
-        has_products = any(isinstance(n.operation, PRODUCTS) for n in flow.nodes_of(family))
-        return "heads" if has_products else "ffn"
+        return "heads" if _has_products(flow.nodes_of(family)) else "ffn"
     return "width" if family.is_joined else "channels"
+
+
+def _has_products(nodes) -> bool:
+    return any(isinstance(node.operation, PRODUCTS) for node in nodes)
 
 
 def _is_plain_dense(layer) -> bool:
