@@ -7,21 +7,12 @@ from keras import layers
 
 import tfprune
 from tests.models import assert_same, noise, outputs, randomize
+from tests.own_layers import Scale
 
 pytestmark = pytest.mark.sampled("jax")
 
 WIDTH = 4
 SERIES = noise(3, 5, WIDTH)
-
-
-class Scale(layers.Layer):
-    """Somebody's own: a factor for each channel."""
-
-    def build(self, shape):
-        self.factor = self.add_weight(shape=shape[-1:], name="factor", initializer="ones")
-
-    def call(self, x):
-        return x * self.factor
 
 
 def on_what_it_made(layer):

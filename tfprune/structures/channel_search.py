@@ -110,9 +110,10 @@ def _still_fits(graph, structure) -> bool:
 
 def _may_make_channels(operation) -> bool:
     """Whether a call may be one of a layer that makes something for others."""
-    if not isinstance(operation, keras.Layer) or is_in_graph_kind(operation):
-        return isinstance(operation, keras.Layer)
-    return not is_of_keras(operation) and not inner_layers(operation) and not rule_of(operation)
+    if not isinstance(operation, keras.Layer):
+        return False
+    is_known = is_of_keras(operation) or rule_of(operation) is not None
+    return is_in_graph_kind(operation) or not (is_known or inner_layers(operation))
 
 
 def _makers(graph) -> list[keras.Layer]:
