@@ -1,9 +1,11 @@
 """A translator on a CPU: dense and pruned LiteRT files beside CTranslate2, one sentence at a time.
 
-    python benchmarks/device.py            # three hours on one core; what is there is kept
+    python benchmarks/device.py            # some hours on two cores; what is there is kept
+    python benchmarks/device.py --train    # the students alone, on any backend of Keras
 
 A student with self-attention in its decoder is trained on help text, English to German, and pruned
-in two ways for as many steps: by importance with repair, and by group lasso. All are exported in
+in two ways for as many steps: by importance with repair, and by group lasso. From pruning on these
+two learn the translations that the dense one gives of the training text. All are exported in
 float and int8, with a shortlist where LiteRT takes one. CTranslate2 gets the weights of the same
 dense student, with and without its vocabulary map, which is made of the same shortlist, and ONNX
 Runtime the graph of its float file. Sentences are timed in blocks that take turns, each after a
@@ -72,11 +74,14 @@ def students(recipe):
             for kind, share in SPARSITIES.items()
         ]
 
+    dense = recipe.dense()
+    teacher = recipe.translator(dense)
+    target = tfprune.Sparsity(LASSO_SPARSITY)
     return {
-        "dense": recipe.dense(),
-        "importance": recipe.pruned_by("importance", by_importance),
+        "dense": dense,
+        "importance": recipe.pruned_by("importance", by_importance, teacher),
         "group_lasso": recipe.pruned(
-            "group_lasso", ["ffn", "heads"], target=tfprune.Sparsity(LASSO_SPARSITY), stop=0.6
+            "group_lasso", ["ffn", "heads"], teacher=teacher, target=target, stop=0.6
         ),
     }
 
@@ -353,18 +358,21 @@ def main():
     """Trains, exports, measures and reports."""
     parser = arguments(__doc__)
     parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "device")
+    parser.add_argument("--train", action="store_true", help="train, and measure nothing")
     parser.add_argument("--alone", help="start-up and memory of one file; prints figures")
     options = parser.parse_args()
     if options.alone:
         alone(*json.loads(options.alone))
         return
+    folder = smoke_folder() if options.smoke else options.folder
+    recipe = recipe_of(folder, options.smoke)
+    models = students(recipe)
+    if options.train:
+        return
     from drawings.translators import device as draw
 
     from tfprune.translation import Shortlist
 
-    folder = smoke_folder() if options.smoke else options.folder
-    recipe = recipe_of(folder, options.smoke)
-    models = students(recipe)
     shortlist = Shortlist.train(recipe.train_pairs, recipe.vocabulary())
     files = files_of(recipe, models, shortlist, folder, options.smoke)
     rows, pairs = measured(recipe, models, files, options.smoke)

@@ -2,6 +2,7 @@
 
     python benchmarks/shortlists.py                     # all; about an hour on two cores
     python benchmarks/shortlists.py --targets de        # English to German alone
+    python benchmarks/shortlists.py --train             # the students, on any backend of Keras
 
 A student for each pair is trained on help text and translates the test set with all pieces of its
 vocabulary and with a shortlist that is learned from the same training text, by LiteRT files in
@@ -52,9 +53,14 @@ def recipe_of(folder, target, tiny):
     return Recipe(text, folder / target, shape, **sizes, callbacks=callbacks)
 
 
+def student_of(recipe):
+    """The trained student."""
+    return recipe.converged("dense", recipe.pretrained)
+
+
 def figures_of(recipe, tiny):
     """BLEU, time and bytes of a student with all pieces and with a shortlist."""
-    model = recipe.converged("dense", recipe.pretrained)
+    model = student_of(recipe)
     started = time.perf_counter()
     shortlist = Shortlist.train(recipe.train_pairs, recipe.vocabulary())
     seconds = time.perf_counter() - started
@@ -136,10 +142,14 @@ def main():
     parser = arguments(__doc__)
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "shortlists")
+    parser.add_argument("--train", action="store_true", help="train, and measure nothing")
     options = parser.parse_args()
     folder = smoke_folder() if options.smoke else options.folder
     for target in TARGETS[:1] if options.smoke else options.targets:
         path = folder / f"{target}.json"
+        if options.train:
+            student_of(recipe_of(folder, target, options.smoke))
+            continue
         if not path.exists():
             figures = figures_of(recipe_of(folder, target, options.smoke), options.smoke)
             with atomic_write(path) as temporary:

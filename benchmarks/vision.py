@@ -7,10 +7,14 @@ MobileNetV2 of half width (keras.applications) and a ResNet of three blocks (Ker
 pictures of 32 by 32 pixels. The dense network is trained first. Whatever is pruned starts from it
 and is trained for as many epochs more, as is the dense one (`longer`); `without` is pruned and
 repaired, and not trained. What is judged is the LiteRT files, for one picture: float, and int8 with
-int8 activations. Runs that are finished are not made again; results are written to
-benchmarks/results/vision.{json,md} after each.
+int8 activations. Models that are trained and runs that are finished are not made again; results are
+written to benchmarks/results/vision.{json,md} after each.
+
+With `--train` models are trained and cut, and nothing is measured: on another machine and with any
+backend of Keras, say. Without it the rest is done with what is in the folder.
 """
 
+import json
 import time
 from pathlib import Path
 
@@ -116,6 +120,28 @@ WITHOUT = {f"without-{share}": share for share in SHARES}
 RUNS = ["dense", *CALLBACKS, *WITHOUT]
 
 
+class Turned(keras.utils.PyDataset):
+    """Pictures in batches, in another order each epoch, half of them turned around."""
+
+    def __init__(self, x, y, seed):
+        super().__init__()
+        self.x, self.y, self.draw = x, y, np.random.default_rng(seed)
+        self.order = self.draw.permutation(len(x))
+
+    def __len__(self):
+        return -(-len(self.x) // BATCH)
+
+    def __getitem__(self, index):
+        chosen = self.order[index * BATCH : (index + 1) * BATCH]
+        turned = self.draw.random((len(chosen), 1, 1, 1)) < 0.5
+        x = self.x[chosen]
+        return np.where(turned, x[:, :, ::-1], x), self.y[chosen]
+
+    def on_epoch_end(self):
+        """Deals them out anew."""
+        self.order = self.draw.permutation(len(self.x))
+
+
 class Vision:
     """One network, trained with one seed.
 
@@ -144,12 +170,8 @@ class Vision:
 
     def fit(self, name, model, epochs, callback=None):
         """Trains a model, half of the pictures turned around; gives the minutes."""
-        import tensorflow as tf
-
         keras.utils.set_random_seed(self.seed)
-        data = tf.data.Dataset.from_tensor_slices((self.x, self.y)).shuffle(len(self.x), self.seed)
-        data = data.map(lambda x, y: (tf.image.random_flip_left_right(x, seed=self.seed), y))
-        data = data.batch(BATCH).prefetch(2)
+        data = Turned(self.x, self.y, self.seed)
         steps = epochs * len(data)
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, int(0.9 * steps), warmup_target=RATE, warmup_steps=int(0.1 * steps)
@@ -173,16 +195,25 @@ class Vision:
                 model.save(temporary)
         return keras.saving.load_model(path, compile=False)
 
-    def model_of(self, name):
-        """The model of a run, cut, and the minutes that its training took."""
+    def made(self, name):
+        """The model of a run, cut, and the minutes that `fit` or `prune` took; it is kept."""
+        path, minutes = self.folder / f"{name}.keras", self.folder / f"{name}.minutes"
+        if name == "dense":
+            return self.dense(), 0.0
+        if not path.exists():
+            model, took = self._made(name)
+            minutes.write_text(json.dumps(took))
+            with atomic_write(path) as temporary:
+                model.save(temporary)
+        return keras.saving.load_model(path, compile=False), json.loads(minutes.read_text())
+
+    def _made(self, name):
         model = self.dense()
         if name in WITHOUT:
             started = time.perf_counter()
             target = tfprune.Flops(1 - WITHOUT[name])
             small = tfprune.prune(model, target, (self.x[:1024], self.y[:1024]), verbose=0)
             return small, (time.perf_counter() - started) / 60
-        if name == "dense":
-            return model, 0.0
         make = CALLBACKS[name]
         minutes = self.fit(name, model, self.more, make and make(self))
         return (tfprune.rebuild(model) if make else model), minutes
@@ -197,7 +228,7 @@ class Vision:
         """The figures of a run; it is made if they are not there."""
 
         def make():
-            model, minutes = self.model_of(name)
+            model, minutes = self.made(name)
             files = {}
             for kind, quantize in KINDS.items():
                 file = file_of(self.folder, name, kind)
@@ -336,6 +367,7 @@ def main():
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=RUNS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "vision")
+    parser.add_argument("--train", action="store_true", help="train and cut, and measure nothing")
     options = parser.parse_args()
     if options.smoke:
         options.folder, options.seeds = smoke_folder(), [0]
@@ -351,6 +383,9 @@ def main():
                 "more": work.more,
             }
             for name in options.runs:
+                if options.train:
+                    work.made(name)
+                    continue
                 work.run(name)
                 last = name == options.runs[-1]
                 rounds = (5 if options.smoke else 200) if last else 0

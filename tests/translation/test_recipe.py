@@ -264,6 +264,19 @@ def test_pretraining_ends_when_bleu_stalls(tmp_path, monkeypatch):
     assert len(seen) == 4
 
 
+def test_steps_are_compiled_on_jax_and_traced_on_tensorflow(tmp_path):
+    compiled = []
+
+    class Compiled(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            compiled.append(bool(self.model.jit_compile))
+
+    kind = recipe(tmp_path, [], text=number_words("en", "es", count=120), pretrain_epochs=1)
+    kind.callbacks = lambda stage, epochs: [Compiled()]
+    kind.pretrained()
+    assert set(compiled) == {keras.backend.backend() == "jax"}
+
+
 def test_structures_are_scored_on_the_same_batches_each_time(tmp_path):
     work = recipe(tmp_path, [])
     found = work.some_batches(20)

@@ -397,7 +397,8 @@ class Recipe:
                 model,
                 learning_rate or self.later_learning_rate,
                 warmup_steps=400 if learning_rate else min(50, steps // 2),
-                jit_compile=False,
+                # With TensorFlow XLA compiles each shape for longer than it saves.
+                jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
                 total_steps=steps if last else None,
             )
         model.fit(
