@@ -237,6 +237,35 @@ def test_what_is_pruned_can_learn_from_a_teacher_while_the_dense_model_does_not(
     assert not teacher.asked
 
 
+@pytest.mark.slow
+@pytest.mark.tensorflow_only  # Works on JAX too, but compiles for a minute there.
+def test_what_is_pruned_can_do_without_dropout_from_pruning_on(tmp_path):
+    rates = []
+
+    class Rates(keras.callbacks.Callback):
+        def __init__(self, stage):
+            super().__init__()
+            self.stage = stage
+
+        def on_epoch_begin(self, epoch, logs=None):
+            drops = [k for k in self.model.layers if isinstance(k, keras.layers.Dropout)]
+            rates.append((self.stage, {k.rate for k in drops}))
+
+    work = recipe(tmp_path, [], shape={**SHAPE, "dropout": 0.2}, pretrain_epochs=1, prune_epochs=1)
+    work.callbacks = lambda stage, epochs: [Rates(stage)]
+    small = work.pruned_by("small", lambda: [random_half()], dropout=False)
+    work.pruned_by("other", lambda: [random_half()])
+    assert rates == [
+        ("pretrained", {0.2}),
+        ("small_1", {0.0}),
+        ("small", {0.0}),
+        ("other_1", {0.2}),
+        ("other", {0.2}),
+    ]
+    x = {"source": np.ones((2, 4), "int32"), "target": np.ones((2, 4), "int32")}
+    np.testing.assert_array_equal(small(x, training=True), small(x, training=False))
+
+
 def random_half():
     return ImportancePruning(
         target=tfprune.Sparsity(0.5), criterion=tfprune.criteria.random(0), start=0.5, verbose=0

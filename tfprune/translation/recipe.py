@@ -27,7 +27,7 @@ from tfprune.translation.distillation import distill
 from tfprune.translation.evaluation import SacreBleu, evaluate
 from tfprune.translation.sentence_pairs import batches
 from tfprune.translation.student import student
-from tfprune.translation.training import compile_student
+from tfprune.translation.training import compile_student, without_dropout
 from tfprune.translation.translates import Translates
 from tfprune.translation.translator import Translator
 from tfprune.translation.vocabulary import Vocabulary
@@ -213,6 +213,7 @@ class Recipe:
         structures,
         strength: float = 1e-5,
         teacher: Translates | None = None,
+        dropout: bool = True,
         **options,
     ) -> keras.Model:
         """A model pruned by group lasso, rebuilt and converged.
@@ -222,12 +223,13 @@ class Recipe:
             structures: As in `GroupLasso`.
             strength: As in `GroupLasso`.
             teacher: As in `pruned_by`.
+            dropout: As in `pruned_by`.
             **options: More arguments of `GroupLasso`, such as `target`. By default the penalty
                 lasts for all `pruning_epochs`, during which groups are removed.
         """
         given = {"stop": None, "removal": "during", **options}
         return self.pruned_by(
-            name, lambda: [GroupLasso(structures, strength, verbose=0, **given)], teacher
+            name, lambda: [GroupLasso(structures, strength, verbose=0, **given)], teacher, dropout
         )
 
     def pruned_by(
@@ -235,6 +237,7 @@ class Recipe:
         name: str,
         callbacks: Callable[[], Sequence[keras.callbacks.Callback]],
         teacher: Translates | None = None,
+        dropout: bool = True,
     ) -> keras.Model:
         """A model pruned by any callbacks of this package, rebuilt and converged.
 
@@ -243,16 +246,21 @@ class Recipe:
             callbacks: Makes the callbacks of the stage with pruning, which has `pruning_epochs`.
             teacher: Whose translations of the training sources are learned after pretraining in
                 place of the targets, such as the dense model's; as in `translated_by`.
+            dropout: Whether dropout goes on after pretraining. What is smaller and learns from a
+                teacher may need none; the papers' students have none.
         """
         pairs = None
         if teacher is not None and not (self.folder / f"{name}.keras").exists():
             pairs = self.translated_by(teacher)
 
+        def begun():
+            return self.pretrained() if dropout else without_dropout(self.pretrained())
+
         def pruned():
             done = self.pretrained_epochs
             stage = f"{name}_1"
             epochs, made = self.pruning_epochs, callbacks()
-            return rebuild(self.stage(stage, self.pretrained, epochs, done, made, pairs=pairs))
+            return rebuild(self.stage(stage, begun, epochs, done, made, pairs=pairs))
 
         return self.converged(name, pruned, pairs)
 
