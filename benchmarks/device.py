@@ -5,11 +5,11 @@
 
 A student with self-attention in its decoder is trained on help text, English to German, and pruned
 in two ways for as many steps: by importance with repair, and by group lasso. From pruning on these
-two learn the translations that the dense one gives of the training text. All are exported in
-float and int8, with a shortlist where LiteRT takes one. CTranslate2 gets the weights of the same
-dense student, with and without its vocabulary map, which is made of the same shortlist, and ONNX
-Runtime the graph of its float file. Sentences are timed in blocks that take turns, each after a
-call that is not timed. Results are written to benchmarks/results/device.{json,md,png}
+two learn the translations that the dense one gives of the training text, without dropout. All are
+exported in float and int8, with a shortlist where LiteRT takes one. CTranslate2 gets the weights of
+the same dense student, with and without its vocabulary map, which is made of the same shortlist,
+and ONNX Runtime the graph of its float file. Sentences are timed in blocks that take turns, each
+after a call that is not timed. Results are written to benchmarks/results/device.{json,md,png}
 """
 
 import json
@@ -75,14 +75,12 @@ def students(recipe):
         ]
 
     dense = recipe.dense()
-    teacher = recipe.translator(dense)
-    target = tfprune.Sparsity(LASSO_SPARSITY)
+    taught = {"teacher": recipe.translator(dense), "dropout": False}
+    lasso = {"target": tfprune.Sparsity(LASSO_SPARSITY), "stop": 0.6}
     return {
         "dense": dense,
-        "importance": recipe.pruned_by("importance", by_importance, teacher),
-        "group_lasso": recipe.pruned(
-            "group_lasso", ["ffn", "heads"], teacher=teacher, target=target, stop=0.6
-        ),
+        "importance": recipe.pruned_by("importance", by_importance, **taught),
+        "group_lasso": recipe.pruned("group_lasso", ["ffn", "heads"], **taught, **lasso),
     }
 
 
