@@ -163,6 +163,40 @@ def test_flags_of_layers_in_a_layer():
     assert not layer.first.trainable and layer.first.units == 6
 
 
+@keras.saving.register_keras_serializable("test_attributes")
+class Dropped(layers.Layer):
+    """A pair of layers with a dropout between."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.drop = layers.Dense(8, "relu"), layers.Dropout(0.5)
+        self.second = layers.Dense(4)
+
+    def call(self, x):
+        return x + self.second(self.drop(self.first(x)))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_dropout_that_was_taken_away(inside):
+    x = keras.Input((4,))
+    layer = Dropped() if inside else layers.Dropout(0.5)
+    y = layers.Dense(4, "relu")(layers.Dense(8, "relu", name="hidden")(layer(x)))
+    model = randomize(keras.Model(x, layers.Dense(2)(y)))
+    (layer.drop if inside else layer).rate = 0.0
+    # In the first round `inside` is left whole, in the second it is cut.
+    for prune in (lambda s: (np.arange(s.groups) % 2 == 0) & (s.name == "hidden"), half):
+        kill(model, prune)
+        small = rebuild(model)
+        assert small.count_params() < model.count_params()
+        for training in (False, True):
+            expected = model(noise(3, 4), training=training)
+            assert_same([expected], [small(noise(3, 4), training=training)])
+
+
+def half(structure):
+    return np.arange(structure.groups) % 2 == 0
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
 def test_policies_of_untouched_layers(policy):
     model = around_hidden(layers.Dense(4, lambda x: x * 2, dtype=policy))

@@ -134,15 +134,27 @@ def give_weights(old, new, plan: Plan) -> None:
     if id(old) in plan.replacements:
         new.set_weights(plan.replacements[id(old)][2])
         return
-    before, after = old.variables, new.variables
+    before, after = old.weights, new.weights
     if len(before) != len(after):
-        raise _other_variables(old, len(before), len(after))
-    for source, target in zip(before, after, strict=True):
+        raise _other_weights(old, len(before), len(after))
+    pairs = list(zip(before, after, strict=True))
+    # A dropout whose rate was set to 0 after it was built has a state of random numbers, and its
+    # copy has none.
+    states = _states(old), _states(new)
+    if len(states[0]) == len(states[1]):
+        pairs += zip(*states, strict=True)
+    for source, target in pairs:
         plan.values.hand_over(source, target)
     give_assets(old, new)
 
 
-def _other_variables(old, before, after):
+def _states(layer):
+    """Variables that are no weights: of metrics and of random numbers."""
+    weights = {id(v) for v in layer.weights}
+    return [v for v in layer.variables if id(v) not in weights]
+
+
+def _other_weights(old, before, after):
     cls = type(old).__name__
     if any(getattr(layer, "lora_enabled", False) for layer in layer_and_inner_layers(old)):
         return ValueError(
@@ -152,7 +164,7 @@ def _other_variables(old, before, after):
             "`rebuild(model, in_place=True)`."
         )
     return ValueError(
-        f"`rebuild` cannot copy the layer {old.name!r}: it has {before} variables, and the {cls} "
+        f"`rebuild` cannot copy the layer {old.name!r}: it has {before} weights, and the {cls} "
         f"that its `get_config()` describes has {after}. Either correct it; or cut the model "
         "itself: `rebuild(model, in_place=True)`."
     )
