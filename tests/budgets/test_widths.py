@@ -199,6 +199,23 @@ def test_what_a_score_says_decides():
     assert gone(keep) == {"a": [], "b": [0, 1, 2, 3]}
 
 
+def test_a_layer_that_cannot_go_keeps_some_groups_however_small_their_scores():
+    """By hand: three of eight groups must go; sums alone would leave one of those of 0.3."""
+    scores = {"a": np.full(4, 0.3), "b": np.full(4, 1.0)}
+    keep = choose(Sparsity(0.375), None, TWO, scores, within="error")
+    assert {name: len(each) for name, each in gone(keep).items()} == {"a": 3, "b": 0}
+    stay = Structures([some("a", 4, 10), some("b", 4, 10)])
+    for structure in stay:
+        structure.least = 1
+    keep = choose(Sparsity(0.375), None, stay, scores, within="error")
+    # 0.3 · 2 / (2/4) + 1 / (3/4) = 2.5, and 0.3 · 3 / (1/4) = 3.6.
+    assert {name: len(each) for name, each in gone(keep).items()} == {"a": 2, "b": 1}
+    # Errors of all that has gone know what is left.
+    together = StructureScores(scores, cumulative=True)
+    keep = choose(Sparsity(0.375), None, stay, together, within="error")
+    assert {name: len(each) for name, each in gone(keep).items()} == {"a": 3, "b": 0}
+
+
 def test_one_ranking_is_worse_where_groups_are_of_different_size():
     """By hand: two heads of 30 weights and twelve units of 5; 30 of 120 weights must go."""
     both = Structures([some("heads", 2, 30, "heads"), some("units", 12, 5)])

@@ -46,9 +46,10 @@ def choose(
             remove the same share of groups from each kind or layer. `"error"` ranks no groups of
             different structures: each structure loses as many as make the sum of all errors least,
             by dynamic programming over the cost (`tfprune.budgets.widths.least_error`). The error
-            of a structure is the sum of the scores of its groups that go; for `"reconstruction"`,
-            whose scores are errors of all that has gone so far, the highest of them; both times
-            what such an error does to the outputs, where scores tell that
+            of a structure is the sum of the scores of its groups that go, and where it cannot go as
+            a whole, by the share of that sum that is left (`StructureScores.errors`); for
+            `"reconstruction"`, whose scores are errors of all that has gone so far, the highest of
+            them; both times what such an error does to the outputs, where scores tell that
             (`StructureScores.effects`). Scores below 0 count as 0, and groups that score minus
             infinity have gone before and do not come back.
         per_cost: Divides each score by the weights of its group; not with `within="error"`, which
@@ -156,7 +157,7 @@ def _errors(scores, ranking, structures) -> tuple[list[np.ndarray], np.ndarray]:
     errors, fewest = [], []
     for index, structure in enumerate(structures):
         removed = ranking.removed(index)
-        errors.append(finite.errors(structure.name)[removed])
+        errors.append(finite.errors(structure.name, not structure.least)[removed])
         fewest.append(np.searchsorted(removed, np.sum(np.isneginf(scores[structure.name]))))
     return errors, np.array(fewest)
 

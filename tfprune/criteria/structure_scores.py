@@ -25,6 +25,8 @@ class StructureScores(dict):
 
     >>> StructureScores({"ffn": np.array([3.0, 1.0, 2.0])}).errors("ffn").tolist()
     [0.0, 1.0, 3.0, 6.0]
+    >>> StructureScores({"ffn": np.array([3.0, 1.0, 2.0])}).errors("ffn", can_go=False).tolist()
+    [0.0, 1.2, 6.0, 12.0]
     >>> StructureScores({"ffn": np.array([6.0, 1.0, 3.0])}, cumulative=True).errors("ffn").tolist()
     [0.0, 1.0, 3.0, 6.0]
     """
@@ -56,19 +58,30 @@ class StructureScores(dict):
             )
         return self[structure.name]
 
-    def errors(self, name: str) -> np.ndarray:
+    def errors(self, name: str, can_go: bool = True) -> np.ndarray:
         """The error of a structure when its first 0, 1, 2 ... groups of lowest score have gone.
 
         Scores below 0 count as 0. Errors of structures with `effects` can be added up.
 
+        Scores of single groups are right for small changes, and their sum says nothing of what it
+        means when nothing is left. Where a structure cannot go, its sum is therefore divided by the
+        share of it that is left: a layer of small scores would lose all of its groups but one.
+
         Args:
             name: The structure's name.
+            can_go: Whether the model can do without the whole structure.
 
         Returns:
             Array `(groups + 1,)`, which does not fall.
         """
         each = self.effects.get(name, 1.0) * np.sort(np.maximum(self[name], 0.0))
-        return np.concatenate([[0.0], each if self.cumulative else np.cumsum(each)])
+        if self.cumulative:
+            return np.concatenate([[0.0], each])
+        sums = np.concatenate([[0.0], np.cumsum(each)])
+        if can_go or not sums[-1]:
+            return sums
+        left = np.append(np.cumsum(each[::-1])[::-1], each[-1]) / sums[-1]
+        return sums / left
 
 
 def own_structures(model: keras.Model, structures: Structures | None) -> Structures:
