@@ -80,7 +80,8 @@ class GroupLasso(TargetedPruning):
         heads: `"head"`: all weights of a head are one group. `"rowcol"`: rows and columns are,
             and a head is removed when at least half of them are below the threshold.
         within: With a `target`, what is compared: `"kind"` and `"layer"` remove the same share from
-            each and steer a strength for each; `"model"` ranks all groups together.
+            each and steer a strength for each; `"model"` ranks all groups together. By default
+            `"layer"` for the `Flops` of channels, else `"kind"`.
         round_to: With a `target`, kind to a number whose multiples are left, such as `{"ffn": 8}`.
         check_every: Steps from one look at the norms to the next.
         verbose: 1 prints a table at the end.
@@ -131,7 +132,7 @@ class GroupLasso(TargetedPruning):
         relative_threshold: float = 0.05,
         groups: str = "joint",
         heads: str = "head",
-        within: str = "kind",
+        within: str | None = None,
         round_to: Mapping[str, int] | None = None,
         check_every: int = 20,
         verbose: int = 1,

@@ -102,9 +102,6 @@ class ImportancePruning(TargetedPruning):
         log_structures: bool = False,
     ):
         self.criterion = criteria.get(criterion, data)
-        self._compares_by_default = within is None
-        if within is None:
-            within = default_within(target, self.criterion, per_cost, repair is not None)
         super().__init__(
             structures,
             target=target,
@@ -128,23 +125,27 @@ class ImportancePruning(TargetedPruning):
         self.data = data
         self.batches = integer("batches", batches, optional=True)
         self.repair = repair
+        if within is None:  # Kinds are not known before a fit.
+            self.within = default_within(target, self.criterion, self.per_cost, repair is not None)
 
     def prepare(self) -> None:
         """Refuses structures that the criterion cannot score."""
-        if self._compares_by_default:
-            self.within = default_within(
-                self.target,
-                self.criterion,
-                self.per_cost,
-                self.repair is not None,
-                self.structures.kinds,
-            )
         super().prepare()
         self.criterion.check_structures(self.subject, self.structures)
         self.criterion.try_data(self.model, self.subject, self.data, self.batches)
         self._examples = None
         if self.repair is not None:
             self._examples = FirstExamples(self.subject, self.repair)
+
+    def _default_within(self) -> str:
+        """What the scores of the criterion are good for."""
+        return default_within(
+            self.target,
+            self.criterion,
+            self.per_cost,
+            self.repair is not None,
+            self.structures.kinds,
+        )
 
     @property
     def needs_span(self) -> bool:

@@ -74,7 +74,7 @@ class MovementPruning(GatedPruning):
             `"hybrid_filled"`.
         within: As in `ImportancePruning`, but for `"error"`: trained scores are no errors. By
             default each kind loses the same share, since scores of units, heads and blocks are not
-            of one size.
+            of one size, and for the `Flops` of channels each layer.
         round_to: As in `ImportancePruning`.
         seed: Seed of what `"hybrid_filled"` draws.
         check_every: Steps from one change of the masks to the next.
@@ -120,7 +120,7 @@ class MovementPruning(GatedPruning):
         start: Moment = 0.25,
         stop: Moment | None = 0.7,
         cool_down: str = "trained",
-        within: str = "kind",
+        within: str | None = None,
         round_to: Mapping[str, int] | None = None,
         seed: int | None = 0,
         check_every: int = 10,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.budgets.choosing import choose
+from tfprune.budgets.choosing import are_flops_of_channels, choose
 from tfprune.budgets.ranking import checked_scores
 from tfprune.budgets.targets import Sparsity, Target
 from tfprune.callbacks.ranked import RankedPruning
@@ -24,7 +24,7 @@ class TargetedPruning(RankedPruning):
             sparsity, such as a schedule of tensorflow_model_optimization.
         start: As in `PruningCallback`.
         stop: As in `PruningCallback`.
-        within: As in `RankedPruning`.
+        within: As in `RankedPruning`; `None` is what `_default_within` says when a fit begins.
         per_cost: As in `RankedPruning`.
         round_to: As in `RankedPruning`.
         check_every: As in `PruningCallback`.
@@ -42,7 +42,7 @@ class TargetedPruning(RankedPruning):
         target: Target | Callable | None,
         start: Moment,
         stop: Moment | None,
-        within: str,
+        within: str | None,
         per_cost: bool,
         round_to: Mapping[str, int] | None,
         check_every: int,
@@ -53,13 +53,14 @@ class TargetedPruning(RankedPruning):
             structures,
             start=start,
             stop=stop,
-            within=within,
+            within="kind" if within is None else within,
             per_cost=per_cost,
             round_to=round_to,
             check_every=check_every,
             verbose=verbose,
             log_structures=log_structures,
         )
+        self._compares_by_default = within is None
         is_function = callable(target) and not isinstance(target, type)
         if target is not None and not isinstance(target, Target) and not is_function:
             raise ValueError(
@@ -74,6 +75,8 @@ class TargetedPruning(RankedPruning):
 
     def prepare(self) -> None:
         """Works out what groups cost; a target that cannot be reached is an error now."""
+        if self._compares_by_default:
+            self.within = self._default_within()
         if self.needs_span and isinstance(self.stop, Plateau):
             raise ValueError(
                 "`stop` must be a moment that is known beforehand, since what is removed follows a "
@@ -87,6 +90,14 @@ class TargetedPruning(RankedPruning):
         self._full, self._least = self._cost(counts), self._cost(dict.fromkeys(counts, 0))
         if self.target is not None:
             self.survivors({s.name: np.zeros(s.groups) for s in self.structures})
+
+    def _default_within(self) -> str:
+        """What is compared where nothing is said.
+
+        By the FLOPs of channels each layer loses the same share: the last layers of a network,
+        where a channel costs least, would lose all but one, whatever their sizes are.
+        """
+        return "layer" if are_flops_of_channels(self.target, self.structures.kinds) else "kind"
 
     def survivors(self, scores: Any, progress: float = 1.0) -> dict[str, np.ndarray]:
         """The groups that stay at a point between the whole model and the target.

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import tfprune
 from tests.convolutional import network
@@ -40,3 +41,25 @@ def test_a_fit(name, method):
     assert sum(left.values()) < 0.8 * sum(before.values())
     small.compile("adam", loss)
     small.fit(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize("target", [tfprune.Flops(0.5), tfprune.Sparsity(0.5)])
+@pytest.mark.parametrize(
+    "pruning", [tfprune.callbacks.GroupLasso, tfprune.callbacks.MovementPruning]
+)
+def test_by_flops_each_layer_loses_the_same_share_of_its_channels(pruning, target):
+    """The channels of the last layers cost least: all but one of them would go."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((16, 16, 3))])
+    for width, strides in ((8, 1), (16, 2), (64, 4)):
+        model.add(layers.Conv2D(width, 3, strides, padding="same", activation="relu"))
+    model.add(layers.GlobalAveragePooling2D())
+    model.add(layers.Dense(2))
+    model.compile("adam", "mse")
+    callback = pruning(target=target, start=0, stop=3, verbose=0)
+    model.fit(noise(16, 16, 16, 3), noise(16, 2), 4, verbose=0, callbacks=[callback])
+    by_flops = isinstance(target, tfprune.Flops)
+    assert callback.within == ("layer" if by_flops else "kind")
+    before, now = (tfprune.find_structures(m) for m in (model, tfprune.rebuild(model)))
+    left = [s.groups / t.groups for s, t in zip(now, before, strict=True)]
+    assert not by_flops or max(left) - min(left) < 0.15

@@ -143,9 +143,18 @@ def default_within(
     """
     if per_cost or (criterion.expects_fit and not is_fitted):
         return "layer" if criterion.within == "error" else criterion.within
-    of_channels = isinstance(target, Flops) and not {"channels", "width"}.isdisjoint(kinds)
-    by_error = of_channels or isinstance(target, Latency)
+    by_error = are_flops_of_channels(target, kinds) or isinstance(target, Latency)
     return "error" if by_error and criterion.gives_errors else criterion.within
+
+
+def are_flops_of_channels(target: Any, kinds: Collection[str]) -> bool:
+    """Whether a target counts FLOPs, of which channels of one network cost so different numbers.
+
+    Args:
+        target: As in `choose`.
+        kinds: The kinds of the structures.
+    """
+    return isinstance(target, Flops) and not {"channels", "width"}.isdisjoint(kinds)
 
 
 def _errors(scores, ranking, structures) -> tuple[list[np.ndarray], np.ndarray]:
