@@ -202,7 +202,8 @@ class Vision:
             return self.dense(), 0.0
         if not path.exists():
             model, took = self._made(name)
-            minutes.write_text(json.dumps(took))
+            with atomic_write(minutes) as temporary:
+                temporary.write_text(json.dumps(took))
             with atomic_write(path) as temporary:
                 model.save(temporary)
         return keras.saving.load_model(path, compile=False), json.loads(minutes.read_text())

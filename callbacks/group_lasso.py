@@ -138,12 +138,13 @@ class GroupLasso(TargetedPruning):
         verbose: int = 1,
         log_structures: bool = False,
     ):
+        self._compares_by_default = within is None
         super().__init__(
             structures,
             target=target,
             start=start,
             stop=stop,
-            within=within,
+            within="kind" if within is None else within,
             per_cost=False,
             round_to=round_to,
             check_every=check_every,

@@ -102,6 +102,9 @@ class ImportancePruning(TargetedPruning):
         log_structures: bool = False,
     ):
         self.criterion = criteria.get(criterion, data)
+        self._compares_by_default = within is None
+        if within is None:  # Kinds are not known before a fit.
+            within = default_within(target, self.criterion, per_cost, repair is not None)
         super().__init__(
             structures,
             target=target,
@@ -125,8 +128,6 @@ class ImportancePruning(TargetedPruning):
         self.data = data
         self.batches = integer("batches", batches, optional=True)
         self.repair = repair
-        if within is None:  # Kinds are not known before a fit.
-            self.within = default_within(target, self.criterion, self.per_cost, repair is not None)
 
     def prepare(self) -> None:
         """Refuses structures that the criterion cannot score."""

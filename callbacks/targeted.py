@@ -24,7 +24,7 @@ class TargetedPruning(RankedPruning):
             sparsity, such as a schedule of tensorflow_model_optimization.
         start: As in `PruningCallback`.
         stop: As in `PruningCallback`.
-        within: As in `RankedPruning`; `None` is what `_default_within` says when a fit begins.
+        within: As in `RankedPruning`.
         per_cost: As in `RankedPruning`.
         round_to: As in `RankedPruning`.
         check_every: As in `PruningCallback`.
@@ -36,13 +36,16 @@ class TargetedPruning(RankedPruning):
             `groups`, a dictionary from each of them to the cost of its network.
     """
 
+    # Whether nothing was said of what is compared, for those that know better once a fit begins.
+    _compares_by_default = False
+
     def __init__(
         self,
         structures: str | Iterable[str] | None,
         target: Target | Callable | None,
         start: Moment,
         stop: Moment | None,
-        within: str | None,
+        within: str,
         per_cost: bool,
         round_to: Mapping[str, int] | None,
         check_every: int,
@@ -53,14 +56,13 @@ class TargetedPruning(RankedPruning):
             structures,
             start=start,
             stop=stop,
-            within="kind" if within is None else within,
+            within=within,
             per_cost=per_cost,
             round_to=round_to,
             check_every=check_every,
             verbose=verbose,
             log_structures=log_structures,
         )
-        self._compares_by_default = within is None
         is_function = callable(target) and not isinstance(target, type)
         if target is not None and not isinstance(target, Target) and not is_function:
             raise ValueError(

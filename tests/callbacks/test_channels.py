@@ -63,3 +63,9 @@ def test_by_flops_each_layer_loses_the_same_share_of_its_channels(pruning, targe
     before, now = (tfprune.find_structures(m) for m in (model, tfprune.rebuild(model)))
     left = [s.groups / t.groups for s, t in zip(now, before, strict=True)]
     assert not by_flops or max(left) - min(left) < 0.15
+
+
+@pytest.mark.parametrize("pruning", [HardConcreteGates, tfprune.callbacks.HeadLottery])
+def test_those_that_compare_in_one_way_only_must_be_told_another(pruning):
+    with pytest.raises(ValueError, match="`within`"):
+        pruning(target=HALF, within=None)

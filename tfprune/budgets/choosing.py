@@ -166,7 +166,7 @@ def _errors(scores, ranking, structures) -> tuple[list[np.ndarray], np.ndarray]:
     errors, fewest = [], []
     for index, structure in enumerate(structures):
         removed = ranking.removed(index)
-        errors.append(finite.errors(structure.name, not structure.least)[removed])
+        errors.append(finite.errors(structure.name, can_go=not structure.least)[removed])
         fewest.append(np.searchsorted(removed, np.sum(np.isneginf(scores[structure.name]))))
     return errors, np.array(fewest)
 
