@@ -55,7 +55,8 @@ class ImportancePruning(TargetedPruning):
             removed are fitted to what is left, on its first 512 examples, before training goes on;
             see `tfprune.prune`. `None` fits nothing.
         check_every: Steps from one look to the next.
-        verbose: 1 prints a table at the end.
+        verbose: 1 says when groups are scored for the first time, which holds up the fit, and prints
+            a table at the end.
         log_structures: As in `PruningCallback`.
 
     Raises:
@@ -79,6 +80,7 @@ class ImportancePruning(TargetedPruning):
     """
 
     _done: float
+    _has_scored: bool
 
     _compared = WITHIN
     _data_arguments = ("data", "repair")
@@ -172,6 +174,7 @@ class ImportancePruning(TargetedPruning):
         """Starts without anything removed."""
         super().on_train_begin(logs)
         self._done = 0.0
+        self._has_scored = False
 
     def before_removal(self, keep: dict[str, np.ndarray]) -> None:
         """Fits what has read the groups that go."""
@@ -197,6 +200,11 @@ class ImportancePruning(TargetedPruning):
         return cubic(number / self.rounds)
 
     def _scores(self):
+        if self.verbose and not self._has_scored:
+            groups = sum(s.groups for s in self.structures)
+            by = self.criterion.name or "a function"
+            print(f"\n{type(self).__name__}: scoring {groups:,} groups by {by} …", flush=True)
+        self._has_scored = True
         return self.criterion.scores(
             self.model, self.subject, self.structures, self.data, self.batches
         )

@@ -43,6 +43,14 @@ def test_the_lowest_go_at_once_and_stay_gone():
     assert pruning.reached == pytest.approx(0.5, abs=0.03)
 
 
+def test_says_once_that_groups_are_scored(capsys):
+    rounds = {"rounds": 2, "stop": 8, "check_every": 1}
+    fit(compiled(), ImportancePruning(target=tfprune.Sparsity(0.5), data=(X, Y), **rounds))
+    shown = capsys.readouterr().out
+    assert shown.count("scoring") == 1
+    assert "ImportancePruning: scoring 26 groups by gradient_importance" in shown
+
+
 @pytest.mark.parametrize("criterion", ["gradient_importance", "reconstruction"])
 def test_by_error_in_rounds(criterion):
     """What goes in an earlier round does not come back, so that several may overshoot."""
