@@ -55,8 +55,8 @@ class ImportancePruning(TargetedPruning):
             removed are fitted to what is left, on its first 512 examples, before training goes on;
             see `tfprune.prune`. `None` fits nothing.
         check_every: Steps from one look to the next.
-        verbose: 1 says when groups are scored for the first time, which holds up the fit, and prints
-            a table at the end.
+        verbose: 1 says when groups are first scored, which holds up the fit, and prints a table at
+            the end.
         log_structures: As in `PruningCallback`.
 
     Raises:
