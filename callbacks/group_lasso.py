@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,6 +24,8 @@ ALMOST_NOTHING = 0.02
 STRENGTH = 1e-5
 # Groups of more than this share of what was usual are said to be large when they are removed.
 LARGE = 0.25
+# What has a normalization behind it, as a rule.
+_CHANNELS = {"channels", "width"}
 # The share of the steps from `start` to `stop` after which groups are to be small under a target.
 ARRIVAL = 0.8
 
@@ -49,8 +52,8 @@ class GroupLasso(TargetedPruning):
             `start`, such as a schedule of tensorflow_model_optimization. With a `target`, the
             strength to begin with, above 0 and no function; a dictionary keeps its ratios among
             the structures that `within` compares. By default 1e-5; with a `target` and
-            `step="proximal"`, what would take a group of usual size to zero by `stop` at the
-            learning rate of `start`.
+            `step="proximal"`, what takes the groups that are to go to zero by `stop`, set anew at
+            each look by the learning rate of the optimizer.
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops` or `Latency`. By default
             `strength` decides.
         words_per_batch: If given, `strength` is the paper's λ, for a loss that is the mean over
@@ -68,7 +71,13 @@ class GroupLasso(TargetedPruning):
             are removed than it asks for, and at `stop` what is missing.
         step: `"gradient"`: the penalty is a term of the loss, as in the paper; the optimizer
             treats it as any other. `"proximal"`: the loss stays as it is and each group's norm
-            shrinks by `learning rate · strength · √d_g` for each step, down to exactly zero.
+            shrinks by `learning rate · strength · √d_g` for each step, down to exactly zero. By
+            default `"gradient"`; with a `target` for channels `"proximal"`, since the factors of
+            their normalizations, which begin near 1, move by no more than the learning rate.
+        penalized: `"all"`: all groups, as in the paper. `"lowest"`, with a `target`: those that it
+            would remove at the last look alone, and what stays is let be. By default `"all"`; with
+            a `target` for channels `"lowest"`: where a normalization follows, a channel's size does
+            not tell what is worth keeping, and small ones cannot grow again.
         threshold: Absolute sum of a group's weights below which it is removed; 1e-5 in the paper.
         relative_threshold: Root mean square of a group's weights up to which it is removed too, as
             a share of the structure's median root mean square when pruning starts. 0 is the paper's
@@ -97,7 +106,8 @@ class GroupLasso(TargetedPruning):
             target cannot be reached.
 
     Source: Behnke & Heafield, "Pruning Neural Machine Translation for Speed Using Group Lasso",
-    WMT 2021, equations 1 and 2, sections 4 and 5.3. How a target steers the strength is of
+    WMT 2021, equations 1 and 2, sections 4 and 5.3; a penalty on the lowest alone: Wang et al.,
+    "Neural Pruning via Growing Regularization", ICLR 2021. How a target steers the strength is of
     tfprune.
 
     Example:
@@ -127,7 +137,8 @@ class GroupLasso(TargetedPruning):
         start: Moment = 0,
         stop: Moment | None = 0.5,
         removal: str = "at_stop",
-        step: str = "gradient",
+        step: str | None = None,
+        penalized: str | None = None,
         threshold: float = 1e-5,
         relative_threshold: float = 0.05,
         groups: str = "joint",
@@ -152,7 +163,10 @@ class GroupLasso(TargetedPruning):
             log_structures=log_structures,
         )
         self.removal = one_of("removal", removal, ("at_stop", "during"))
-        one_of("step", step, ("gradient", "proximal"))
+        if step is not None:
+            one_of("step", step, ("gradient", "proximal"))
+        if penalized is not None:
+            one_of("penalized", penalized, ("all", "lowest"))
         one_of("groups", groups, ("joint", "rowcol"))
         one_of("heads", heads, ("head", "rowcol"))
         if step == "proximal" and "rowcol" in (groups, heads):
@@ -160,11 +174,17 @@ class GroupLasso(TargetedPruning):
                 "`step='proximal'` works on joint groups. Received: "
                 f"groups={groups!r}, heads={heads!r}"
             )
-        self._begins_by_size = strength is None and target is not None and step == "proximal"
+        if penalized == "lowest" and target is None:
+            raise ValueError(
+                "`penalized='lowest'` needs a `target`, which says which groups those are. "
+                "Received: target=None"
+            )
+        self._strength_is_given = strength is not None
         self.strength = checked_strengths(STRENGTH if strength is None else strength)
         self._check_target()
         self.words_per_batch = number("words_per_batch", words_per_batch, above=0, optional=True)
-        self.step = step
+        self._given = step, penalized
+        self.step, self.penalized = step or "gradient", penalized or "all"
         self.threshold = number("threshold", threshold, least=0)
         self.relative_threshold = number("relative_threshold", relative_threshold, least=0, below=1)
         self.groups = groups
@@ -203,6 +223,7 @@ class GroupLasso(TargetedPruning):
     def prepare(self) -> None:
         """Chooses each structure's strength and puts the penalties in place."""
         super().prepare()
+        self._choose_how()
         self._has_pressed = False
         self._control = StrengthControl(
             self.state.control, [self._family(s) for s in self.structures], self.relative_threshold
@@ -210,13 +231,29 @@ class GroupLasso(TargetedPruning):
         self._schedules = [
             scheduled(s, "strength") for s in strength_of_each(self.strength, self.structures)
         ]
+        self._factors = {}
         if self.step == "gradient":
             for index, structure in enumerate(self.structures):
+                factors: Any = 1.0
+                if self.penalized == "lowest":
+                    factors = self.state.add_factors(index, structure.groups)
+                    self._factors[structure.name] = factors
                 self.state.add_penalty(
                     penalties.StructurePenalty(
-                        structure, self.state.strengths, index, self._mode(structure)
+                        structure, self.state.strengths, index, self._mode(structure), factors
                     )
                 )
+
+    def _choose_how(self):
+        """Sets what depends on the kinds of the structures, unless it was given."""
+        to_channels = self.target is not None and _CHANNELS & set(self.structures.kinds)
+        joint = "rowcol" not in (self.groups, self.heads)
+        step, penalized = self._given
+        self.step = step or ("proximal" if to_channels and joint else "gradient")
+        self.penalized = penalized or ("lowest" if to_channels else "all")
+        self._follows_size = (
+            self.target is not None and self.step == "proximal" and not self._strength_is_given
+        )
 
     def finish(self) -> None:
         """Removes groups at the end, if not done yet; says if the strength was far off."""
@@ -284,13 +321,18 @@ class GroupLasso(TargetedPruning):
         self._keep_references()
         divisor = self.words_per_batch or 1.0
         strengths = [schedule(since_start) / divisor for schedule in self._schedules]
+        keep: dict[str, np.ndarray] = {}
         if self.target is not None:
-            self._steer(step)
+            sizes = self._relative_sizes()
+            keep = self.survivors(sizes)
+            self._steer(step, sizes, keep)
             strengths = [s * f for s, f in zip(strengths, self._control.factors(), strict=True)]
         self._has_pressed |= any(strengths)
         self.state.strengths.assign(np.asarray(strengths, "float32"))
         if self.step == "proximal" and steps:
-            self._shrink([strength * steps for strength in strengths])
+            self._shrink([strength * steps for strength in strengths], keep)
+        for name, factors in self._factors.items():
+            factors.assign((~keep[name]).astype("float32"))
         if self._removes_at_stop and steps:
             for structure in self.structures:
                 self.prune(structure, self.pruned(structure))
@@ -323,30 +365,35 @@ class GroupLasso(TargetedPruning):
             sizes[s.name] /= max(reference, 1e-12)
         return sizes
 
-    def _steer(self, step):
-        """Sets the factors on the strengths by the speeds at which groups shrink."""
+    def _steer(self, step, sizes, keep):
+        """Sets the factors on the strengths by the sizes of groups, or the speed they shrink at."""
         last_look = self._control.last_look()
         if step - last_look < self.check_every / 2:
             return  # Too few steps, as at the end of an epoch, to tell a speed.
-        sizes = self._relative_sizes()
-        keep = self.survivors(sizes)
         first, last = self.span()
         # The last part of the way is not to be covered all at once.
         steps_left = max(first + ARRIVAL * (last - first) - step, (1 - ARRIVAL) * (last - first))
-        begin = self._strengths_by_size(steps_left) if self._begins_by_size else None
-        self._control.look(step, steps_left, list(sizes.values()), list(keep.values()), begin)
+        if self._follows_size:
+            self._control.set(step, self._factors_by_size(sizes, keep, steps_left))
+        else:
+            self._control.look(step, steps_left, list(sizes.values()), list(keep.values()))
 
-    def _strengths_by_size(self, steps):
-        """By which factor a proximal step would take groups of usual size to zero in some steps."""
+    def _factors_by_size(self, sizes, keep, steps):
+        """By which factors proximal steps take the groups that are to go to zero."""
+        leave = [
+            float(sizes[n][~stays].mean()) if not stays.all() else 0.0 for n, stays in keep.items()
+        ]
         rates = np.array([self._learning_rate(s) for s in self.structures])
-        return self._references() / np.maximum(rates * steps * STRENGTH, 1e-30)
+        return self._references() * leave / np.maximum(rates * steps * STRENGTH, 1e-30)
 
-    def _shrink(self, strengths):
+    def _shrink(self, strengths, keep):
         """The proximal step; under a target no group that stays loses more than half at once."""
-        keep = {} if self.target is None else self.survivors(self._relative_sizes())
         for structure, strength in zip(self.structures, strengths, strict=True):
             amount = self._learning_rate(structure) * strength
             stays = keep.get(structure.name)
+            if self.penalized == "lowest":
+                penalties.shrink(structure, amount, ~stays)
+                continue
             if stays is not None and stays.any():
                 amount = min(amount, 0.5 * penalties.root_mean_squares(structure)[stays].min())
             if amount:

@@ -51,6 +51,18 @@ def test_rowcol_penalty_is_equation_1():
     np.testing.assert_allclose(got, columns + rows, rtol=1e-5)
 
 
+@pytest.mark.parametrize("groups", ["joint", "rowcol"])
+def test_factors_on_groups(groups):
+    """A factor of one on a single group gives its part, which no other group has in it."""
+    structure = find_structures(randomize(transformer()))["ffn_in"]
+    one = np.eye(structure.groups, dtype="float32")
+    each = [float(numpy(penalties.penalty(structure, groups, row))) for row in one]
+    assert sum(each) == pytest.approx(float(numpy(penalties.penalty(structure, groups))), rel=1e-5)
+    structure.scale(1 - one[3])
+    after = [float(numpy(penalties.penalty(structure, groups, row))) for row in one]
+    np.testing.assert_allclose(after, [*each[:3], 0.0, *each[4:]], rtol=1e-6)
+
+
 def test_gradient_at_zero_is_zero():
     variable = keras.Variable(np.zeros((2, 2), "float32"))
     if keras.backend.backend() == "tensorflow":
@@ -75,6 +87,14 @@ def test_shrink_is_the_proximal_step():
     expected = np.maximum(0, before - amount * np.sqrt(17))
     np.testing.assert_allclose(structure.norms(), expected, rtol=1e-5, atol=1e-6)
     assert 0 < np.count_nonzero(structure.norms()) < 12
+
+
+def test_some_groups_shrink():
+    structure = find_structures(randomize(transformer()))["ffn_in"]
+    before, chosen = structure.norms(), np.arange(12) % 3 == 0
+    penalties.shrink(structure, 0.01, chosen)
+    expected = np.where(chosen, before - 0.01 * np.sqrt(17), before)
+    np.testing.assert_allclose(structure.norms(), expected, rtol=1e-5)
 
 
 def test_head_dies_when_half_of_its_connections_are_dead():

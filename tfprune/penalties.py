@@ -186,13 +186,15 @@ def _by_connection(structure, measure):
     return [(total, size) for total, size in sums.values()]
 
 
-def penalty(structure: Structure, groups: str = "joint") -> Any:
-    """`Σ_g √d_g · ‖w_g‖₂` over a structure, without a strength.
+def penalty(structure: Structure, groups: str = "joint", factors: Any = 1.0) -> Any:
+    """`Σ_g c_g · √d_g · ‖w_g‖₂` over a structure, without a strength.
 
     Args:
         structure: A structure.
         groups: `"joint"`: a unit or head with all its weights is one group. `"rowcol"`: each row
             and column is a group of its own, as in the paper.
+        factors: The `c_g`, a tensor `(groups,)`; 1 for all by default. Rows and columns have that
+            of their unit or head.
 
     Returns:
         Scalar tensor.
@@ -203,8 +205,11 @@ def penalty(structure: Structure, groups: str = "joint") -> Any:
     checked_structure(structure)
     if one_of("groups", groups, _MODES) == "joint":
         norms = safe_sqrt(structure.squared_norms())
-        return math.sqrt(structure.group_size) * ops.sum(norms)
-    return sum(math.sqrt(size) * ops.sum(norms) for norms, size in connection_norms(structure))
+        return math.sqrt(structure.group_size) * ops.sum(factors * norms)
+    return sum(
+        math.sqrt(size) * ops.sum(factors * ops.sum(norms, axis=1))
+        for norms, size in connection_norms(structure)
+    )
 
 
 class StructurePenalty:
@@ -215,27 +220,36 @@ class StructurePenalty:
         strengths: Variable `(structures,)` that holds the present strengths.
         index: The structure's place in it.
         groups: As in `penalty`.
+        factors: As in `penalty`, a variable or 1.
     """
 
     def __init__(
-        self, structure: Structure, strengths: keras.Variable, index: int, groups: str = "joint"
+        self,
+        structure: Structure,
+        strengths: keras.Variable,
+        index: int,
+        groups: str = "joint",
+        factors: keras.Variable | float = 1.0,
     ):
         self.structure = structure
         self.strengths = strengths
         self.index = index
         self.groups = groups
+        self.factors = factors
 
     def __call__(self) -> Any:
         """Strength times penalty, a scalar."""
-        return self.strengths[self.index] * penalty(self.structure, self.groups)
+        factors = ops.convert_to_tensor(self.factors)
+        return self.strengths[self.index] * penalty(self.structure, self.groups, factors)
 
 
-def shrink(structure: Structure, amount: float) -> None:
+def shrink(structure: Structure, amount: float, groups: np.ndarray | bool = True) -> None:
     """The proximal step of group lasso: each norm becomes `max(0, ‖w_g‖ - amount · √d_g)`.
 
     Args:
         structure: The structure, changed in place.
         amount: Learning rate times strength times number of steps.
+        groups: Which groups shrink, a boolean array `(groups,)`; all by default.
 
     Raises:
         ValueError: If `amount` is not a finite number, 0 or more.
@@ -246,7 +260,7 @@ def shrink(structure: Structure, amount: float) -> None:
     norms = structure.norms()
     safe = np.where(norms > 0, norms, 1.0)
     factor = np.maximum(0.0, 1.0 - amount * math.sqrt(structure.group_size) / safe)
-    structure.scale(factor.astype("float32"))
+    structure.scale(np.where(groups, factor, 1.0).astype("float32"))
 
 
 def root_mean_squares(

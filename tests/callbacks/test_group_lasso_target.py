@@ -34,6 +34,10 @@ def left(model):
     return {s.name: int(np.count_nonzero(s.norms())) for s in find_structures(model)}
 
 
+def no_loss(y, outputs):
+    return 0.0 * keras.ops.sum(outputs)
+
+
 class AtStop(GroupLasso):
     """Keeps the sizes of the groups that are removed at `stop`, and of those that stay."""
 
@@ -78,7 +82,7 @@ def test_groups_are_small_when_the_target_is_met(step, removal, recwarn):
 def test_a_proximal_step_begins_with_what_leads_to_zero():
     """Without a strength: size / (rate · steps) at the first step, not 1e-5."""
     model = compiled(keras.optimizers.Adam(1e-3))
-    median = np.median(penalties.root_mean_squares(find_structures(model)["ffn_in"]))
+    sizes = np.sort(penalties.root_mean_squares(find_structures(model)["ffn_in"]))
     seen = []
 
     class Noted(AtStop):
@@ -88,8 +92,70 @@ def test_a_proximal_step_begins_with_what_leads_to_zero():
 
     lasso = Noted(["ffn"], target=HALF, stop=80, step="proximal", check_every=4, verbose=0)
     fit(model, lasso, epochs=24)
-    assert seen[0] == pytest.approx(median / (1e-3 * 0.8 * 80), rel=1e-3)
+    assert seen[0] == pytest.approx(sizes[:12].mean() / (1e-3 * 0.8 * 80), rel=1e-3)
     assert lasso.gone.mean() < 0.12 and left(model)["ffn_in"] == 12
+
+
+def test_a_proximal_step_follows_the_learning_rate():
+    """With a rate that begins at 0 and ends there, sizes still fall along a straight line."""
+    rate = keras.optimizers.schedules.CosineDecay(0.0, 40, warmup_target=1e-3, warmup_steps=40)
+    model = compiled()
+    model.compile(keras.optimizers.SGD(rate), no_loss)
+    structure = find_structures(model)["ffn_in"]
+    start = penalties.root_mean_squares(structure)
+    keep = np.argsort(np.argsort(start)) >= 12
+    seen = []
+
+    class Noted(GroupLasso):
+        def on_step(self, step, steps):
+            super().on_step(step, steps)
+            seen.append(penalties.root_mean_squares(structure))
+
+    options = {"step": "proximal", "penalized": "lowest", "check_every": 1, "verbose": 0}
+    fit(model, Noted(["ffn"], target=HALF, stop=50, **options), epochs=20)
+    for step in (10, 20, 30):
+        line = start[~keep].mean() * (1 - step / 40)
+        assert seen[step][~keep].mean() == pytest.approx(line, rel=0.1)
+        np.testing.assert_allclose(seen[step][keep], start[keep], rtol=1e-5)
+
+
+@pytest.mark.parametrize("step", ["gradient", "proximal"])
+def test_the_lowest_alone_are_penalized(step):
+    """With a loss of zero what stays does not move, and what goes becomes small."""
+    model = compiled()
+    model.compile(keras.optimizers.Adam(1e-2), no_loss)
+    structure = find_structures(model)["ffn_in"]
+    keep = np.argsort(np.argsort(penalties.root_mean_squares(structure))) >= 12
+    before = structure.norms()[keep]
+    lasso = AtStop(
+        ["ffn"], target=HALF, strength=0.1, penalized="lowest", step=step, stop=60, check_every=2
+    )
+    fit(model, lasso, epochs=20)
+    np.testing.assert_allclose(structure.norms()[keep], before, rtol=1e-5)
+    assert left(model)["ffn_in"] == 12 and lasso.gone.mean() < 0.12
+
+
+def test_how_channels_are_penalized_by_default():
+    def how(layer, **options):
+        model = keras.Sequential([keras.Input((6, 6, 2)), layer, keras.layers.ReLU()])
+        model.add(keras.layers.Conv2D(2, 1))
+        model.compile("sgd", "mse")
+        x = noise(8, 6, 6, 2)
+        lasso = GroupLasso(verbose=0, **options)
+        model.fit(x, model.predict(x, verbose=0), verbose=0, callbacks=[lasso])
+        return lasso.step, lasso.penalized
+
+    convolution = keras.layers.Conv2D(8, 3)
+    assert how(convolution) == ("gradient", "all")
+    with pytest.warns(UserWarning, match="has not made small"):
+        assert how(convolution, target=HALF) == ("proximal", "lowest")
+        given = {"step": "gradient", "penalized": "all"}
+        assert how(convolution, target=HALF, **given) == ("gradient", "all")
+        assert how(convolution, target=HALF, groups="rowcol") == ("gradient", "lowest")
+    lasso = GroupLasso(["ffn"], target=HALF, check_every=1, verbose=0)
+    with pytest.warns(UserWarning, match="has not made small"):
+        fit(compiled(), lasso)
+    assert (lasso.step, lasso.penalized) == ("gradient", "all")
 
 
 def test_a_strength_that_is_far_too_high_falls():
@@ -287,6 +353,8 @@ def test_killed_and_resumed_is_not_killed(tmp_path, step):
         ({"target": HALF, "strength": 0.0}, "`strength` must be what λ is at `start`"),
         ({"target": HALF, "strength": {"ffn": 0}}, "`strength` must be what λ is at `start`"),
         ({"target": HALF, "within": "head"}, "`within` must be"),
+        ({"target": HALF, "penalized": "some"}, "`penalized` must be"),
+        ({"penalized": "lowest"}, "`penalized='lowest'` needs a `target`"),
         ({"round_to": {"ffn": 8}}, "`round_to` needs a `target`"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -39,6 +40,15 @@ class State(OwnLosses):
         self.control = add_untrained(self, "control", (structures, 3), np.nan)
         self.built = True
         self.penalties = _Untracked()
+
+    def add_factors(self, structure: int, groups: int) -> keras.Variable:
+        """A variable `(groups,)` of zeros, for factors on the groups of a structure in a penalty.
+
+        Args:
+            structure: The number of the structure.
+            groups: How many groups it has.
+        """
+        return add_untrained(self, f"factors_{structure}", (groups,))
 
     def add_penalty(self, penalty) -> None:
         """Adds a function of no argument to the loss."""
