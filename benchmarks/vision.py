@@ -6,9 +6,10 @@
 MobileNetV2 of half width (keras.applications) and a ResNet of three blocks (KerasHub), with 20,000
 pictures of 32 by 32 pixels. The dense network is trained first. Whatever is pruned starts from it
 and is trained for as many epochs more, as is the dense one (`longer`); `without` is pruned and
-repaired, and not trained. What is judged is the LiteRT files, for one picture: float, and int8 with
-int8 activations. Models that are trained and runs that are finished are not made again; results are
-written to benchmarks/results/vision.{json,md} after each.
+repaired, and not trained; `tfmot` has a share of each kernel set to zero by
+tensorflow-model-optimization (MobileNetV2 alone). What is judged is the LiteRT files, for one
+picture: float, and int8 with int8 activations. Models that are trained and runs that are finished
+are not made again; results are written to benchmarks/results/vision.{json,md} after each.
 
 With `--train` models are trained and cut, and nothing is measured: on another machine and with any
 backend of Keras, say. Without it the rest is done with what is in the folder.
@@ -117,7 +118,8 @@ CALLBACKS = {
     "importance-0.5-by-8": lambda work: importance(0.5, work, round_to={"channels": 8}),
 }
 WITHOUT = {f"without-{share}": share for share in SHARES}
-RUNS = ["dense", *CALLBACKS, *WITHOUT]
+TFMOT = {f"tfmot-{share}": share for share in (0.5, 0.8)}  # Of the weights, which become zero.
+RUNS = ["dense", *CALLBACKS, *WITHOUT, *TFMOT]
 
 
 class Turned(keras.utils.PyDataset):
@@ -229,26 +231,55 @@ class Vision:
         """The figures of a run; it is made if they are not there."""
 
         def make():
+            if name in TFMOT:
+                return self._zeros(name)
             model, minutes = self.made(name)
-            files = {}
-            for kind, quantize in KINDS.items():
-                file = file_of(self.folder, name, kind)
+
+            def write_file(file, kind):
+                quantize = KINDS[kind]
                 some = self.x[:200] if quantize else None
                 tfprune.export(
                     model, file, quantize, some, batch_size=1, strict=quantize is not None
                 )
-                files[kind] = {
-                    "bytes": file.stat().st_size,
-                    "right": self.right(file),
-                }
+
             return {
                 "minutes": minutes,
                 "flops": tfprune.count_flops(model),
                 "parameters": tfprune.count_parameters(model),
-                "files": files,
+                "files": self._files(name, KINDS, write_file),
             }
 
         return once(self.folder / f"{name}.json", make)
+
+    def _zeros(self, name):
+        """The figures of a run of tfmot; its file without zeros is one more."""
+        import vision_tf_keras
+
+        dense = self.dense()
+        keras.utils.set_random_seed(self.seed)
+        data = Turned(self.x, self.y, self.seed)
+        model, figures = vision_tf_keras.pruned(
+            dense, data, self.more, TFMOT[name], RATE, f"{self.network} {name}"
+        )
+
+        def write_file(file, kind):
+            vision_tf_keras.write_file(model, file, kind, self.x[:200])
+
+        return {
+            **figures,
+            "flops": tfprune.count_flops(dense),
+            "parameters": tfprune.count_parameters(dense),
+            "files": self._files(name, [*KINDS, "sparse"], write_file),
+        }
+
+    def _files(self, name, kinds, write_file):
+        """Writes the files of a run, and gives the figures of each by its kind."""
+        files = {}
+        for kind in kinds:
+            file = file_of(self.folder, name, kind)
+            write_file(file, kind)
+            files[kind] = {"bytes": file.stat().st_size, "right": self.right(file)}
+        return files
 
 
 def prepared(images, labels):
@@ -264,7 +295,8 @@ def results_of(figures, timed):
     for name, each in figures.items():
         control = "dense" if name in WITHOUT else "longer"
         against = [] if name in ("dense", "longer") else [control]
-        files = {kind: figures_of_file(figures, timed, name, kind, against) for kind in KINDS}
+        kinds = next(iter(each.values()))["files"]
+        files = {kind: figures_of_file(figures, timed, name, kind, against) for kind in kinds}
         rows[name] = {
             **{k: {s: f[k] for s, f in each.items()} for k in ("minutes", "flops", "parameters")},
             "files": files,
@@ -304,7 +336,8 @@ def table(results):
         "the dense float file, one picture, one thread. of the ideal: the share of the time of the "
         "dense file of the same kind that was saved, to the share of the FLOPs. minutes: of `fit` "
         "or `prune`, beside other work. longer: the dense network, trained for as long as the "
-        "pruned ones. by-8: a number of channels that 8 divides.",
+        "pruned ones. by-8: a number of channels that 8 divides. tfmot: a share of each kernel is "
+        "zero; sparse: the float file without the zeros.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -312,7 +345,7 @@ def table(results):
 def _cells(name, kind, row, file, dense):
     pairs = "; ".join(f"{in_points(p)} ({o})" for o, p in file["against"].items())
     shares = {key: _share(row[key], dense and dense[key]) for key in ("flops", "parameters")}
-    slow = dense and _share(file["time"], dense["files"][kind]["time"])
+    slow = dense and kind in KINDS and _share(file["time"], dense["files"][kind]["time"])
     ideal = slow and shares["flops"] and shares["flops"] < 0.99
     return [
         name,
@@ -384,8 +417,11 @@ def main():
                 "more": work.more,
             }
             for name in options.runs:
+                if network != "mobilenet" and name in TFMOT:
+                    continue
                 if options.train:
-                    work.made(name)
+                    if name not in TFMOT:
+                        work.made(name)
                     continue
                 work.run(name)
                 last = name == options.runs[-1]
