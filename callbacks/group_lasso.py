@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,18 +11,15 @@ import numpy as np
 from tfprune import penalties
 from tfprune.arguments import number, one_of
 from tfprune.budgets.targets import Target
+from tfprune.callbacks.group_lasso_warnings import warn_of_large, warn_of_strength
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.fit.strength_control import StrengthControl
 from tfprune.fit.strengths import checked_strengths, strength_of_each
 from tfprune.keras_private.optimizers import trained_by
 from tfprune.schedules import Moment, scheduled
 
-# The share of the weights of all groups below which the strength is said to be too high.
-ALMOST_NOTHING = 0.02
 # What the strength is, or begins with under a target, unless it is given.
 STRENGTH = 1e-5
-# Groups of more than this share of what was usual are said to be large when they are removed.
-LARGE = 0.25
 # What has a normalization behind it, as a rule.
 _CHANNELS = {"channels", "width"}
 # The share of the steps from `start` to `stop` after which groups are to be small under a target.
@@ -267,40 +263,15 @@ class GroupLasso(TargetedPruning):
             last = (float(start) * f for start, f in zip(starts, factors, strict=True))
             self.strengths_reached = dict(zip((s.name for s in self.structures), last, strict=True))
         elif self.state.has_begun:
-            self._warn_of_strength()
+            warn_of_strength(
+                type(self).__name__,
+                self.structures,
+                self._left_in_weights(),
+                self._references(),
+                self.relative_threshold,
+                self._has_pressed,
+            )
         super().finish()
-
-    def _warn_of_strength(self):
-        """Says so if the strength has removed nothing, or almost all."""
-        name, left = type(self).__name__, self._left_in_weights()
-        groups = sum(s.groups for s in self.structures)
-        weights = sum(s.weights for s in self.structures)
-        share = sum(left[s.name] * s.group_size for s in self.structures) / weights
-        if not any(left.values()):
-            warnings.warn(
-                f"{name} has removed every group of every structure: {', '.join(left)}. "
-                "The strength is too high.",
-                stacklevel=2,
-            )
-        elif share < ALMOST_NOTHING:
-            warnings.warn(
-                f"{name}: almost nothing is left: {sum(left.values())} of {groups} groups, "
-                f"{100 * share:.2g} % of their weights. Lower `strength`, or let it press for a "
-                "shorter time (`start`, `stop`).",
-                stacklevel=2,
-            )
-        elif sum(left.values()) == groups and self._has_pressed:
-            smallest = min(
-                float(np.min(penalties.root_mean_squares(s)) / max(reference, 1e-12))
-                for s, reference in zip(self.structures, self._references(), strict=True)
-            )
-            warnings.warn(
-                f"{name}: nothing was removed: of {groups} groups the smallest has {smallest:.2g} "
-                "of the root mean square that was usual when pruning started, and "
-                f"`relative_threshold` is {self.relative_threshold:g}. Raise `strength`, or let it "
-                "press for a longer time (`start`, `stop`).",
-                stacklevel=2,
-            )
 
     def _family(self, structure):
         return {"model": "", "kind": structure.kind, "layer": structure.name}[self.within]
@@ -384,7 +355,8 @@ class GroupLasso(TargetedPruning):
             float(sizes[n][~stays].mean()) if not stays.all() else 0.0 for n, stays in keep.items()
         ]
         rates = np.array([self._learning_rate(s) for s in self.structures])
-        return self._references() * leave / np.maximum(rates * steps * STRENGTH, 1e-30)
+        begin = STRENGTH / (self.words_per_batch or 1.0)
+        return self._references() * leave / np.maximum(rates * steps * begin, 1e-30)
 
     def _shrink(self, strengths, keep):
         """The proximal step; under a target no group that stays loses more than half at once."""
@@ -418,29 +390,11 @@ class GroupLasso(TargetedPruning):
         if self.target is not None:
             self._keep_references()
             sizes = self._relative_sizes()
-            self._warn_of_large(sizes)
+            warn_of_large(type(self).__name__, self.structures, sizes, self.survivors(sizes))
             self.remove(sizes)
         elif self.state.has_begun:
             self._remove_small()
         self.state.decide()
-
-    def _warn_of_large(self, sizes):
-        """Says so if groups that are about to be removed for the target are still large."""
-        keep, large = self.survivors(sizes), []
-        for kind in self.structures.kinds:
-            mine = [s for s in self.structures if s.kind == kind]
-            leave = np.concatenate([sizes[s.name][~keep[s.name]] for s in mine])
-            if len(leave) and leave.mean() > LARGE:
-                large.append(f"{len(leave)} {kind} with {100 * leave.mean():.0f} %")
-        if large:
-            warnings.warn(
-                f"{type(self).__name__}: the target is met by removing groups that the penalty has "
-                f"not made small: {', '.join(large)} of the root mean square that was usual when "
-                "pruning started. Let it press for a longer time (`start`, `stop`), begin with a "
-                "higher `strength` (`strengths_reached` has the last), or look more often "
-                "(`check_every`).",
-                stacklevel=2,
-            )
 
     def _references(self):
         return keras.ops.convert_to_numpy(self.state.references)

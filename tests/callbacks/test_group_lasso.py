@@ -381,7 +381,7 @@ def test_a_strength_that_is_far_off_is_said(monkeypatch):
     sums = penalties.connection_sums(find_structures(model)["ffn_in"])
     biggest = sum(float(keras.ops.max(each)) for each in sums)
     lasso = GroupLasso(["ffn"], strength=1.0, threshold=biggest / 2, verbose=0)
-    monkeypatch.setattr("tfprune.callbacks.group_lasso.ALMOST_NOTHING", 0.1)
+    monkeypatch.setattr("tfprune.callbacks.group_lasso_warnings.ALMOST_NOTHING", 0.1)
     with pytest.warns(UserWarning, match="1 of 12 groups, 8.3 % .* Lower `strength`"):
         fit(model, lasso)
 

@@ -79,7 +79,8 @@ def test_groups_are_small_when_the_target_is_met(step, removal, recwarn):
     assert_same(outputs(model, X), outputs(small, X))
 
 
-def test_a_proximal_step_begins_with_what_leads_to_zero():
+@pytest.mark.parametrize("words", [None, 50])
+def test_a_proximal_step_begins_with_what_leads_to_zero(words):
     """Without a strength: size / (rate · steps) at the first step, not 1e-5."""
     model = compiled(keras.optimizers.Adam(1e-3))
     sizes = np.sort(penalties.root_mean_squares(find_structures(model)["ffn_in"]))
@@ -90,7 +91,8 @@ def test_a_proximal_step_begins_with_what_leads_to_zero():
             super().on_step(step, steps)
             seen.append(float(self.state.strengths[0]))
 
-    lasso = Noted(["ffn"], target=HALF, stop=80, step="proximal", check_every=4, verbose=0)
+    options = {"words_per_batch": words, "check_every": 4, "verbose": 0}
+    lasso = Noted(["ffn"], target=HALF, stop=80, step="proximal", **options)
     fit(model, lasso, epochs=24)
     assert seen[0] == pytest.approx(sizes[:12].mean() / (1e-3 * 0.8 * 80), rel=1e-3)
     assert lasso.gone.mean() < 0.12 and left(model)["ffn_in"] == 12
