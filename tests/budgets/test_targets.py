@@ -25,6 +25,31 @@ def test_parameters_and_flops_are_those_of_the_rebuilt_model():
         assert count(small) / count(model) == pytest.approx(0.7, abs=0.01)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Subclassed(keras.Model):
+    """A convolution and two dense layers, whose `call` says nothing of the sizes."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.convolution = layers.Conv2D(8, 3, activation="relu", name="convolution")
+        self.pool = layers.GlobalAveragePooling2D()
+        self.hidden = layers.Dense(32, "relu", name="hidden")
+        self.out = layers.Dense(3, name="out")
+
+    def call(self, x):
+        return self.out(self.hidden(self.pool(self.convolution(x))))
+
+
+def test_flops_of_a_subclassed_model():
+    model, x = Subclassed(), np.ones((2, 8, 8, 3), "float32")
+    model(x)
+    structures = tfprune.find_structures(randomize(model))
+    assert {s.name for s in structures} >= {"hidden", "convolution"}
+    keep = choose(Flops(0.6), model, structures, criteria.magnitude)
+    small = tfprune.rebuild(model, keep=keep)
+    assert tfprune.count_flops(small) / tfprune.count_flops(model) == pytest.approx(0.6, abs=0.05)
+
+
 def chain(*units):
     dense = [layers.Dense(n, "relu", name=f"dense_{i}") for i, n in enumerate(units)]
     return randomize(keras.Sequential([keras.Input((8,)), *dense]))

@@ -165,6 +165,7 @@ class Flops(_Left):
         So is each pair of such structures that cut the same kernel, since what a kernel costs is
         the product of its inputs and outputs.
         """
+        from tfprune.export.inputs import with_inputs
         from tfprune.measuring.counting import count_flops
         from tfprune.rebuild.rebuilding import rebuild
 
@@ -177,8 +178,10 @@ class Flops(_Left):
         full = {s.name: s.groups for s in structures}
         pairs = _meeting(structures)
         of_kernels = _by_kernels_alone(structures, pairs)
+        # Before calls are noted: this calls a subclassed model on sizes that are not known.
+        whole = None if model is None else with_inputs(model)
         with kernel_flops(of_kernels) as of_weight:
-            total = count_flops(model, sequence_length=self.sequence_length)
+            total = count_flops(whole, sequence_length=self.sequence_length)
         amounts = amounts_of(of_kernels, of_weight)
         names = {s.name for s in of_kernels}
         half = {s.name: s.groups // 2 for s in structures if s.name not in names}
