@@ -119,6 +119,58 @@ def test_int8_inputs_and_outputs(integer_io, tmp_path):
         np.testing.assert_array_equal(runner.run([q])[0], got[:1])
 
 
+@pytest.mark.parametrize("fixed_by", ["model", "argument"])
+def test_int8_with_batches_of_a_fixed_size(fixed_by, tmp_path):
+    """20 examples are three batches of 8, the last one filled up from the first."""
+    model = keras.Sequential([keras.Input((4, 8), batch_size=8 if fixed_by == "model" else None)])
+    model.add(layers.Reshape((32,)))
+    model.add(layers.Dense(6, "relu"))
+    model = keras.Model(
+        model.inputs[0], layers.Concatenate()([model.outputs[0], layers.Flatten()(model.inputs[0])])
+    )
+    options = {} if fixed_by == "model" else {"batch_size": 8}
+    data = noise(20, 4, 8)
+    path = file_of(model, tmp_path, quantize="int8", representative_data=data, **options)
+    want = outputs(model, data[:8])[0]
+    np.testing.assert_allclose(Runner(path).run([data[:8]])[0], want, atol=0.05)
+    if fixed_by == "argument":
+        mixed = [noise(4, 4, 8), noise(4, 4, 8)]
+        file_of(model, tmp_path, quantize="int8", representative_data=mixed, **options)
+
+
+def test_examples_of_several_sizes_are_no_batch(tmp_path):
+    x = keras.Input((None, 8))
+    model = keras.Model(x, layers.Dense(2)(x))
+    data = [noise(1, 4, 8), noise(1, 6, 8)]
+    with pytest.raises(ValueError, match="examples of one size.*pass batch_size=1"):
+        file_of(model, tmp_path, quantize="int8", representative_data=data, batch_size=2)
+    assert file_of(model, tmp_path, quantize="int8", representative_data=data).exists()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("make", ["heads", "grouped", "mask", "softmax"])
+def test_int8_attention_with_a_mask(make, dropout, tmp_path):
+    """Scores keep their steps: with masked ones at -1e9 all others were equal."""
+    x = keras.Input((12, 16))
+    if make == "grouped":
+        attention = layers.GroupQueryAttention(8, 4, 2, dropout=dropout)
+        y = attention(x, x, use_causal_mask=True)
+    elif make == "softmax":
+        scores = layers.Dot((2, 2))([x, layers.Dense(16)(x)])
+        mask = np.tril(np.ones((1, 12, 12), bool))
+        y = layers.Dot((2, 1))([layers.Softmax()(scores, mask=mask), x])
+    else:
+        attention = layers.MultiHeadAttention(4, 8, dropout=dropout)
+        is_causal = make == "heads"
+        mask = None if is_causal else np.arange(12)[None, None] < np.arange(1, 13)[None, :, None]
+        y = attention(x, x, use_causal_mask=is_causal, attention_mask=mask)
+    model, data = keras.Model(x, layers.Dense(4)(y)), noise(64, 12, 16)
+    path = file_of(model, tmp_path, quantize="int8", representative_data=data, batch_size=1)
+    runner, want = Runner(path), outputs(model, data[:8])[0]
+    got = np.concatenate([runner.run([data[i : i + 1]])[0] for i in range(8)])
+    assert np.abs(got - want).mean() < 0.05 * want.std()
+
+
 STRICT = {"quantize": "int8", "representative_data": DATA, "strict": True}
 
 

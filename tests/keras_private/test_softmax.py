@@ -4,7 +4,12 @@ import pytest
 from keras import layers, ops
 
 from tests.models import noise
-from tfprune.keras_private.softmax import has_softmax, is_attention, softmax_hooked
+from tfprune.keras_private.softmax import (
+    has_softmax,
+    is_attention,
+    masked_scores_at,
+    softmax_hooked,
+)
 
 
 def recorded(layer, *inputs, **options):
@@ -73,3 +78,21 @@ def test_a_failing_layer_is_restored():
     with pytest.raises(Exception, match="."):
         recorded(layer, keras.KerasTensor((1, 2, 7)), None)
     assert vars(layer) == state
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_masked_scores_are_set(dropout):
+    """At 0 they are as all others here. Keras's softmax layer then makes zero of what is masked."""
+    layer, x = layers.MultiHeadAttention(2, 4, dropout=dropout), noise(2, 5, 8)
+    layer(x, x)
+    layer.query_dense.kernel.assign(ops.zeros_like(layer.query_dense.kernel))
+    masked = ops.convert_to_numpy(layer(x, x, use_causal_mask=True))
+    expected = masked * np.arange(1, 6)[:, None] / 5 if dropout else layer(x, x)
+    with masked_scores_at(0.0) as asked:
+        np.testing.assert_allclose(layer(x, x, use_causal_mask=True), expected, atol=1e-5)
+    assert asked and np.abs(masked - expected).max() > 0.01
+    np.testing.assert_array_equal(layer(x, x, use_causal_mask=True), masked)
+    with masked_scores_at(-16.0) as asked:
+        layer(x, x)
+    assert not asked

@@ -55,18 +55,26 @@ def check_file(
             got.setdefault(name, []).append(np.asarray(file[name]))
     rounded: dict[str, list[np.ndarray]] = {}
     for name, values in want.items():
-        apart = next(
-            (w for w in zip(values, got[name], strict=True) if w[0].shape != w[1].shape), None
-        )
-        if apart is None:
-            apart = np.concatenate(_rows(values)), np.concatenate(_rows(got[name]))
-        wrong = difference(*apart, tolerance)
-        if wrong and tolerance.rounds_weights:
-            # It is far off for how little the outputs vary. So may the model itself be.
-            rounded = rounded or _with_rounded_weights(model, examples)
-            wrong = difference(*apart, tolerance, np.concatenate(_rows(rounded[name])))
-        if wrong:
-            raise ValueError(f"Output {name!r} of the file {wrong}; it was not written{hint}.")
+        for numbers in _of_one_shape(values, got[name]):
+            wanted, found = (_rows([v[i] for i in numbers]) for v in (values, got[name]))
+            wrong = difference(wanted, found, tolerance)
+            if wrong and tolerance.rounds_weights:
+                # It is far off for how little the outputs vary. So may the model itself be.
+                rounded = rounded or _with_rounded_weights(model, examples)
+                allowed = _rows([rounded[name][i] for i in numbers])
+                wrong = difference(wanted, found, tolerance, allowed)
+            if wrong:
+                raise ValueError(f"Output {name!r} of the file {wrong}; it was not written{hint}.")
+
+
+def _of_one_shape(values, others):
+    """The numbers of the batches of each shape, or of the first whose shape is another one."""
+    found: dict[tuple, list[int]] = {}
+    for number, (value, other) in enumerate(zip(values, others, strict=True)):
+        if value.shape != other.shape:
+            return [[number]]
+        found.setdefault(value.shape[1:], []).append(number)
+    return list(found.values())
 
 
 def _with_rounded_weights(model, examples) -> dict[str, list[np.ndarray]]:
@@ -86,8 +94,8 @@ def _with_rounded_weights(model, examples) -> dict[str, list[np.ndarray]]:
 
 
 def _rows(values):
-    """A number for a whole batch is an example with one element."""
-    return [np.atleast_1d(value) for value in values]
+    """All batches in one array; a number for a whole batch is an example with one element."""
+    return np.concatenate([np.atleast_1d(value) for value in values])
 
 
 def outputs_of(model: keras.Model, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

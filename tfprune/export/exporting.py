@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
@@ -16,6 +17,7 @@ from tfprune.export.comparing import FLOAT, HALF, QUANTIZED
 from tfprune.export.float_operations import float_operations, with_layers
 from tfprune.export.inputs import at_inference, open_axes, output_names, refuse_state, with_inputs
 from tfprune.export.litert_conversion import check_inputs, convert, run_by_name
+from tfprune.export.masked_scores import masked_scores_in_range
 from tfprune.export.quantizing import examples_of
 from tfprune.export.saved_model import is_saved_model, save, serve_by_name
 from tfprune.extras import require_all
@@ -113,9 +115,15 @@ def export(
             check_file(model, serve_by_name(model, temporary), HALF if half else FLOAT, compared)
         return path
     check_inputs(model)
+    in_range = (
+        masked_scores_in_range(model, compared)
+        if quantize == "int8" and compared
+        else nullcontext()
+    )
     with atomic_write(path) as temporary:
         try:
-            convert(model, temporary, quantize, examples, integer_io)
+            with in_range:
+                convert(model, temporary, quantize, examples, integer_io)
         except ValueError as error:
             raise _with_advice(error, model) from error
         if strict and (left := float_operations(temporary)):

@@ -13,7 +13,10 @@ from tfprune.export.inputs import input_names
 
 
 def examples_of(model: keras.Model, data: Any) -> list[list[np.ndarray]]:
-    """Single examples as flat lists of arrays in the order of the model's inputs.
+    """Examples as flat lists of arrays in the order of the model's inputs.
+
+    Each has the size of a batch that the inputs fix, and is a single one where they leave it open.
+    What is missing from the last batch is taken from the beginning.
 
     Args:
         model: A Functional model.
@@ -45,7 +48,21 @@ def examples_of(model: keras.Model, data: Any) -> list[list[np.ndarray]]:
         found += [[a[i : i + 1] for a in arrays] for i in range(len(arrays[0]))]
     if not found:
         raise ValueError("`representative_data` must hold at least one example. Received: none")
-    return found
+    of_batches = {t.shape[0] or 1 for t in model.inputs}
+    size = of_batches.pop() if len(of_batches) == 1 else 1
+    starts = range(0, len(found), size)
+    return [_joined([found[(start + i) % len(found)] for i in range(size)]) for start in starts]
+
+
+def _joined(examples):
+    """One batch of single examples."""
+    shapes = {tuple(a.shape for a in arrays) for arrays in examples}
+    if len(shapes) > 1:
+        raise ValueError(
+            "`representative_data` must hold examples of one size where several are a batch. "
+            f"Received: {', '.join(map(str, sorted(shapes)))}; pad them, or pass batch_size=1."
+        )
+    return [np.concatenate(arrays) for arrays in zip(*examples, strict=True)]
 
 
 def _is_batches(model, data) -> bool:

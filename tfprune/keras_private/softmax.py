@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from inspect import signature
 from typing import Any
 
@@ -92,6 +93,38 @@ def _scores_returned(layer):
         return own_compute(*given.args, **given.kwargs)
 
     return {"_compute_attention": compute_with_scores}
+
+
+@contextmanager
+def masked_scores_at(value: float) -> Iterator[list[bool]]:
+    """Scores that are masked before a softmax are `value` while the context lasts, on TensorFlow.
+
+    Assumes: `keras.layers.Softmax` asks `_large_negative_number(dtype)` of its module what they
+    are, which attention layers have inside, and `keras.ops.dot_product_attention` asks
+    `_get_large_negative(dtype)` of that of the backend.
+
+    Args:
+        value: A negative number, in place of -1e9 or of the largest there is.
+
+    Yields:
+        A list that is empty as long as nobody has asked.
+    """
+    asked: list[bool] = []
+
+    def plain(dtype):
+        asked.append(True)
+        return value
+
+    def tensor(dtype):
+        return keras.ops.convert_to_tensor(plain(dtype), dtype)
+
+    layer = import_module("keras.src.layers.activations.softmax")
+    backend = import_module("keras.src.backend.tensorflow.nn")
+    with (
+        _replaced(layer, {"_large_negative_number": plain}),
+        _replaced(backend, {"_get_large_negative": tensor}),
+    ):
+        yield asked
 
 
 @contextmanager
