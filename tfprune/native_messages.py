@@ -23,6 +23,7 @@ _NOTES = (
     b"fully_quantize: ",
     b"loc(callsite(",
     b"error: failed while converting",
+    b"error: Lowering tensor list ops is failed",
     b"Some ops are not supported by the native TFLite runtime",
     b"TF Select ops: ",
     b"Details:",

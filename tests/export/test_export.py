@@ -6,6 +6,7 @@ import pytest
 
 import tfprune
 from tests.models import kill, noise, outputs, randomize, transformer
+from tfprune.export import exporting
 from tfprune.litert import Runner
 
 pytestmark = [pytest.mark.sampled, pytest.mark.tensorflow_only]
@@ -249,9 +250,30 @@ def test_every_output_is_checked_on_tokens_of_the_whole_vocabulary(
     assert not (tmp_path / "wrong.tflite").exists()
 
 
-def test_a_model_in_half_precision_is_checked_by_its_own_policy(tmp_path, monkeypatch):
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("quantize", [None, "dynamic_int8"])
+def test_a_model_of_mixed_precision_computes_in_float32_in_a_file(policy, quantize, tmp_path):
+    """LiteRT has no matrix products in half precision."""
+    model = randomize(transformer())
+    config = model.get_config()
+    keras.config.set_dtype_policy(policy)
+    try:
+        mixed = randomize(transformer())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert mixed.layers[-1].compute_dtype == policy.removeprefix("mixed_")
+    path = tfprune.export(mixed, tmp_path / "m.tflite", quantize)
+    x = noise(2, 5, 8)
+    want = outputs(model, x)[0]
+    tolerance = 0.02 * np.abs(want).max() if quantize else 1e-4
+    np.testing.assert_allclose(Runner(path).run([x])[0], want, atol=tolerance)
+    assert mixed.layers[-1].compute_dtype == policy.removeprefix("mixed_")
+    assert mixed.dtype_policy.name == policy and config == model.get_config()
+
+
+def test_a_saved_model_in_half_precision_is_checked_by_its_own_policy(tmp_path, monkeypatch):
     def small():
-        inputs = keras.Input((4,))  # LiteRT has no matrix products in half precision.
+        inputs = keras.Input((4,))
         return randomize(keras.Model(inputs, keras.layers.Dense(3, dtype="float32")(inputs)))
 
     keras.config.set_dtype_policy("mixed_float16")
@@ -259,15 +281,16 @@ def test_a_model_in_half_precision_is_checked_by_its_own_policy(tmp_path, monkey
         model = small()
     finally:
         keras.config.set_dtype_policy("float32")
+    serve = exporting.serve_by_name
 
-    class Rounded(Runner):
-        def run_by_name(self, arrays):
-            return {name: a + 0.003 for name, a in super().run_by_name(arrays).items()}
+    def rounded(*args):
+        run = serve(*args)
+        return lambda arrays: {name: a + 0.003 for name, a in run(arrays).items()}
 
-    monkeypatch.setattr("tfprune.litert.Runner", Rounded)
-    assert tfprune.export(model, tmp_path / "half.tflite").exists()
+    monkeypatch.setattr(exporting, "serve_by_name", rounded)
+    assert tfprune.export(model, tmp_path / "half").exists()
     with pytest.raises(ValueError, match="differs from Keras by"):
-        tfprune.export(small(), tmp_path / "full.tflite")
+        tfprune.export(small(), tmp_path / "full")
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "model"])

@@ -30,6 +30,18 @@ def test_latency(tmp_path):
 
 
 @pytest.mark.tensorflow_only
+def test_recurrent_models_are_timed_with_fixed_sizes():
+    """LiteRT has no lists of tensors of open sizes."""
+    model = keras.Sequential([keras.Input((None, 4)), layers.GRU(6, name="gru"), layers.Dense(3)])
+    timed = tfprune.measure_latency(model, batch_size=2, sequence_length=5, runs=2)
+    assert list(timed.shapes.values()) == [(2, 5, 4)]
+    timed = tfprune.measure_latency(model, [np.ones((3, 7, 4), "float32")], runs=2)
+    assert list(timed.shapes.values()) == [(3, 7, 4)]
+    compared = tfprune.compare(model, model, sequence_length=5)
+    assert compared.latency_ratio > 0 and not compared.notes
+
+
+@pytest.mark.tensorflow_only
 def test_inputs_that_are_too_long_are_named(tmp_path):
     import keras_hub
 
@@ -105,7 +117,7 @@ def calls(monkeypatch):
         def run(self, arrays):
             made.append(self.number)
 
-    monkeypatch.setattr(timing, "_runner", lambda model, path, threads: Runner(model))
+    monkeypatch.setattr(timing, "_runner", lambda model, *_: Runner(model))
     return made
 
 

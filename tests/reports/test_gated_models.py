@@ -23,6 +23,14 @@ def gated(*names):
     return model
 
 
+def test_gates_are_no_bytes_of_weights():
+    """Nor are they parameters: what a callback keeps is no part of the model that was given."""
+    result = tfprune.compare(gated(), gated(), latency=False)
+    parameters, _ = result.figures["parameters"]
+    assert parameters == transformer().count_params()
+    assert result.figures["bytes of weights"] == (4 * parameters, 4 * parameters)
+
+
 @pytest.mark.parametrize("sizes", [0.5, "abc", None, {"a": 1}, ["abc"], [2], [0], [True], [np.nan]])
 def test_wrong_sizes(sizes):
     with pytest.raises(ValueError, match="`sizes` must be"):

@@ -165,8 +165,7 @@ class Flops(_Left):
         So is each pair of such structures that cut the same kernel, since what a kernel costs is
         the product of its inputs and outputs.
         """
-        from tfprune.export.inputs import with_inputs
-        from tfprune.measuring.counting import count_flops
+        from tfprune.measuring.counting import count_flops, traceable
         from tfprune.rebuild.rebuilding import rebuild
 
         def count(keep):
@@ -179,7 +178,7 @@ class Flops(_Left):
         pairs = _meeting(structures)
         of_kernels = _by_kernels_alone(structures, pairs)
         # Before calls are noted: this calls a subclassed model on sizes that are not known.
-        whole = None if model is None else with_inputs(model)
+        whole = traceable(model)
         with kernel_flops(of_kernels) as of_weight:
             total = count_flops(whole, sequence_length=self.sequence_length)
         amounts = amounts_of(of_kernels, of_weight)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import keras
 
 from tfprune import native_messages
 from tfprune.arguments import built_model, finite_weights, integer, one_of, path_given
+from tfprune.errors import in_one_line
 from tfprune.export.checking import check_file
 from tfprune.export.comparing import FLOAT, HALF, QUANTIZED
 from tfprune.export.float_operations import float_operations, with_layers
+from tfprune.export.full_precision import computes_in_half, in_full_precision
 from tfprune.export.inputs import at_inference, open_axes, output_names, refuse_state, with_inputs
 from tfprune.export.litert_conversion import check_inputs, convert, run_by_name
 from tfprune.export.masked_scores import masked_scores_in_range
@@ -37,7 +39,8 @@ def export(
 ) -> Path:
     """Writes a model for deployment.
 
-    What is written computes what the model does with `training=False`. It is loaded and run on
+    What is written computes what the model does with `training=False`; in a LiteRT file a model of
+    mixed precision computes in float32. It is loaded and run on
     some inputs before it takes its name: each of its outputs must be finite and close to Keras's
     output of that name; a quantized one must follow it from input to input.
 
@@ -101,25 +104,43 @@ def export(
     batch_size = integer("batch_size", batch_size, optional=True)
     sequence_length = integer("sequence_length", sequence_length, optional=True)
     refuse_state(model)
-    model = with_inputs(model)
-    half = "16" in model.dtype_policy.compute_dtype
-    model = at_inference(model, batch_size, sequence_length)
+    if path.suffix != ".tflite":
+        return _saved_model(
+            _functional(model, batch_size, sequence_length), path, representative_data
+        )
+    with in_full_precision(model):
+        model = _functional(model, batch_size, sequence_length)
+        return _litert_file(model, path, quantize, representative_data, integer_io, strict)
+
+
+def _functional(model, batch_size, sequence_length) -> keras.Model:
+    """What is written, as a Functional model with the sizes that were asked for."""
+    model = at_inference(with_inputs(model), batch_size, sequence_length)
     output_names(model)
-    examples = None
+    return model
+
+
+def _saved_model(model, path, representative_data) -> Path:
+    compared = None
+    if representative_data is not None:
+        compared = _some(examples_of(model, representative_data))
+    tolerance = HALF if computes_in_half(model) else FLOAT
+    with atomic_write(path, folder=True, may_replace=is_saved_model) as temporary:
+        save(model, temporary)
+        check_file(model, serve_by_name(model, temporary), tolerance, compared)
+    return path
+
+
+def _litert_file(model, path, quantize, representative_data, integer_io, strict) -> Path:
+    examples = compared = None
     if quantize == "int8" or representative_data is not None:
         examples = examples_of(model, representative_data)
-    compared = examples and _some(examples)
-    if path.suffix != ".tflite":
-        with atomic_write(path, folder=True, may_replace=is_saved_model) as temporary:
-            save(model, temporary)
-            check_file(model, serve_by_name(model, temporary), HALF if half else FLOAT, compared)
-        return path
+        compared = _some(examples)
     check_inputs(model)
-    in_range = (
-        masked_scores_in_range(model, compared)
-        if quantize == "int8" and compared
-        else nullcontext()
-    )
+    in_range: AbstractContextManager[None] = nullcontext()
+    if quantize == "int8":
+        assert compared is not None  # There are examples.
+        in_range = masked_scores_in_range(model, compared)
     with atomic_write(path) as temporary:
         try:
             with in_range:
@@ -134,7 +155,9 @@ def export(
                 "none, replace these layers: of those that normalize, BatchNormalization can be "
                 "integers throughout."
             )
-        tolerance = QUANTIZED[quantize] if quantize else HALF if half else FLOAT
+        tolerance = HALF if computes_in_half(model) else FLOAT
+        if quantize:
+            tolerance = QUANTIZED[quantize]
         check_file(model, run_by_name(model, temporary), tolerance, compared)
     return path
 
@@ -154,7 +177,8 @@ def _with_advice(error: ValueError, model: keras.Model) -> ValueError:
             return error
     given = ", ".join(f"{name}={size}" for name, size in sizes.items())
     return ValueError(
-        f"With fixed sizes the model can be converted: pass {given}, or others. {error}"
+        f"With fixed sizes the model can be converted: pass {given}, or others. With open ones: "
+        f"{in_one_line(error, 300)}"
     )
 
 

@@ -29,12 +29,13 @@ def count_parameters(model: keras.Model) -> int:
     10
     """
     built_model("model", model)
+    return sum(int(np.prod(w.shape)) for w in own_weights(model))
+
+
+def own_weights(model: keras.Model) -> list[keras.Variable]:
+    """The weights of a model that `count_parameters` counts."""
     added = {id(w) for _, part in parts_of(model) for w in part.weights}
-    return sum(
-        int(np.prod(w.shape))
-        for w in model.weights
-        if id(w) not in added and "seed_generator" not in w.path
-    )
+    return [w for w in model.weights if id(w) not in added and "seed_generator" not in w.path]
 
 
 def count_flops(model: keras.Model, batch_size: int = 1, sequence_length: int = 128) -> int:
@@ -64,12 +65,11 @@ def count_flops(model: keras.Model, batch_size: int = 1, sequence_length: int = 
     >>> tfprune.count_flops(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
     16
     """
-    from tfprune.export import example_inputs, with_inputs
+    from tfprune.export import example_inputs
 
-    built_model("model", model)
     batch_size = integer("batch_size", batch_size)
     sequence_length = integer("sequence_length", sequence_length)
-    model = check_numeric(with_inputs(model))
+    model = traceable(model)
     arrays = example_inputs(model, batch_size, sequence_length)
     given = keras.tree.pack_sequence_as(inputs_struct(model), arrays)
     if keras.backend.backend() == "tensorflow":
@@ -87,3 +87,17 @@ def count_flops(model: keras.Model, batch_size: int = 1, sequence_length: int = 
 
         return flops_of_jaxpr(jax.make_jaxpr(lambda x: model(x, training=False))(given))
     raise ValueError("`count_flops` needs the TensorFlow or the JAX backend.")
+
+
+def traceable(model: keras.Model) -> keras.Model:
+    """The Functional model whose operations `count_flops` counts.
+
+    Args:
+        model: A built model. One that is subclassed is called, on batches of no known size.
+
+    Raises:
+        ValueError: If its inputs are not known or are strings.
+    """
+    from tfprune.export import with_inputs
+
+    return check_numeric(with_inputs(built_model("model", model)))

@@ -197,7 +197,8 @@ def compare_latency(
         runners, given = [], []
         for i, model in enumerate(models):
             step(f"preparing model {i + 1} of {len(models)}")
-            runners.append(_runner(model, Path(folder) / f"{i}.tflite", threads))
+            path = Path(folder) / f"{i}.tflite"
+            runners.append(_runner(model, path, threads, batch_size, sequence_length, inputs))
             given.append(
                 runners[-1].inputs(batch_size, sequence_length)
                 if inputs is None
@@ -229,9 +230,57 @@ def compare_latency(
     return LatencyComparison(latencies, [float(np.median(c / times[:, 0])) for c in times.T])
 
 
-def _runner(model, path: Path, threads: int) -> Runner:
-    """A model in LiteRT; a Keras model is written to `path` first."""
+def file_to_time(
+    model: keras.Model,
+    path: Path,
+    batch_size: int,
+    sequence_length: int,
+    inputs: Sequence[np.ndarray] | None = None,
+) -> Path:
+    """Writes the LiteRT file of a model that is timed.
+
+    Sizes stay open where the model leaves them so. A file that cannot be made then, as that of a
+    recurrent layer, has those that are timed.
+
+    Args:
+        model: A Keras model.
+        path: The file.
+        batch_size: Batch size of default inputs.
+        sequence_length: Size of their axes of unknown size.
+        inputs: As in `compare_latency`.
+
+    Raises:
+        ValueError: As `tfprune.export`.
+    """
     from tfprune.export import export, with_inputs
+
+    model = with_inputs(model)
+    try:
+        return export(model, path)
+    except ValueError:
+        if inputs is not None:
+            batch_size, sequence_length = _sizes_of(inputs, model)
+        try:
+            return export(model, path, batch_size=batch_size, sequence_length=sequence_length)
+        except ValueError:
+            pass  # The first error says more.
+        raise
+
+
+def _sizes_of(inputs, model):
+    """The size of the batches and of the other open axes that inputs have, 1 where none is open."""
+    batches: set[int] = set()
+    others: set[int] = set()
+    for array, spec in zip(inputs, model.inputs, strict=False):
+        for axis, (size, fixed) in enumerate(zip(np.shape(array), spec.shape, strict=False)):
+            if fixed is None:
+                (others if axis else batches).add(size)
+    return max(batches, default=1), max(others, default=1)
+
+
+def _runner(model, path: Path, threads: int, batch_size, sequence_length, inputs) -> Runner:
+    """A model in LiteRT; a Keras model is written to `path` first."""
+    from tfprune.export import with_inputs
 
     if isinstance(model, (str, os.PathLike)):
         if not os.fspath(model) or not Path(model).is_file():
@@ -254,4 +303,5 @@ def _runner(model, path: Path, threads: int) -> Runner:
                 )
         return runner
     model = check_numeric(with_inputs(built_model("model", model)))
-    return Runner(export(model, path), [t.name for t in model.inputs], threads)
+    file_to_time(model, path, batch_size, sequence_length, inputs)
+    return Runner(path, [t.name for t in model.inputs], threads)

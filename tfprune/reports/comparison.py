@@ -13,9 +13,9 @@ import keras
 from tfprune import native_messages
 from tfprune.arguments import built_model, finite_weights, integer, one_of
 from tfprune.errors import in_one_line
-from tfprune.measuring.counting import count_flops, count_parameters
+from tfprune.measuring.counting import count_flops, count_parameters, own_weights
 from tfprune.measuring.input_checks import checked_inputs
-from tfprune.measuring.timing import compare_latency
+from tfprune.measuring.timing import compare_latency, file_to_time
 from tfprune.progress import progress
 from tfprune.reports.related import check_related
 from tfprune.structures import find_structures
@@ -194,18 +194,18 @@ def compare(
 
 
 def _weight_bytes(model) -> int:
-    return sum(keras.ops.convert_to_numpy(w).nbytes for w in model.weights)
+    return sum(keras.ops.convert_to_numpy(w).nbytes for w in own_weights(model))
 
 
 def _time(result: Comparison, models, folder, inputs, verbose) -> None:
-    from tfprune.export import export
-
+    sizes = {k: result.conditions[k] for k in ("batch_size", "sequence_length")}
     try:
         with progress("comparing", len(models) + 1, verbose) as step:
             paths = []
             for i, model in enumerate(models):
                 step(f"writing the model {('before', 'after')[i]}")
-                paths.append(export(model, folder / f"{i}.tflite"))
+                path = folder / f"{i}.tflite"
+                paths.append(file_to_time(model, path, **sizes, inputs=inputs))
             result.figures["bytes (.tflite)"] = paths[0].stat().st_size, paths[1].stat().st_size
             step("timing both in turn")
             timed = compare_latency(paths, inputs, **result.conditions, verbose=verbose)
