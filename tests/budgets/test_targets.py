@@ -165,6 +165,23 @@ def test_unreachable_targets_say_what_can_be_reached():
         choose(Latency("3 ms", on=table), model, structures, criteria.magnitude)
 
 
+def test_what_else_could_be_pruned_is_said_where_a_target_cannot_be_reached():
+    """Between residual streams little is left to remove."""
+    x = keras.Input((8, 8, 3))
+    y = layers.Conv2D(12, 3, padding="same", name="stem")(x)
+    inner = layers.Conv2D(2, 1, name="inner")(y)
+    y = y + layers.Conv2D(12, 3, padding="same")(inner)
+    model = keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling2D()(y)))
+    found = tfprune.find_structures(model)
+    one = found.select(["channels"])
+    with pytest.raises(
+        ValueError, match=r"of 1 structure as can.*\(stem\).*\['channels', 'width'\]"
+    ):
+        choose(Flops(0.1), model, one, criteria.magnitude)
+    with pytest.raises(ValueError, match=r"of 2 structures as can be [^:]*$"):
+        choose(Flops(0.0), model, found, criteria.magnitude)
+
+
 def test_latency_follows_the_table(tmp_path):
     model = randomize(transformer())
     structures = tfprune.find_structures(model)

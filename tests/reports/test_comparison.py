@@ -73,6 +73,14 @@ def test_compare(tmp_path):
         tfprune.compare(model, None)
 
 
+def test_models_that_were_given_in_the_wrong_order_are_noticed():
+    model = randomize(transformer())
+    small = tfprune.rebuild(model, keep={"ffn_in": np.arange(12) < 3})
+    swapped = tfprune.compare(small, model, latency=False)
+    assert "compare(before, after)" in " ".join(str(swapped).split())
+    assert not tfprune.compare(model, small, latency=False).notes
+
+
 def automatic(width=32, deep=1):
     inputs = keras.Input((8,))
     y = inputs

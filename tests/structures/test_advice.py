@@ -17,8 +17,10 @@ pytestmark = pytest.mark.sampled("jax")
         ("no kind of structure is registered for MyMixer", "register_layer_kind"),
         ("its `call` does not run on symbolic tensors (no)", "keras.ops"),
         ("its attention scores are used, which show every head", "leave the scores out"),
-        ("it goes to mine (Mine), which on numbers does not treat each of them alone", "by a rule"),
-        ("it goes to ln (LayerNormalization), which on numbers does not treat each", "normalize"),
+        ("it goes to mine (Mine), which does not treat each of them alone when", "by a rule"),
+        ("it goes to ln (LayerNormalization), which does not treat each", "normalize"),
+        ("TimeDistributed calls it in a way that cannot be followed", "leave TimeDistributed out"),
+        ("its channels come first", "channels_last"),
         ("dense_3 is also given what must stay", "a layer of its own"),
     ],
 )

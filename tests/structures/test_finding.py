@@ -97,6 +97,40 @@ def test_skipped_with_reasons():
     assert not names(model)
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        layers.Dense(4, "softmax", name="last"),
+        layers.Conv1D(4, 1, activation="softmax", name="last"),
+    ],
+)
+def test_what_makes_the_output_is_said_to_be_it_whatever_its_activation_is(last):
+    x = keras.Input((6, 3))
+    model = keras.Model(x, last(layers.Dense(8, "relu", name="hidden")(x)))
+    assert reasons(model) == {"last": "its output is an output of the model"}
+    assert list(names(model)) == ["hidden"]
+
+
+def test_channels_that_come_first_are_said():
+    x = keras.Input((3, 8, 8))
+    y = layers.Conv2D(4, 3, data_format="channels_first", name="first")(x)
+    why = reasons(keras.Model(x, layers.Conv2D(2, 3, data_format="channels_first", name="out")(y)))
+    assert why["first"] == "its channels come first"
+
+
+def test_the_halves_of_a_gated_linear_unit_leave_together():
+    """`glu(Dense(16))`: 8 units, each with its gate."""
+    x = keras.Input((8,))
+    y = keras.ops.glu(layers.Dense(16, name="both")(x))
+    model = keras.Model(x, layers.Dense(2, name="out")(y))
+    assert names(model) == {"both": ("ffn", 8)}
+    kill(randomize(model), {"both": np.arange(8) % 3 == 0})
+    small = rebuild(model)
+    assert small.get_layer("both").units == 10
+    given = noise(4, 8)
+    assert_same(outputs(model, given), outputs(small, given))
+
+
 def test_the_second_layer_of_a_pair_is_listed_unless_it_ends_in_a_residual_stream():
     x = keras.Input((4,))
     y = layers.Dense(4, name="out")(layers.Dense(6, "relu", name="in")(x))

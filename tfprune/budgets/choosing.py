@@ -13,7 +13,7 @@ from tfprune.budgets.ranking import Ranking, checked_scores, ranked
 from tfprune.budgets.targets import Cost, Flops, Latency, Target
 from tfprune.budgets.widths import changed, least_error, put_back
 from tfprune.criteria.criterion import Criterion
-from tfprune.structures import Structures
+from tfprune.structures import Structures, find_structures
 
 WITHIN = ("model", "kind", "layer", "error")
 """What can be compared, see `choose`."""
@@ -84,11 +84,12 @@ def choose(
     least = cost({s.name: s.groups - ranking.removed(i)[-1] for i, s in enumerate(structures)})
     tolerance = 1e-6 * max(full, 1e-12)
     if limit < least - tolerance:
+        number = f"{len(structures)} structure{'s' * (len(structures) > 1)}"
         raise ValueError(
             f"`target` cannot be reached: {target.describe(limit)} was asked for, and with as "
-            f"little left of {len(structures)} structures as can be the model has "
-            f"{target.describe(least)}. It can be set from {target.describe(full)} to "
-            f"{target.describe(least)}."
+            f"little left of {number} as can be the model has {target.describe(least)}. It can be "
+            f"set from {target.describe(full)} to {target.describe(least)}."
+            f"{_more_by_name(model, structures)}"
         )
     limit = full - progress * (full - limit)
     removal = _Removal(ranking, structures, cost, limit, tolerance, 0.005 * (full - least))
@@ -101,6 +102,20 @@ def choose(
     return {
         s.name: ranking.groups_left(index, removed[index]) for index, s in enumerate(structures)
     }
+
+
+def _more_by_name(model, structures) -> str:
+    """What else of a model could be pruned that is left out unless it is named."""
+    if model is None or "width" in structures.kinds:
+        return ""
+    names = [s.name for s in find_structures(model) if s.kind == "width"]
+    if not names:
+        return ""
+    kinds = [*structures.kinds, "width"]
+    return (
+        f" The channels of residual streams ({', '.join(names)}) are left out unless they are "
+        f"named: structures={kinds!r}."
+    )
 
 
 def check_within(within: str, per_cost: bool, allowed: Sequence[str] = WITHIN) -> None:

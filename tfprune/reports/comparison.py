@@ -178,6 +178,12 @@ def compare(
         unmatched=dict.fromkeys(matched.only_after, "only in the model after")
         | dict.fromkeys(matched.only_before, "only in the model before"),
     )
+    of_before, of_after = result.figures["parameters"]
+    if of_after > of_before:
+        result.notes.append(
+            "The model after has more parameters than the one before: were they given in turn, "
+            "compare(before, after)?"
+        )
     try:
         result.figures["FLOPs"] = (
             count_flops(before, batch_size, sequence_length),

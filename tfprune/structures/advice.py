@@ -17,6 +17,11 @@ _ADVICE = (
     ),
     (r"is stateful", "train it without states and make a stateful layer of the smaller one"),
     (r"registered for \w*(Embedding|Normalization|Norm)\b", ""),
+    (
+        r"^TimeDistributed calls it",
+        "leave TimeDistributed out around a layer that works on the last axis, such as Dense",
+    ),
+    (r"channels come first", "make it with `data_format='channels_last'`"),
     (r"registered for|overrides `|heads cannot be told apart", _REGISTER),
     (
         r"does not run on symbolic tensors|cannot be looked into|in a way that cannot be followed",

@@ -15,6 +15,7 @@ from tfprune.structures.convolutions import CONVOLUTIONS, PLAIN, SEPARABLE, TRAN
 from tfprune.structures.dense import cannot_produce, describe, is_dense
 from tfprune.structures.feed_forward import FeedForwardUnits
 from tfprune.structures.flow import Family, Flow
+from tfprune.structures.flow.over_channels import why_not_by_channel
 from tfprune.structures.flow.rules import rule_of
 from tfprune.structures.graph import Graph
 from tfprune.structures.recurrent import RECURRENT, cells_of, weight_layers, why_whole
@@ -59,6 +60,8 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
             continue
         found.update(id(use.layer) for use, _ in family.owners if use.role == "make")
         yield structure
+    leaving = {id(tensor) for tensor in graph.outputs}
+    ending = {id(n.operation) for n in graph.nodes if leaving & set(map(id, n.outputs))}
     making = {id(use.layer): use for use in flow.uses if use.role == "make"}
 
     def skipped(layer):
@@ -71,6 +74,10 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
             said = why_whole(layer) or said
         if is_dense(layer):
             said = cannot_produce(layer) or said
+        if isinstance(layer, CONVOLUTIONS):
+            said = why_not_by_channel(layer) or said
+        if id(layer) in ending:  # Whatever its activation is.
+            return SkippedLayer(layer, "its output is an output of the model", "output")
         said = said or "nothing that can be told apart reads what it makes"
         return SkippedLayer(layer, said, flow.end(uses[0]) if uses else "")
 

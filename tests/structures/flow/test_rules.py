@@ -65,6 +65,7 @@ CALLS = {
     "Concatenate": lambda x, y: ops.concatenate([x, y], axis=-1),
     "Einsum": lambda x, y: ops.einsum("bhwc,bhvc->bhwvc", x, y),
     "ExpandDims": lambda x, y: ops.expand_dims(x, 2),
+    "Glu": lambda x, y: ops.glu(x),
     "GetItem": lambda x, y: x[:, ::2, 1:],
     "Matmul": lambda x, y: ops.matmul(ops.moveaxis(x, -1, 1), ops.moveaxis(y, -1, 1)),
     "Max": lambda x, y: ops.max(x, axis=(1, 2)),

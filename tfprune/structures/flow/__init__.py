@@ -4,6 +4,7 @@
 from tfprune.structures.flow import (  # noqa: F401
     contractions,
     each,
+    halves,
     moves,
     products,
     recurrent,

@@ -23,9 +23,9 @@ def over_channels(connect: Connect) -> Rule:
     @wraps(connect)
     def rule(flow: Any, node: Any) -> None:
         layer = node.operation
-        reason = _why_not(layer)
+        reason = why_not_by_channel(layer)
         if reason is not None:
-            flow.stop(node, reason)
+            flow.stop(node, f"it goes to {layer.name}: {reason}")
             return
         *others, read = flow.labels(node.input_tensors[0])
         for along in others:
@@ -38,10 +38,10 @@ def over_channels(connect: Connect) -> Rule:
     return rule
 
 
-def _why_not(layer: keras.Layer) -> str | None:
+def why_not_by_channel(layer: keras.Layer) -> str | None:
     """Why the channels of a convolution cannot be told apart, if so."""
     if layer.data_format != "channels_last":
-        return f"it goes to {layer.name}: its channels come first"
+        return "its channels come first"
     if getattr(layer, "lora_enabled", False):
-        return f"it goes to {layer.name}: it has LoRA weights; merge them first"
+        return "it has LoRA weights; merge them first"
     return None

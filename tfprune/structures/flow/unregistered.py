@@ -73,7 +73,7 @@ def _why(operation) -> str:
             return ""
         if inner_layers(operation):
             return ", which is made of layers and cannot be followed"
-    return ", which on numbers does not treat each of them alone"
+    return ", which does not treat each of them alone when it is run on numbers"
 
 
 def _pass_on(flow, node, passed):
