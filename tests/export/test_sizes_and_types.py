@@ -171,6 +171,31 @@ def test_int8_attention_with_a_mask(make, dropout, tmp_path):
     assert np.abs(got - want).mean() < 0.05 * want.std()
 
 
+@keras.saving.register_keras_serializable("tests")
+class Tokens(keras.Model):
+    """Reads numbers of tokens."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.embedding = layers.Embedding(50, 8)
+        self.out = layers.Dense(3)
+
+    def call(self, tokens):
+        return self.out(self.embedding(tokens))
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_integer_inputs_of_a_subclassed_model(batches, tmp_path):
+    model, x = Tokens(), np.arange(12, dtype="int32").reshape(2, 6)
+    model(x)
+    path = file_of(model, tmp_path, representative_data=[x, x] if batches else x)
+    (detail,) = Runner(path).details.values()
+    assert detail["dtype"] is np.int32
+    np.testing.assert_allclose(Runner(path).run([x])[0], outputs(model, x)[0], atol=1e-5)
+    path = file_of(model, tmp_path)
+    assert next(iter(Runner(path).details.values()))["dtype"] is np.float32
+
+
 STRICT = {"quantize": "int8", "representative_data": DATA, "strict": True}
 
 

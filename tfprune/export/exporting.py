@@ -57,7 +57,8 @@ def export(
             model's inputs or by their names; an iterable of such batches, such as a generator; or
             a function that returns one of these. `"int8"` needs it to measure the ranges of values.
             Whatever is written is compared with the model on it; by default inputs are made up,
-            of which a classifier may think nothing.
+            of which a classifier may think nothing. Of a subclassed model it also tells which
+            inputs are integers; without it they are float, as Keras writes them.
         batch_size: The size of the first axis of the inputs, where the model leaves it open. By
             default it stays open. Sizes that the model has fixed itself stay.
         sequence_length: The size of the other axes that the model leaves open, likewise. With all
@@ -106,16 +107,18 @@ def export(
     refuse_state(model)
     if path.suffix != ".tflite":
         return _saved_model(
-            _functional(model, batch_size, sequence_length), path, representative_data
+            _functional(model, batch_size, sequence_length, representative_data),
+            path,
+            representative_data,
         )
     with in_full_precision(model):
-        model = _functional(model, batch_size, sequence_length)
+        model = _functional(model, batch_size, sequence_length, representative_data)
         return _litert_file(model, path, quantize, representative_data, integer_io, strict)
 
 
-def _functional(model, batch_size, sequence_length) -> keras.Model:
+def _functional(model, batch_size, sequence_length, like) -> keras.Model:
     """What is written, as a Functional model with the sizes that were asked for."""
-    model = at_inference(with_inputs(model), batch_size, sequence_length)
+    model = at_inference(with_inputs(model, like), batch_size, sequence_length)
     output_names(model)
     return model
 

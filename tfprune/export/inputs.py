@@ -21,11 +21,16 @@ from tfprune.structures.graph import arguments_from_build
 from tfprune.structures.made_up import made_up
 
 
-def with_inputs(model: keras.Model) -> keras.Model:
+def with_inputs(model: keras.Model, like: Any = None) -> keras.Model:
     """A Functional model: the model itself, or one around a Sequential or subclassed model.
 
     The sizes of a subclassed model are those with which it was first called, but for the batch.
     Its inputs are called as the argument of its `call`, see `_named`.
+
+    Args:
+        model: A built model.
+        like: Arrays in the structure of its inputs, or a list of such batches: Keras keeps the
+            shapes with which a subclassed model was called, but not whether these were integers.
 
     Raises:
         ValueError: If what the model takes cannot be told.
@@ -36,8 +41,9 @@ def with_inputs(model: keras.Model) -> keras.Model:
         return keras.Model(model.inputs[0], model.outputs, name=model.name)
     try:
         (given,), _ = arguments_from_build(model)
-        inputs = tree.map_structure(lambda t: keras.Input(t.shape[1:], dtype=t.dtype), given)
-        inputs = _named(inputs, next(iter(signature_of(model.call).parameters)))
+        types = iter(_types(like, [t.dtype for t in tree.flatten(given)]))
+        inputs = tree.map_structure(lambda t: keras.Input(t.shape[1:], dtype=next(types)), given)
+        inputs = _named(inputs, model, next(iter(signature_of(model.call).parameters)))
         return keras.Model(inputs, model(inputs), name=model.name)
     except Exception as error:
         raise ValueError(
@@ -46,18 +52,30 @@ def with_inputs(model: keras.Model) -> keras.Model:
         ) from error
 
 
+def _types(like, known):
+    """The types of inputs: those of integers that arrays have, otherwise those that are known."""
+    arrays = tree.flatten(like[:1] if isinstance(like, list) and len(known) == 1 else like)
+    if len(arrays) != len(known) or not all(isinstance(a, np.ndarray) for a in arrays):
+        return known
+    return [
+        str(array.dtype) if array.dtype.kind in "iu" else dtype
+        for array, dtype in zip(arrays, known, strict=True)
+    ]
+
+
 # Keras's own name of a symbolic tensor.
 _NUMBERED = re.compile(r"keras_tensor(_\d+)?")
 
 
-def _named(inputs, name="inputs"):
+def _named(inputs, model, name="inputs"):
     """Inputs of which each has a name, by which files are called.
 
     Keras numbers those that nobody has named, and in the next process otherwise. They are called
-    `name`, followed by a number or a key where there are several.
+    `name`, followed by a number or a key where there are several, but never as the model itself,
+    which is a layer beside them.
     """
     all_of_them = tree.flatten_with_path(inputs)
-    taken, named = {t.name for _, t in all_of_them}, []
+    taken, named = {model.name, *(t.name for _, t in all_of_them)}, []
     for path, tensor in all_of_them:
         if _NUMBERED.fullmatch(tensor.name):
             own = "_".join([name, *map(str, path)]) if len(all_of_them) > 1 else name
@@ -85,7 +103,7 @@ def at_inference(
     Raises:
         ValueError: If the model cannot read inputs of these sizes.
     """
-    inputs = _named(inputs_struct(model))
+    inputs = _named(inputs_struct(model), model)
     if batch_size is not None or sequence_length is not None:
         inputs = tree.map_structure(
             lambda t: input_like(t, _sizes(t.shape, batch_size, sequence_length)), inputs
