@@ -164,11 +164,11 @@ def test_ranks_are_scored_by_what_can_score_them(capsys):
 def test_units_that_a_layer_holds_itself_are_scored_beside_the_others(repair, name, capsys):
     model = keras.Sequential([trained(compiled=False), Own(name="own")])
     half = tfprune.Sparsity(0.5)
-    with pytest.warns(UserWarning, match="own cannot be scored by it. These are .*labels"):
+    with pytest.warns(UserWarning, match="own cannot be scored by .*These are .*labels"):
         small = tfprune.prune(model, half, X, repair=repair)
     out = " ".join(capsys.readouterr().out.split())
     assert f"scoring groups by {name} and magnitude …" in out
-    assert "own cannot be scored by it" in out
+    assert "own cannot be scored by" in out
     found = {s.name.split("/")[-1]: s for s in tfprune.find_structures(model)}
     left = {s.name.split("/")[-1]: s for s in tfprune.find_structures(small)}
     assert left["own"].groups == 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -150,7 +151,8 @@ def pruned(
     built_model("model", model)
     if not isinstance(target, Target):
         raise ValueError(
-            f"`target` must be a target such as tfprune.Sparsity(0.5). Received: target={target!r}"
+            "`target` must be a target such as tfprune.Sparsity(0.5). Received: "
+            f"target={reprlib.repr(target)}"
         )
     if repair is not None:
         one_of("repair", repair, HOW)

@@ -72,7 +72,7 @@ def _note(name: str, others: Structures, both: bool) -> str:
         else "All are scored by 'magnitude' instead, which often costs more quality"
     )
     return (
-        f"for {name!r} `structures` must be {ARE_READ}; {names} cannot be scored by it. {what}. "
+        f"{names} cannot be scored by {name!r}, which takes structures {ARE_READ}. {what}. "
         "Give labels, `data=(x, y)`, and compile the model with a loss, for "
         "'gradient_importance'; or leave these out with `structures=`."
     )

@@ -196,9 +196,10 @@ def checked_patterns(patterns: Any) -> list[str] | None:
     is_some = isinstance(patterns, Iterable) and not isinstance(patterns, (bytes, Mapping))
     checked = list(patterns) if is_some else []
     if not checked or not all(isinstance(pattern, str) for pattern in checked):
+        as_target = " To prune so far, write `target=`." if hasattr(patterns, "limit") else ""
         raise ValueError(
             "`structures` must be a kind, a name or a regular expression, or a list of them; None "
-            f"means all. Received: structures={patterns!r}"
+            f"means all. Received: structures={patterns!r}.{as_target}"
         )
     return checked
 
