@@ -149,6 +149,15 @@ def test_what_one_has(kind, options, name):
         kind(**options)
 
 
+def test_the_same_callback_twice():
+    model, lasso = compiled(), GroupLasso(target=HALF, verbose=0)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="`callbacks` must hold .* once.*same GroupLasso twice"):
+        fit(model, lasso, lasso)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_models_that_are_none():
     keras_2 = type("Model", (), {"__module__": "tf_keras.src.engine.training"})
     for model, message in (

@@ -132,6 +132,7 @@ class FitOwner:
         """Attaches what the callbacks ask for; if one of them fails, nothing stays attached."""
         if self.is_open:
             return
+        self._refuse_twice()
         earlier = owner_of(self.subject)
         if earlier is not None:
             earlier.end()  # Of a fit that was interrupted.
@@ -158,6 +159,15 @@ class FitOwner:
         except BaseException:
             self.end()
             raise
+
+    def _refuse_twice(self):
+        for callback in self.callbacks:
+            listed = [] if self._listed is None else self._listed.callbacks
+            if sum(each is callback for each in listed) > 1:
+                raise ValueError(
+                    "`callbacks` must hold a pruning callback once. Received: the same "
+                    f"{type(callback).__name__} twice."
+                )
 
     def _attach(self):
         remove_gates_left_by_a_fit(self.subject)
