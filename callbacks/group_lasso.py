@@ -38,7 +38,7 @@ class GroupLasso(TargetedPruning):
     as a share of the structure's median when pruning starts, and the strength follows the speed at
     which the groups shrink that the target would remove: it rises where they are too slow to be
     small by `stop`, and falls where they are faster. At `stop` the lowest are removed until the
-    target is met.
+    target is met. Proximal steps on the lowest alone take each straight to zero instead.
 
     Args:
         structures: Kinds (`"ffn"`, `"heads"`, `"channels"`, `"recurrent"`), names or regular
@@ -47,9 +47,10 @@ class GroupLasso(TargetedPruning):
             strengths, where the last pattern that matches counts; or a function of the step since
             `start`, such as a schedule of tensorflow_model_optimization. With a `target`, the
             strength to begin with, above 0 and no function; a dictionary keeps its ratios among
-            the structures that `within` compares. By default 1e-5; with a `target` and
-            `step="proximal"`, what takes the groups that are to go to zero by `stop`, set anew at
-            each look by the learning rate of the optimizer.
+            the structures that `within` compares. By default 1e-5. With a `target` and proximal
+            steps: on all groups, what would take one of usual size to zero by `stop` at the
+            learning rate of `start`; on the lowest, each of them goes straight to zero after 80 %
+            of the way to `stop`, whatever its size and the learning rate are.
         target: How far: `tfprune.Sparsity(0.5)`, `Parameters`, `Flops` or `Latency`. By default
             `strength` decides.
         words_per_batch: If given, `strength` is the paper's λ, for a loss that is the mean over
@@ -68,12 +69,14 @@ class GroupLasso(TargetedPruning):
         step: `"gradient"`: the penalty is a term of the loss, as in the paper; the optimizer
             treats it as any other. `"proximal"`: the loss stays as it is and each group's norm
             shrinks by `learning rate · strength · √d_g` for each step, down to exactly zero. By
-            default `"gradient"`; with a `target` for channels `"proximal"`, since the factors of
-            their normalizations, which begin near 1, move by no more than the learning rate.
-        penalized: `"all"`: all groups, as in the paper. `"lowest"`, with a `target`: those that it
-            would remove at the last look alone, and what stays is let be. By default `"all"`; with
-            a `target` for channels `"lowest"`: where a normalization follows, a channel's size does
-            not tell what is worth keeping, and small ones cannot grow again.
+            default `"gradient"`; with a `target` and channels among the structures `"proximal"`,
+            for all of them: the factors of normalizations, which begin near 1, move by no more than
+            the learning rate in a step.
+        penalized: `"all"`: all groups, as in the paper. `"lowest"`, with a `target`: only those
+            that it would have removed at the last look; the others are not penalized. By default
+            `"all"`; with a `target` and channels among the structures `"lowest"`: behind a
+            normalization the size of a channel does not tell what it is worth, and a network whose
+            channels are all small dies.
         threshold: Absolute sum of a group's weights below which it is removed; 1e-5 in the paper.
         relative_threshold: Root mean square of a group's weights up to which it is removed too, as
             a share of the structure's median root mean square when pruning starts. 0 is the paper's
@@ -93,7 +96,8 @@ class GroupLasso(TargetedPruning):
         log_structures: As in `PruningCallback`.
 
     Attributes:
-        strengths_reached: With a `target`, structure name to the last strength. The epoch logs have
+        strengths_reached: With a `target`, structure name to the last strength; `None` where groups
+            go straight to zero, whatever the strength. The epoch logs have
             the strengths as `strength/…`, by kind.
 
     Raises:
@@ -227,16 +231,16 @@ class GroupLasso(TargetedPruning):
         self._schedules = [
             scheduled(s, "strength") for s in strength_of_each(self.strength, self.structures)
         ]
-        self._factors = {}
+        self._pressed = {}
         if self.step == "gradient":
             for index, structure in enumerate(self.structures):
-                factors: Any = 1.0
+                pressed: Any = 1.0
                 if self.penalized == "lowest":
-                    factors = self.state.add_factors(index, structure.groups)
-                    self._factors[structure.name] = factors
+                    pressed = self.state.add_factors(index, structure.groups)
+                    self._pressed[structure.name] = pressed
                 self.state.add_penalty(
                     penalties.StructurePenalty(
-                        structure, self.state.strengths, index, self._mode(structure), factors
+                        structure, self.state.strengths, index, self._mode(structure), pressed
                     )
                 )
 
@@ -247,7 +251,10 @@ class GroupLasso(TargetedPruning):
         step, penalized = self._given
         self.step = step or ("proximal" if to_channels and joint else "gradient")
         self.penalized = penalized or ("lowest" if to_channels else "all")
-        self._follows_size = (
+        self._goes_straight = (
+            self.penalized == "lowest" and self.step == "proximal" and not self._strength_is_given
+        )
+        self._begins_by_size = (
             self.target is not None and self.step == "proximal" and not self._strength_is_given
         )
 
@@ -257,10 +264,10 @@ class GroupLasso(TargetedPruning):
             if self.stop is not None:
                 self.warn_if_cut_short("groups are removed now")
             self._decide()
-        if self.target is not None:
+        if self.target is not None and not self._goes_straight:
             starts = [schedule(0) for schedule in self._schedules]
             factors = map(float, self._control.factors())
-            last = (float(start) * f for start, f in zip(starts, factors, strict=True))
+            last = [float(start) * f for start, f in zip(starts, factors, strict=True)]
             self.strengths_reached = dict(zip((s.name for s in self.structures), last, strict=True))
         elif self.state.has_begun:
             warn_of_strength(
@@ -296,14 +303,21 @@ class GroupLasso(TargetedPruning):
         if self.target is not None:
             sizes = self._relative_sizes()
             keep = self.survivors(sizes)
-            self._steer(step, sizes, keep)
-            strengths = [s * f for s, f in zip(strengths, self._control.factors(), strict=True)]
+            if self._goes_straight:
+                strengths = self._straight(step, steps, sizes, keep)
+            else:
+                self._steer(step, sizes, keep)
+                factors = self._control.factors()
+                strengths = [s * f for s, f in zip(strengths, factors, strict=True)]
         self._has_pressed |= any(strengths)
         self.state.strengths.assign(np.asarray(strengths, "float32"))
+        for name, pressed in self._pressed.items():
+            pressed.assign((~keep[name]).astype("float32"))
         if self.step == "proximal" and steps:
-            self._shrink([strength * steps for strength in strengths], keep)
-        for name, factors in self._factors.items():
-            factors.assign((~keep[name]).astype("float32"))
+            if self._goes_straight:
+                self._shrink_straight(step, steps, keep)
+            else:
+                self._shrink([strength * steps for strength in strengths], keep)
         if self._removes_at_stop and steps:
             for structure in self.structures:
                 self.prune(structure, self.pruned(structure))
@@ -337,39 +351,57 @@ class GroupLasso(TargetedPruning):
         return sizes
 
     def _steer(self, step, sizes, keep):
-        """Sets the factors on the strengths by the sizes of groups, or the speed they shrink at."""
+        """Sets the factors on the strengths by the speeds at which groups shrink."""
         last_look = self._control.last_look()
         if step - last_look < self.check_every / 2:
             return  # Too few steps, as at the end of an epoch, to tell a speed.
         first, last = self.span()
         # The last part of the way is not to be covered all at once.
-        steps_left = max(first + ARRIVAL * (last - first) - step, (1 - ARRIVAL) * (last - first))
-        if self._follows_size:
-            self._control.set(step, self._factors_by_size(sizes, keep, steps_left))
-        else:
-            self._control.look(step, steps_left, list(sizes.values()), list(keep.values()))
+        steps_left = max(self._steps_left(step), (1 - ARRIVAL) * (last - first))
+        begin = self._strengths_by_size(steps_left) if self._begins_by_size else None
+        self._control.look(step, steps_left, list(sizes.values()), list(keep.values()), begin)
 
-    def _factors_by_size(self, sizes, keep, steps):
-        """By which factors proximal steps take the groups that are to go to zero."""
-        leave = [
-            float(sizes[n][~stays].mean()) if not stays.all() else 0.0 for n, stays in keep.items()
-        ]
+    def _steps_left(self, step):
+        """Until groups are to be small."""
+        first, last = self.span()
+        return max(first + ARRIVAL * (last - first) - step, 0.0)
+
+    def _strengths_by_size(self, steps):
+        """By which factor a proximal step would take groups of usual size to zero in some steps."""
         rates = np.array([self._learning_rate(s) for s in self.structures])
         begin = STRENGTH / (self.words_per_batch or 1.0)
-        return self._references() * leave / np.maximum(rates * steps * begin, 1e-30)
+        return self._references() / np.maximum(rates * steps * begin, 1e-30)
+
+    def _straight(self, step, steps, sizes, keep):
+        """For each structure the λ that takes a group of mean size straight to zero; 0 if none."""
+        found = []
+        for structure, reference in zip(self.structures, self._references(), strict=True):
+            leave = sizes[structure.name][~keep[structure.name]]
+            way = self._learning_rate(structure) * max(self._steps_left(step) + steps, 1.0)
+            mean = float(leave.mean() * reference) if len(leave) else 0.0
+            found.append(mean / way if way else 0.0)
+        return found
+
+    def _shrink_straight(self, step, steps, keep):
+        """Each group that is to go loses the share of the way that was made since the last look."""
+        left = self._steps_left(step)
+        share = left / (left + steps)
+        for structure in self.structures:
+            structure.scale(np.where(keep[structure.name], 1.0, share).astype("float32"))
 
     def _shrink(self, strengths, keep):
         """The proximal step; under a target no group that stays loses more than half at once."""
         for structure, strength in zip(self.structures, strengths, strict=True):
             amount = self._learning_rate(structure) * strength
+            if not amount:
+                continue
             stays = keep.get(structure.name)
             if self.penalized == "lowest":
                 penalties.shrink(structure, amount, ~stays)
                 continue
             if stays is not None and stays.any():
                 amount = min(amount, 0.5 * penalties.root_mean_squares(structure)[stays].min())
-            if amount:
-                penalties.shrink(structure, amount)
+            penalties.shrink(structure, amount)
 
     def _remove_small(self):
         """Removes the groups below the thresholds, but no more than the target would."""
@@ -390,7 +422,10 @@ class GroupLasso(TargetedPruning):
         if self.target is not None:
             self._keep_references()
             sizes = self._relative_sizes()
-            warn_of_large(type(self).__name__, self.structures, sizes, self.survivors(sizes))
+            keep = self.survivors(sizes)
+            warn_of_large(
+                type(self).__name__, self.structures, sizes, keep, not self._goes_straight
+            )
             self.remove(sizes)
         elif self.state.has_begun:
             self._remove_small()

@@ -69,6 +69,7 @@ def warn_of_large(
     structures: Structures,
     sizes: Mapping[str, np.ndarray],
     keep: Mapping[str, np.ndarray],
+    is_steered: bool,
 ) -> None:
     """Says so if groups that are about to be removed for a target are still large.
 
@@ -77,7 +78,11 @@ def warn_of_large(
         structures: What is pruned.
         sizes: Structure name to root mean squares, as shares of what was usual at first.
         keep: Structure name to which groups stay.
+        is_steered: Whether there is a strength that could begin higher.
     """
+    higher = (
+        "begin with a higher `strength` (`strengths_reached` has the last), " if is_steered else ""
+    )
     large = []
     for kind in structures.kinds:
         mine = [s for s in structures if s.kind == kind]
@@ -88,8 +93,7 @@ def warn_of_large(
         warnings.warn(
             f"{name}: the target is met by removing groups that the penalty has "
             f"not made small: {', '.join(large)} of the root mean square that was usual when "
-            "pruning started. Let it press for a longer time (`start`, `stop`), begin with a "
-            "higher `strength` (`strengths_reached` has the last), or look more often "
-            "(`check_every`).",
+            f"pruning started. Let it press for a longer time (`start`, `stop`), {higher}or look "
+            "more often (`check_every`).",
             stacklevel=3,
         )

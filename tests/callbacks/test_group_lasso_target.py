@@ -1,6 +1,7 @@
 """`GroupLasso(target=...)`: the strength is steered, and the target is met exactly."""
 
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -83,7 +84,7 @@ def test_groups_are_small_when_the_target_is_met(step, removal, recwarn):
 def test_a_proximal_step_begins_with_what_leads_to_zero(words):
     """Without a strength: size / (rate · steps) at the first step, not 1e-5."""
     model = compiled(keras.optimizers.Adam(1e-3))
-    sizes = np.sort(penalties.root_mean_squares(find_structures(model)["ffn_in"]))
+    median = np.median(penalties.root_mean_squares(find_structures(model)["ffn_in"]))
     seen = []
 
     class Noted(AtStop):
@@ -94,31 +95,57 @@ def test_a_proximal_step_begins_with_what_leads_to_zero(words):
     options = {"words_per_batch": words, "check_every": 4, "verbose": 0}
     lasso = Noted(["ffn"], target=HALF, stop=80, step="proximal", **options)
     fit(model, lasso, epochs=24)
-    assert seen[0] == pytest.approx(sizes[:12].mean() / (1e-3 * 0.8 * 80), rel=1e-3)
+    assert seen[0] == pytest.approx(median / (1e-3 * 0.8 * 80), rel=1e-3)
     assert lasso.gone.mean() < 0.12 and left(model)["ffn_in"] == 12
 
 
-def test_a_proximal_step_follows_the_learning_rate():
-    """With a rate that begins at 0 and ends there, sizes still fall along a straight line."""
+@pytest.mark.parametrize("check_every", [1, 20])
+def test_the_lowest_go_straight_to_zero(check_every):
+    """Whatever their size and the learning rate are, which begins at 0 here and ends there.
+
+    Looks are at the ends of epochs of 4 steps at least.
+    """
     rate = keras.optimizers.schedules.CosineDecay(0.0, 40, warmup_target=1e-3, warmup_steps=40)
     model = compiled()
     model.compile(keras.optimizers.SGD(rate), no_loss)
     structure = find_structures(model)["ffn_in"]
+    structure.scale(np.linspace(0.1, 3.0, 24).astype("float32"))
     start = penalties.root_mean_squares(structure)
     keep = np.argsort(np.argsort(start)) >= 12
-    seen = []
+    seen = {}
 
     class Noted(GroupLasso):
         def on_step(self, step, steps):
             super().on_step(step, steps)
-            seen.append(penalties.root_mean_squares(structure))
+            seen[step] = penalties.root_mean_squares(structure)
 
-    options = {"step": "proximal", "penalized": "lowest", "check_every": 1, "verbose": 0}
-    fit(model, Noted(["ffn"], target=HALF, stop=50, **options), epochs=20)
-    for step in (10, 20, 30):
-        line = start[~keep].mean() * (1 - step / 40)
-        assert seen[step][~keep].mean() == pytest.approx(line, rel=0.1)
+    options = {"step": "proximal", "penalized": "lowest", "check_every": check_every}
+    lasso = Noted(["ffn"], target=HALF, stop=50, verbose=0, **options)
+    history = fit(model, lasso, epochs=20).history
+    for step in (12, 20, 32, 40):
+        np.testing.assert_allclose(seen[step][~keep], start[~keep] * (1 - step / 40), atol=1e-6)
         np.testing.assert_allclose(seen[step][keep], start[keep], rtol=1e-5)
+    assert left(model)["ffn_in"] == 12 and lasso.strengths_reached is None
+    # λ that takes a group of mean size straight to zero: at step 20 the rate is half of 1e-3.
+    expected = start[~keep].mean() * 0.5 / (0.5e-3 * 20)
+    if check_every == 1:  # Else that of the look before, which comes after the logs.
+        assert history["strength/ffn"][4] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_structure_that_loses_nothing_holds_up_no_other():
+    """All of the lowest are in one of two layers."""
+    x = keras.Input((4,))
+    y = keras.layers.Dense(16, "relu", name="small")(x)
+    y = keras.layers.Dense(16, "relu", name="large")(y)
+    model = randomize(keras.Model(x, keras.layers.Dense(1)(y)))
+    model.compile(keras.optimizers.SGD(1e-3), no_loss)
+    structures = find_structures(model)
+    structures["small"].scale(np.where(np.arange(16) < 6, 0.05, 1.0).astype("float32"))
+    options = {"step": "proximal", "penalized": "lowest", "check_every": 2, "verbose": 0}
+    lasso = AtStop(["small", "large"], target=tfprune.Sparsity(0.17), stop=40, **options)
+    model.fit(noise(32, 4), noise(32, 1), 8, epochs=12, verbose=0, callbacks=[lasso])
+    assert left(model)["large"] == 16 and left(model)["small"] < 16
+    np.testing.assert_array_equal(lasso.gone, 0.0)
 
 
 @pytest.mark.parametrize("step", ["gradient", "proximal"])
@@ -137,23 +164,29 @@ def test_the_lowest_alone_are_penalized(step):
     assert left(model)["ffn_in"] == 12 and lasso.gone.mean() < 0.12
 
 
-def test_how_channels_are_penalized_by_default():
-    def how(layer, **options):
-        model = keras.Sequential([keras.Input((6, 6, 2)), layer, keras.layers.ReLU()])
-        model.add(keras.layers.Conv2D(2, 1))
-        model.compile("sgd", "mse")
-        x = noise(8, 6, 6, 2)
-        lasso = GroupLasso(verbose=0, **options)
-        model.fit(x, model.predict(x, verbose=0), verbose=0, callbacks=[lasso])
-        return lasso.step, lasso.penalized
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({}, ("gradient", "all")),
+        ({"target": HALF}, ("proximal", "lowest")),
+        ({"target": HALF, "step": "gradient", "penalized": "all"}, ("gradient", "all")),
+        ({"target": HALF, "groups": "rowcol"}, ("gradient", "lowest")),
+    ],
+)
+def test_how_channels_are_penalized_by_default(options, expected):
+    x = keras.Input((6, 6, 2))
+    y = keras.layers.ReLU()(keras.layers.Conv2D(8, 3)(x))
+    model = keras.Model(x, keras.layers.Conv2D(2, 1)(y))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    lasso = GroupLasso(verbose=0, check_every=1, stop=None, **options)
+    given = noise(8, 6, 6, 2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "GroupLasso: .*not made small|GroupLasso: nothing was")
+        model.fit(given, outputs(model, given)[0], 2, epochs=2, verbose=0, callbacks=[lasso])
+    assert (lasso.step, lasso.penalized) == expected
 
-    convolution = keras.layers.Conv2D(8, 3)
-    assert how(convolution) == ("gradient", "all")
-    with pytest.warns(UserWarning, match="has not made small"):
-        assert how(convolution, target=HALF) == ("proximal", "lowest")
-        given = {"step": "gradient", "penalized": "all"}
-        assert how(convolution, target=HALF, **given) == ("gradient", "all")
-        assert how(convolution, target=HALF, groups="rowcol") == ("gradient", "lowest")
+
+def test_units_are_penalized_as_in_the_paper_by_default():
     lasso = GroupLasso(["ffn"], target=HALF, check_every=1, verbose=0)
     with pytest.warns(UserWarning, match="has not made small"):
         fit(compiled(), lasso)

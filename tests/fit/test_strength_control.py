@@ -77,11 +77,3 @@ def test_it_stays_finite_where_nothing_moves():
     for look in range(200):
         steered.look(10 * look, 100, [A], [KEEP])
     np.testing.assert_allclose(steered.factors(), [np.exp(LIMIT)], rtol=1e-5)
-
-
-def test_factors_that_are_set():
-    """A family has the geometric mean; what nothing leads to, such as a rate of 0, stays finite."""
-    steered, _ = control(["ffn", "ffn", "heads"])
-    steered.set(10, [2.0, 8.0, 1e300])
-    np.testing.assert_allclose(steered.factors(), [4, 4, np.exp(LIMIT)], rtol=1e-5)
-    assert steered.last_look() == 10

@@ -60,6 +60,7 @@ class StrengthControl:
         steps_left: float,
         sizes: Sequence[np.ndarray],
         keep: Sequence[np.ndarray],
+        begin: Sequence[float] | None = None,
     ) -> None:
         """Compares sizes with those of the last look, and changes the factors.
 
@@ -69,15 +70,19 @@ class StrengthControl:
             sizes: For each structure the sizes of its groups, `(groups,)`, as shares of what was
                 usual at first.
             keep: For each structure which groups stay, `(groups,)`.
+            begin: Factor of each structure at the first look; 1 by default. A family has their
+                geometric mean.
         """
         values = self._values()
-        for mine in self._members():
+        for family in np.unique(self._families):
+            mine = np.flatnonzero(self._families == family).tolist()
             leave = np.concatenate([sizes[i][~keep[i]] for i in mine])
             stay = np.concatenate([sizes[i][keep[i]] for i in mine])
             size = leave.mean() if len(leave) else 0.0
             logarithm, before, last = values[mine[0]]
             if np.isnan(last):
-                logarithm = 0.0
+                at_first = np.ones(1) if begin is None else np.asarray(begin)[mine]
+                logarithm = np.clip(np.log(at_first).mean(), -LIMIT, LIMIT)
             else:
                 change = correction(size, before, step - last, self._aim, steps_left)
                 if size < HOVERING or (len(stay) and np.median(stay) < STAYERS):
@@ -85,23 +90,6 @@ class StrengthControl:
                 logarithm = max(-LIMIT, min(logarithm + change, LIMIT))
             values[mine] = logarithm, size, step
         self._variable.assign(values)
-
-    def set(self, step: int, factors: Sequence[float]) -> None:
-        """Sets the factors, where it is known what leads straight to the aim.
-
-        Args:
-            step: The present step.
-            factors: One for each structure; a family has their geometric mean.
-        """
-        values = self._values()
-        logarithms = np.clip(np.log(np.maximum(factors, 1e-30)), -LIMIT, LIMIT)
-        for mine in self._members():
-            values[mine] = logarithms[mine].mean(), np.nan, step
-        self._variable.assign(values)
-
-    def _members(self):
-        """For each family the numbers of its structures."""
-        return [np.flatnonzero(self._families == f).tolist() for f in np.unique(self._families)]
 
     def _values(self):
         return np.array(ops.convert_to_numpy(self._variable))
