@@ -416,15 +416,14 @@ def main():
                 "epochs": work.epochs,
                 "more": work.more,
             }
-            for name in options.runs:
-                if network != "mobilenet" and name in TFMOT:
-                    continue
+            runs = [n for n in options.runs if network == "mobilenet" or n not in TFMOT]
+            for name in runs:
                 if options.train:
                     if name not in TFMOT:
                         work.made(name)
                     continue
                 work.run(name)
-                last = name == options.runs[-1]
+                last = name == runs[-1]
                 rounds = (5 if options.smoke else 200) if last else 0
                 report(options.folder, settings, {(network, str(seed)): rounds})
 
