@@ -7,6 +7,7 @@ import pytest
 import tfprune
 from tests.models import kill, noise, outputs, randomize, transformer
 from tfprune.export import exporting
+from tfprune.export.full_precision import in_full_precision
 from tfprune.litert import Runner
 
 pytestmark = [pytest.mark.sampled, pytest.mark.tensorflow_only]
@@ -269,6 +270,26 @@ def test_a_model_of_mixed_precision_computes_in_float32_in_a_file(policy, quanti
     np.testing.assert_allclose(Runner(path).run([x])[0], want, atol=tolerance)
     assert mixed.layers[-1].compute_dtype == policy.removeprefix("mixed_")
     assert mixed.dtype_policy.name == policy and config == model.get_config()
+
+
+def test_policies_come_back_whatever_happens():
+    """A map of policies is shared, and a quantized layer's policy says how its kernel is read."""
+    policies = keras.dtype_policies.DTypePolicyMap("mixed_bfloat16")
+    x = keras.Input((8,))
+    y = keras.layers.Dense(16, "relu", dtype=policies, name="mapped")(x)
+    y = keras.layers.Dense(4, dtype="mixed_bfloat16", name="quantized")(y)
+    model = randomize(keras.Model(x, y))
+    model.get_layer("quantized").quantize("int8")
+    before = {layer.name: layer.compute_dtype for layer in model.layers}
+    given = noise(3, 8)
+    want = outputs(model, given)[0]
+    with pytest.raises(RuntimeError, match="stop"), in_full_precision(model):
+        assert model.get_layer("mapped").compute_dtype == "float32"
+        assert model.get_layer("quantized").compute_dtype == "bfloat16"
+        np.testing.assert_allclose(outputs(model, given)[0], want, atol=0.05)
+        raise RuntimeError("stop")
+    assert {layer.name: layer.compute_dtype for layer in model.layers} == before
+    assert not len(policies)
 
 
 def test_a_saved_model_in_half_precision_is_checked_by_its_own_policy(tmp_path, monkeypatch):

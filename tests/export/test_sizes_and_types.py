@@ -196,6 +196,22 @@ def test_integer_inputs_of_a_subclassed_model(batches, tmp_path):
     assert next(iter(Runner(path).details.values()))["dtype"] is np.float32
 
 
+def test_pictures_of_integers_leave_a_subclassed_model_its_type(tmp_path):
+    class Pictures(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first = layers.Conv2D(4, 3)
+            self.out = layers.Dense(2)
+
+        def call(self, x):
+            return self.out(layers.Flatten()(self.first(x)))
+
+    model, x = Pictures(), np.arange(64, dtype="uint8").reshape(4, 4, 4, 1)
+    model(x.astype("float32"))
+    path = file_of(model, tmp_path, representative_data=x)
+    assert next(iter(Runner(path).details.values()))["dtype"] is np.float32
+
+
 STRICT = {"quantize": "int8", "representative_data": DATA, "strict": True}
 
 

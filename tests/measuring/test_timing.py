@@ -37,6 +37,11 @@ def test_recurrent_models_are_timed_with_fixed_sizes():
     assert list(timed.shapes.values()) == [(2, 5, 4)]
     timed = tfprune.measure_latency(model, [np.ones((3, 7, 4), "float32")], runs=2)
     assert list(timed.shapes.values()) == [(3, 7, 4)]
+    one, other = keras.Input((None, 4)), keras.Input((None, 4))
+    both = layers.Concatenate()([layers.GRU(3)(one), layers.GRU(3)(other)])
+    given = [np.ones((1, 7, 4), "float32"), np.ones((1, 5, 4), "float32")]
+    timed = tfprune.measure_latency(keras.Model([one, other], both), given, runs=2)
+    assert list(timed.shapes.values()) == [(1, 7, 4), (1, 5, 4)]
     compared = tfprune.compare(model, model, sequence_length=5)
     assert compared.latency_ratio > 0 and not compared.notes
 

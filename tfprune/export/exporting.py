@@ -26,6 +26,10 @@ from tfprune.extras import require_all
 from tfprune.files import atomic_write
 
 
+class NeedsFixedSizes(ValueError):
+    """A model that can be converted with fixed sizes alone."""
+
+
 @native_messages.filtered()
 def export(
     model: keras.Model,
@@ -57,8 +61,8 @@ def export(
             model's inputs or by their names; an iterable of such batches, such as a generator; or
             a function that returns one of these. `"int8"` needs it to measure the ranges of values.
             Whatever is written is compared with the model on it; by default inputs are made up,
-            of which a classifier may think nothing. Of a subclassed model it also tells which
-            inputs are integers; without it they are float, as Keras writes them.
+            of which a classifier may think nothing. Arrays also tell which inputs of a subclassed
+            model with embeddings are integers; without them they are float, as Keras writes them.
         batch_size: The size of the first axis of the inputs, where the model leaves it open. By
             default it stays open. Sizes that the model has fixed itself stay.
         sequence_length: The size of the other axes that the model leaves open, likewise. With all
@@ -142,14 +146,14 @@ def _litert_file(model, path, quantize, representative_data, integer_io, strict)
     check_inputs(model)
     in_range: AbstractContextManager[None] = nullcontext()
     if quantize == "int8":
-        assert compared is not None  # There are examples.
-        in_range = masked_scores_in_range(model, compared)
+        assert examples is not None
+        in_range = masked_scores_in_range(model, examples)
     with atomic_write(path) as temporary:
-        try:
-            with in_range:
+        with in_range:
+            try:
                 convert(model, temporary, quantize, examples, integer_io)
-        except ValueError as error:
-            raise _with_advice(error, model) from error
+            except ValueError as error:
+                raise _with_advice(error, model) from error
         if strict and (left := float_operations(temporary)):
             raise ValueError(
                 "`strict` asks for integers throughout, and these operations of the model would "
@@ -179,7 +183,7 @@ def _with_advice(error: ValueError, model: keras.Model) -> ValueError:
         except Exception:
             return error
     given = ", ".join(f"{name}={size}" for name, size in sizes.items())
-    return ValueError(
+    return NeedsFixedSizes(
         f"With fixed sizes the model can be converted: pass {given}, or others. With open ones: "
         f"{in_one_line(error, 300)}"
     )

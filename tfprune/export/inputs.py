@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from inspect import signature as signature_of
 from typing import Any
 
@@ -29,8 +30,9 @@ def with_inputs(model: keras.Model, like: Any = None) -> keras.Model:
 
     Args:
         model: A built model.
-        like: Arrays in the structure of its inputs, or a list of such batches: Keras keeps the
-            shapes with which a subclassed model was called, but not whether these were integers.
+        like: Arrays in the structure of its inputs, or a list of batches of its only input. Where a
+            subclassed model has embeddings, they tell which inputs are integers: Keras keeps the
+            shapes with which it was called, but not the types.
 
     Raises:
         ValueError: If what the model takes cannot be told.
@@ -41,7 +43,7 @@ def with_inputs(model: keras.Model, like: Any = None) -> keras.Model:
         return keras.Model(model.inputs[0], model.outputs, name=model.name)
     try:
         (given,), _ = arguments_from_build(model)
-        types = iter(_types(like, [t.dtype for t in tree.flatten(given)]))
+        types = iter(_types(model, like, [t.dtype for t in tree.flatten(given)]))
         inputs = tree.map_structure(lambda t: keras.Input(t.shape[1:], dtype=next(types)), given)
         inputs = _named(inputs, model, next(iter(signature_of(model.call).parameters)))
         return keras.Model(inputs, model(inputs), name=model.name)
@@ -52,13 +54,16 @@ def with_inputs(model: keras.Model, like: Any = None) -> keras.Model:
         ) from error
 
 
-def _types(like, known):
+def _types(model, like, known):
     """The types of inputs: those of integers that arrays have, otherwise those that are known."""
+    layers = layer_and_inner_layers(model)
+    if not any(isinstance(layer, keras.layers.Embedding) for layer in layers):
+        return known  # Pictures of integers are cast.
     arrays = tree.flatten(like[:1] if isinstance(like, list) and len(known) == 1 else like)
     if len(arrays) != len(known) or not all(isinstance(a, np.ndarray) for a in arrays):
         return known
     return [
-        str(array.dtype) if array.dtype.kind in "iu" else dtype
+        str(array.dtype) if array.dtype in (np.int32, np.int64) else dtype
         for array, dtype in zip(arrays, known, strict=True)
     ]
 
@@ -119,6 +124,20 @@ def at_inference(
             f"batch_size={batch_size}, sequence_length={sequence_length}. Keras says: {error}"
         ) from error
     return keras.Model(inputs, outputs, name=model.name)
+
+
+def of_shapes(model: keras.Model, shapes: Sequence[tuple[int, ...]]) -> keras.Model:
+    """A Functional model with the shapes that its inputs have from now on.
+
+    Args:
+        model: A Functional model.
+        shapes: Those of its inputs, in their order.
+    """
+    sizes = iter(shapes)
+    inputs = tree.map_structure(
+        lambda t: input_like(t, next(sizes)), _named(inputs_struct(model), model)
+    )
+    return keras.Model(inputs, model(inputs, training=False), name=model.name)
 
 
 def _sizes(shape, batch_size, sequence_length):

@@ -13,6 +13,8 @@ from tfprune.keras_private.softmax import masked_scores_at
 
 # 256 steps of int8 span the scores and this: the nearer to zero, the finer they are.
 _VALUES = (-16.0, -32.0, -64.0, -128.0, -256.0)
+# Examples on which that is tried.
+_MOST = 64
 # By how much outputs may change, as a share of the largest.
 _SAME = 1e-3
 
@@ -31,7 +33,7 @@ def masked_scores_in_range(
         model: A Functional model.
         examples: Batches of inputs, flat lists of arrays.
     """
-    value = _value(model, examples)
+    value = _value(model, examples[:: -(-len(examples) // _MOST)])
     if value is None:
         yield
         return

@@ -48,7 +48,7 @@ def examples_of(model: keras.Model, data: Any) -> list[list[np.ndarray]]:
         found += [[a[i : i + 1] for a in arrays] for i in range(len(arrays[0]))]
     if not found:
         raise ValueError("`representative_data` must hold at least one example. Received: none")
-    of_batches = {t.shape[0] or 1 for t in model.inputs}
+    of_batches = {t.shape[0] for t in model.inputs if len(t.shape) and t.shape[0]}
     size = of_batches.pop() if len(of_batches) == 1 else 1
     starts = range(0, len(found), size)
     return [_joined([found[(start + i) % len(found)] for i in range(size)]) for start in starts]

@@ -187,3 +187,18 @@ def kept_by_keras(model: bool) -> frozenset[str]:
 def is_of_keras(layer: keras.Layer) -> bool:
     """Whether Keras, KerasHub or this library wrote a layer's class."""
     return type(layer).__module__.split(".")[0] in ("keras", "keras_hub", "tfprune")
+
+
+@contextmanager
+def with_policy(layer: keras.Layer, policy: keras.DTypePolicy) -> Iterator[None]:
+    """A layer has another dtype policy while the context lasts.
+
+    Assumes: it is the attribute `_dtype_policy`. The property beside it writes into a
+    `DTypePolicyMap` that several layers may share.
+    """
+    before = vars(layer)["_dtype_policy"]
+    vars(layer)["_dtype_policy"] = policy
+    try:
+        yield
+    finally:
+        vars(layer)["_dtype_policy"] = before

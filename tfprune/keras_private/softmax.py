@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -10,6 +11,9 @@ from inspect import signature
 from typing import Any
 
 import keras
+
+# The functions that `masked_scores_at` replaces are those of the process.
+_masking = threading.RLock()
 
 
 def has_softmax(layer: keras.Layer) -> bool:
@@ -99,6 +103,8 @@ def _scores_returned(layer):
 def masked_scores_at(value: float) -> Iterator[list[bool]]:
     """Scores that are masked before a softmax are `value` while the context lasts, on TensorFlow.
 
+    In this thread alone; another one that asks for the same waits.
+
     Assumes: `keras.layers.Softmax` asks `_large_negative_number(dtype)` of its module what they
     are, which attention layers have inside, and `keras.ops.dot_product_attention` asks
     `_get_large_negative(dtype)` of that of the backend.
@@ -111,20 +117,28 @@ def masked_scores_at(value: float) -> Iterator[list[bool]]:
     """
     asked: list[bool] = []
 
+    layer = import_module("keras.src.layers.activations.softmax")
+    backend = import_module("keras.src.backend.tensorflow.nn")
+    thread = threading.get_ident()
+
     def plain(dtype):
+        if threading.get_ident() != thread:
+            return own_plain(dtype)
         asked.append(True)
         return value
 
     def tensor(dtype):
+        if threading.get_ident() != thread:
+            return own_tensor(dtype)
         return keras.ops.convert_to_tensor(plain(dtype), dtype)
 
-    layer = import_module("keras.src.layers.activations.softmax")
-    backend = import_module("keras.src.backend.tensorflow.nn")
-    with (
-        _replaced(layer, {"_large_negative_number": plain}),
-        _replaced(backend, {"_get_large_negative": tensor}),
-    ):
-        yield asked
+    with _masking:
+        own_plain, own_tensor = layer._large_negative_number, backend._get_large_negative
+        with (
+            _replaced(layer, {"_large_negative_number": plain}),
+            _replaced(backend, {"_get_large_negative": tensor}),
+        ):
+            yield asked
 
 
 @contextmanager

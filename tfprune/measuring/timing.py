@@ -253,29 +253,22 @@ def file_to_time(
         ValueError: As `tfprune.export`.
     """
     from tfprune.export import export, with_inputs
+    from tfprune.export.exporting import NeedsFixedSizes
+    from tfprune.export.inputs import of_shapes
 
     model = with_inputs(model)
     try:
         return export(model, path)
-    except ValueError:
-        if inputs is not None:
-            batch_size, sequence_length = _sizes_of(inputs, model)
-        try:
-            return export(model, path, batch_size=batch_size, sequence_length=sequence_length)
-        except ValueError:
-            pass  # The first error says more.
-        raise
-
-
-def _sizes_of(inputs, model):
-    """The size of the batches and of the other open axes that inputs have, 1 where none is open."""
-    batches: set[int] = set()
-    others: set[int] = set()
-    for array, spec in zip(inputs, model.inputs, strict=False):
-        for axis, (size, fixed) in enumerate(zip(np.shape(array), spec.shape, strict=False)):
-            if fixed is None:
-                (others if axis else batches).add(size)
-    return max(batches, default=1), max(others, default=1)
+    except NeedsFixedSizes:
+        if inputs is None:
+            sizes = [batch_size, *[sequence_length] * max(len(t.shape) for t in model.inputs)]
+            shapes = [
+                tuple(size or given for size, given in zip(t.shape, sizes, strict=False))
+                for t in model.inputs
+            ]
+        else:
+            shapes = [np.shape(array) for array in inputs]
+        return export(of_shapes(model, shapes), path)
 
 
 def _runner(model, path: Path, threads: int, batch_size, sequence_length, inputs) -> Runner:
