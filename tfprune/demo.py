@@ -69,7 +69,9 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
         files = _export(folder, name, recipe, models)
         teacher = _teacher(recipe, models["dense"])
         smaller = {
-            "pruned": recipe.pruned_by("pruned", lambda: _importance(recipe), teacher, False),
+            "pruned": recipe.pruned_by(
+                "pruned", lambda: _importance(recipe), teacher, dropout=False
+            ),
             "group lasso": _group_lasso(recipe, teacher),
         }
         files |= _export(folder, name, recipe, smaller)

@@ -1,5 +1,7 @@
 """Fixed sizes, and which types a LiteRT file holds."""
 
+from contextlib import nullcontext
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from keras import layers
 
 import tfprune
 from tests.models import noise, outputs, randomize, transformer
+from tfprune.export import exporting
 from tfprune.litert import Runner, operations
 
 pytestmark = [pytest.mark.sampled, pytest.mark.tensorflow_only]
@@ -147,8 +150,22 @@ def test_examples_of_several_sizes_are_no_batch(tmp_path):
     assert file_of(model, tmp_path, quantize="int8", representative_data=data).exists()
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-@pytest.mark.parametrize("make", ["heads", "grouped", "mask", "softmax"])
+def test_int8_attention_with_masked_scores_as_low_as_keras_has_them_is_refused(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(exporting, "masked_scores_in_range", lambda *_: nullcontext())
+    x = keras.Input((12, 16))
+    y = layers.MultiHeadAttention(4, 8)(x, x, use_causal_mask=True)
+    model, data = keras.Model(x, layers.Dense(4)(y)), noise(64, 12, 16)
+    with pytest.raises(ValueError, match="differs from Keras"):
+        file_of(model, tmp_path, quantize="int8", representative_data=data, batch_size=1)
+
+
+@pytest.mark.parametrize(
+    "make, dropout",
+    [(make, dropout) for make in ("heads", "grouped", "mask") for dropout in (0.0, 0.1)]
+    + [("softmax", 0.0)],
+)
 def test_int8_attention_with_a_mask(make, dropout, tmp_path):
     """Scores keep their steps: with masked ones at -1e9 all others were equal."""
     x = keras.Input((12, 16))

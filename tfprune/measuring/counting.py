@@ -93,7 +93,7 @@ def traceable(model: keras.Model) -> keras.Model:
     """The Functional model whose operations `count_flops` counts.
 
     Args:
-        model: A built model. One that is subclassed is called, on batches of no known size.
+        model: A built model. A subclassed one is called symbolically, with an open batch size.
 
     Raises:
         ValueError: If its inputs are not known or are strings.

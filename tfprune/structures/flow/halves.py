@@ -15,6 +15,6 @@ def flow_glu(flow, node):
     axis = node.operation.axis
     if labels[axis] is not None:
         half = len(labels[axis]) // 2
-        what = f"{describe(node.operation)} joins it with what must stay"
+        what = f"the other half of what {describe(node.operation)} gates must stay"
         labels[axis] = flow.join(labels[axis][:half], labels[axis][half:], what)
     flow.set(node.outputs[0], labels)
