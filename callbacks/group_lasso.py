@@ -10,6 +10,7 @@ import numpy as np
 
 from tfprune import penalties
 from tfprune.arguments import number, one_of
+from tfprune.budgets.choosing import has_channels
 from tfprune.budgets.targets import Target
 from tfprune.callbacks.group_lasso_warnings import warn_of_large, warn_of_strength
 from tfprune.callbacks.targeted import TargetedPruning
@@ -20,8 +21,6 @@ from tfprune.schedules import Moment, scheduled
 
 # What the strength is, or begins with under a target, unless it is given.
 STRENGTH = 1e-5
-# What has a normalization behind it, as a rule.
-_CHANNELS = {"channels", "width"}
 # The share of the steps from `start` to `stop` after which groups are to be small under a target.
 ARRIVAL = 0.8
 
@@ -97,8 +96,8 @@ class GroupLasso(TargetedPruning):
 
     Attributes:
         strengths_reached: With a `target`, structure name to the last strength; `None` where groups
-            go straight to zero, whatever the strength. The epoch logs have
-            the strengths as `strength/…`, by kind.
+            go straight to zero, whatever the strength. The epoch logs have the strengths as
+            `strength/…`, by kind.
 
     Raises:
         ValueError: For arguments out of range; in `fit`, if a pattern matches nothing, the model
@@ -246,17 +245,15 @@ class GroupLasso(TargetedPruning):
 
     def _choose_how(self):
         """Sets what depends on the kinds of the structures, unless it was given."""
-        to_channels = self.target is not None and _CHANNELS & set(self.structures.kinds)
+        to_channels = self.target is not None and has_channels(self.structures.kinds)
         joint = "rowcol" not in (self.groups, self.heads)
         step, penalized = self._given
         self.step = step or ("proximal" if to_channels and joint else "gradient")
         self.penalized = penalized or ("lowest" if to_channels else "all")
-        self._goes_straight = (
-            self.penalized == "lowest" and self.step == "proximal" and not self._strength_is_given
-        )
-        self._begins_by_size = (
+        self._goes_by_size = (
             self.target is not None and self.step == "proximal" and not self._strength_is_given
         )
+        self._goes_straight = self._goes_by_size and self.penalized == "lowest"
 
     def finish(self) -> None:
         """Removes groups at the end, if not done yet; says if the strength was far off."""
@@ -358,7 +355,7 @@ class GroupLasso(TargetedPruning):
         first, last = self.span()
         # The last part of the way is not to be covered all at once.
         steps_left = max(self._steps_left(step), (1 - ARRIVAL) * (last - first))
-        begin = self._strengths_by_size(steps_left) if self._begins_by_size else None
+        begin = self._strengths_by_size(steps_left) if self._goes_by_size else None
         self._control.look(step, steps_left, list(sizes.values()), list(keep.values()), begin)
 
     def _steps_left(self, step):

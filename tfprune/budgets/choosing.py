@@ -169,7 +169,12 @@ def are_flops_of_channels(target: Any, kinds: Collection[str]) -> bool:
         target: As in `choose`.
         kinds: The kinds of the structures.
     """
-    return isinstance(target, Flops) and not {"channels", "width"}.isdisjoint(kinds)
+    return isinstance(target, Flops) and has_channels(kinds)
+
+
+def has_channels(kinds: Collection[str]) -> bool:
+    """Whether there are channels among kinds of structures, those of residual streams included."""
+    return not {"channels", "width"}.isdisjoint(kinds)
 
 
 def _errors(scores, ranking, structures) -> tuple[list[np.ndarray], np.ndarray]:

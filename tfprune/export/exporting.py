@@ -44,9 +44,9 @@ def export(
     """Writes a model for deployment.
 
     What is written computes what the model does with `training=False`; in a LiteRT file a model of
-    mixed precision computes in float32. It is loaded and run on
-    some inputs before it takes its name: each of its outputs must be finite and close to Keras's
-    output of that name; a quantized one must follow it from input to input.
+    mixed precision computes in float32. It is loaded and run on some inputs before it takes its
+    name: each of its outputs must be finite and close to Keras's output of that name; a quantized
+    one must follow it from input to input.
 
     Args:
         model: A built Keras model, on the TensorFlow backend.

@@ -108,13 +108,10 @@ def at_inference(
     Raises:
         ValueError: If the model cannot read inputs of these sizes.
     """
-    inputs = _named(inputs_struct(model), model)
-    if batch_size is not None or sequence_length is not None:
-        inputs = tree.map_structure(
-            lambda t: input_like(t, _sizes(t.shape, batch_size, sequence_length)), inputs
-        )
     try:
-        outputs = model(inputs, training=False)
+        return of_shapes(
+            model, [_sizes(t.shape, batch_size, sequence_length) for t in model.inputs]
+        )
     except Exception as error:  # Whatever the layers raise.
         if batch_size is None and sequence_length is None:
             raise
@@ -123,11 +120,10 @@ def at_inference(
             "has positions for 64 tokens reads no more. Received: "
             f"batch_size={batch_size}, sequence_length={sequence_length}. Keras says: {error}"
         ) from error
-    return keras.Model(inputs, outputs, name=model.name)
 
 
-def of_shapes(model: keras.Model, shapes: Sequence[tuple[int, ...]]) -> keras.Model:
-    """A Functional model with the shapes that its inputs have from now on.
+def of_shapes(model: keras.Model, shapes: Sequence[tuple[int | None, ...]]) -> keras.Model:
+    """What `at_inference` gives, with any shapes of the inputs.
 
     Args:
         model: A Functional model.

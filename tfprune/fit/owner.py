@@ -161,8 +161,8 @@ class FitOwner:
             raise
 
     def _refuse_twice(self):
+        listed = [] if self._listed is None else self._listed.callbacks
         for callback in self.callbacks:
-            listed = [] if self._listed is None else self._listed.callbacks
             if sum(each is callback for each in listed) > 1:
                 raise ValueError(
                     "`callbacks` must hold a pruning callback once. Received: the same "

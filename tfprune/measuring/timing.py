@@ -261,14 +261,8 @@ def file_to_time(
         return export(model, path)
     except NeedsFixedSizes:
         if inputs is None:
-            sizes = [batch_size, *[sequence_length] * max(len(t.shape) for t in model.inputs)]
-            shapes = [
-                tuple(size or given for size, given in zip(t.shape, sizes, strict=False))
-                for t in model.inputs
-            ]
-        else:
-            shapes = [np.shape(array) for array in inputs]
-        return export(of_shapes(model, shapes), path)
+            return export(model, path, batch_size=batch_size, sequence_length=sequence_length)
+        return export(of_shapes(model, [np.shape(array) for array in inputs]), path)
 
 
 def _runner(model, path: Path, threads: int, batch_size, sequence_length, inputs) -> Runner:
