@@ -261,11 +261,13 @@ class GroupLasso(TargetedPruning):
             if self.stop is not None:
                 self.warn_if_cut_short("groups are removed now")
             self._decide()
-        if self.target is not None and not self._goes_straight:
-            starts = [schedule(0) for schedule in self._schedules]
-            factors = map(float, self._control.factors())
-            last = [float(start) * f for start, f in zip(starts, factors, strict=True)]
-            self.strengths_reached = dict(zip((s.name for s in self.structures), last, strict=True))
+        self.strengths_reached = None
+        if self.target is not None:
+            if not self._goes_straight:
+                starts = [float(schedule(0)) for schedule in self._schedules]
+                last = map(float, starts * self._control.factors())
+                names = (s.name for s in self.structures)
+                self.strengths_reached = dict(zip(names, last, strict=True))
         elif self.state.has_begun:
             warn_of_strength(
                 type(self).__name__,

@@ -132,6 +132,14 @@ def test_the_lowest_go_straight_to_zero(check_every):
         assert history["strength/ffn"][4] == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_target_that_leaves_little_is_not_called_a_strength_that_is_too_high(recwarn):
+    model = compiled()
+    options = {"step": "proximal", "penalized": "lowest", "check_every": 1, "verbose": 0}
+    fit(model, GroupLasso(["ffn"], target=tfprune.Sparsity(0.99), stop=20, **options), epochs=6)
+    assert left(model)["ffn_in"] == 0
+    assert not [w for w in recwarn if "strength" in str(w.message)]
+
+
 def test_a_structure_that_loses_nothing_holds_up_no_other():
     """All of the lowest are in one of two layers."""
     x = keras.Input((4,))
