@@ -12,7 +12,6 @@ benchmarks/results/low_magnitude.{json,md} after each.
 
 import gc
 import json
-import tempfile
 import time
 from pathlib import Path
 
@@ -28,10 +27,10 @@ from paired import in_points
 from progress import Log
 from reports import about, arguments, in_words, smoke_folder, write
 from small_minilm import LENGTH, Small, left
+from tfmot_tools import all_batches, compile_classifier, schedule, write_litert
 from timed_files import figures_of_file, file_of, times, zipped
 
 import tfprune
-from tfprune.batches import each_batch
 from tfprune.callbacks import ImportancePruning
 from tfprune.files import atomic_write
 from tfprune.litert import Runner
@@ -56,7 +55,6 @@ AGAINST = {
     "tfmot-0.5": ["tf_keras-dense"],
     "tfmot-0.8": ["tf_keras-dense"],
 }
-UPDATES = 15
 OPTIMIZATIONS = {
     "float": [],
     "int8": [tf.lite.Optimize.DEFAULT],
@@ -108,24 +106,20 @@ def train_theirs(work, name):
     steps = work.epochs * len(data)
     callbacks = [tf_keras.callbacks.LambdaCallback(on_epoch_end=Log(name).on_epoch_end)]
     if share:
-        # It prunes at every so many steps from the first, and leaves out the last if it is between.
-        begin, pruned = steps // 4, 0.7 * steps - steps // 4
-        each = max(1, round(pruned / UPDATES))
-        end = begin + round(pruned / each) * each
-        schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, share, begin, end, frequency=each)
+        pruning = schedule(share, steps // 4, 0.7 * steps)
 
         def pruned_in_encoder(layer):
             if layer.name not in encoder:
                 return layer
-            return tfmot.sparsity.keras.prune_low_magnitude(layer, schedule)
+            return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning)
 
         model = tf_keras.models.clone_model(model, clone_function=pruned_in_encoder)
         callbacks.append(tfmot.sparsity.keras.UpdatePruningStep())
     tf_keras.utils.set_random_seed(work.seed)
-    compile_theirs(model, steps)
+    compile_classifier(model, steps, RATE, weight_decay=0.01)
     started = time.perf_counter()
     model.fit(
-        all_batches(data, work.epochs),
+        ((tuple(as_ids(x)), y) for x, y in all_batches(data, work.epochs)),
         steps_per_epoch=len(data),
         epochs=work.epochs,
         verbose=0,
@@ -139,26 +133,6 @@ def train_theirs(work, name):
     return model, {"minutes": minutes, "left": 1.0, "not_zero": not_zero, "apart": apart}
 
 
-def compile_theirs(model, steps):
-    """`Classification.compile`, for a model of tf_keras."""
-    rate = tf_keras.optimizers.schedules.CosineDecay(
-        0.0, int(0.9 * steps), warmup_target=RATE, warmup_steps=int(0.1 * steps)
-    )
-    model.compile(
-        tf_keras.optimizers.AdamW(rate, weight_decay=0.01),
-        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-
-
-def all_batches(data, epochs):
-    """The batches of all epochs, in the order in which Keras 3 takes them."""
-    for _ in range(epochs):
-        for x, y in each_batch(data):
-            yield tuple(as_ids(x)), y
-        data.on_epoch_end()
-
-
 def write_ours(model, path, kind, length):
     """Writes the file of a model of Keras 3."""
     quantize = "dynamic_int8" if kind == "int8" else None
@@ -168,16 +142,11 @@ def write_ours(model, path, kind, length):
 def write_theirs(model, path, kind, length):
     """Writes the file of a model of tf_keras."""
     specs = [tf.TensorSpec((1, length), tf.int32, name) for name in INPUTS]
-    serve = tf.function(lambda *ids: {"logits": model(list(ids), training=False)}, specs)
-    module = tf.Module()
-    module.model = model
-    with tempfile.TemporaryDirectory() as folder:
-        signatures = {"serving_default": serve.get_concrete_function()}
-        tf.saved_model.save(module, folder, signatures)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.optimizations = OPTIMIZATIONS[kind]
-        path.write_bytes(converter.convert())
+
+    def call(*ids):
+        return model(list(ids), training=False)
+
+    write_litert(model, call, specs, path, optimizations=OPTIMIZATIONS[kind])
 
 
 def run(work, name):

@@ -4,7 +4,6 @@ tfmot knows models of Keras 2 alone. The one that is pruned has the weights of t
 Keras 3 and sees the same batches in the same order, with the same loss, optimizer and rate.
 """
 
-import tempfile
 import time
 
 import keras
@@ -13,8 +12,8 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 from progress import Log
+from tfmot_tools import all_batches, compile_classifier, schedule, write_litert
 
-UPDATES = 15
 FIRST, LAST = 0.05, 0.5  # Of the steps, between which weights go, as by `vision.importance`.
 
 
@@ -53,24 +52,13 @@ def pruned(network, data, epochs, share, rate, name):
     if apart > 1e-3:
         raise ValueError(f"The two models must be the same; their outputs are {apart} apart.")
     steps = epochs * len(data)
-    # It prunes at every so many steps from the first, and leaves out the last if it is between.
-    begin = int(FIRST * steps)
-    each = max(1, round((LAST * steps - begin) / UPDATES))
-    end = begin + round((LAST * steps - begin) / each) * each
-    schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, share, begin, end, frequency=each)
-    model = tfmot.sparsity.keras.prune_low_magnitude(model, schedule)
-    decay = tf_keras.optimizers.schedules.CosineDecay(
-        0.0, int(0.9 * steps), warmup_target=rate, warmup_steps=int(0.1 * steps)
-    )
-    model.compile(
-        tf_keras.optimizers.AdamW(decay, weight_decay=1e-3),
-        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    pruning = schedule(share, int(FIRST * steps), LAST * steps)
+    model = tfmot.sparsity.keras.prune_low_magnitude(model, pruning)
+    compile_classifier(model, steps, rate, weight_decay=1e-3)
     log = tf_keras.callbacks.LambdaCallback(on_epoch_end=Log(name).on_epoch_end)
     started = time.perf_counter()
     model.fit(
-        _batches(data, epochs),
+        all_batches(data, epochs),
         steps_per_epoch=len(data),
         epochs=epochs,
         verbose=0,
@@ -83,14 +71,6 @@ def pruned(network, data, epochs, share, rate, name):
     return model, {"minutes": minutes, "not_zero": float(not_zero), "apart": apart}
 
 
-def _batches(data, epochs):
-    """The batches of all epochs, in the order in which Keras 3 takes them."""
-    for _ in range(epochs):
-        for index in range(len(data)):
-            yield data[index]
-        data.on_epoch_end()
-
-
 def write_file(model, path, kind, some):
     """Writes the LiteRT file of a model for one picture.
 
@@ -101,18 +81,14 @@ def write_file(model, path, kind, some):
             `"int8"`, with int8 activations.
         some: Pictures that the ranges of activations are taken from.
     """
-    spec = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, "x")]
-    serve = tf.function(lambda x: {"logits": model(x, training=False)}, spec)
-    module = tf.Module()
-    module.model = model
-    with tempfile.TemporaryDirectory() as folder:
-        signatures = {"serving_default": serve.get_concrete_function()}
-        tf.saved_model.save(module, folder, signatures)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if kind == "sparse":
-            converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
-        if kind == "int8":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: ({"x": x[None]} for x in some)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        path.write_bytes(converter.convert())
+    specs = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, "x")]
+    settings = {
+        "float": {},
+        "sparse": {"optimizations": [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]},
+        "int8": {
+            "optimizations": [tf.lite.Optimize.DEFAULT],
+            "representative_dataset": lambda: ({"x": x[None]} for x in some),
+            "supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8],
+        },
+    }
+    write_litert(model, lambda x: model(x, training=False), specs, path, **settings[kind])
