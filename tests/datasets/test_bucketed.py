@@ -1,4 +1,4 @@
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfprune.datasets import TextBatches
-from tfprune.datasets.bucketed import put_different_shapes_first
+from tfprune.datasets.bucketed import Bucketed, put_different_shapes_first
 
 EXAMPLES = [("word " * (1 + i % 19), i % 2) for i in range(100)]
 
@@ -90,3 +90,23 @@ def test_bad_numbers():
             TextBatches(EXAMPLES, Tokenizer(), **options)
     with pytest.raises(ValueError, match="`examples`"):
         TextBatches([], Tokenizer())
+
+
+LENGTHS = st.lists(st.tuples(*[st.integers(1, 6).map(lambda n: 4 * n)] * 2), min_size=1)
+
+
+@given(LENGTHS, st.integers(24, 200), st.integers(0, 3))
+def test_each_example_is_in_one_batch_that_is_as_full_as_can_be(lengths, tokens, epoch):
+    data = Bucketed(lengths, lambda length: tokens // length, seed=1, initial_epoch=epoch)
+    batches = [data.numbers(i) for i in range(len(data))]
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    rest = []
+    for batch in batches:
+        count, *longest = data.shape(batch)
+        assert count == len(batch) and count * max(longest) <= tokens
+        assert longest == np.max([lengths[i] for i in batch], axis=0).tolist()
+        if count < tokens // max(longest):
+            rest.append((max(longest), min(max(lengths[i]) for i in batch), count))
+    # Where there is room left, the next longer example had none.
+    for (_, _, count), (_, shortest, _) in pairwise(sorted(rest)):
+        assert (count + 1) * shortest > tokens

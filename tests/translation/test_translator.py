@@ -135,6 +135,23 @@ def test_batches():
         batches([("", "")], VOCABULARY)
 
 
+def test_batches_of_the_same_lengths_on_both_sides_have_less_padding():
+    pairs = [("one " * a, "dos " * b) for a in range(1, 9) for b in range(1, 9)] * 5
+
+    def padding(**options):
+        data = batches(pairs, VOCABULARY, tokens_per_batch=400, max_length=40, **options)
+        given = [data[i] for i in range(len(data))]
+        sentences = sorted(tuple(row[row != 0]) for x, *_ in given for row in x["source"])
+        return sentences, sum((x["source"] == 0).sum() + (y == 0).sum() for x, y, _ in given)
+
+    sentences, longer = padding(length_multiple=4)
+    again, both = padding(length_multiple=4, bucket_by="both")
+    assert sentences == again
+    assert both < 0.8 * longer
+    with pytest.raises(ValueError, match="`bucket_by` must be"):
+        padding(bucket_by="shorter")
+
+
 def test_training_learns_and_bleu_is_logged():
     import sacrebleu
 

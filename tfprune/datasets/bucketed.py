@@ -24,8 +24,9 @@ class Bucketed(keras.utils.PyDataset):
     in `__getitem__` (the numbers of its examples are `self.numbers(index)`).
 
     Args:
-        lengths: The padded length of each example.
-        batch_size: From a padded length to the number of examples in a batch.
+        lengths: For each example the padded length of each of its sequences. Examples of the same
+            lengths are batched together, what is left over of them with its neighbours in length.
+        batch_size: From the longest padded length of a batch to the number of its examples.
         shuffle: Whether the order changes with each epoch.
         seed: Seed of the order.
         initial_epoch: The first epoch's number, when training is resumed.
@@ -33,7 +34,7 @@ class Bucketed(keras.utils.PyDataset):
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[tuple[int, ...]],
         batch_size: Callable[[int], int],
         shuffle: bool = True,
         seed: int = 0,
@@ -50,7 +51,8 @@ class Bucketed(keras.utils.PyDataset):
 
     def shape(self, numbers: Sequence[int]) -> tuple[int, ...]:
         """The sizes that differ from batch to batch."""
-        return len(numbers), self.lengths[numbers[0]]
+        lengths = (self.lengths[i] for i in numbers)
+        return len(numbers), *(max(each) for each in zip(*lengths, strict=True))
 
     def numbers(self, index: int) -> list[int]:
         """The numbers of the examples in a batch."""
@@ -71,19 +73,33 @@ class Bucketed(keras.utils.PyDataset):
         draw = np.random.default_rng((self.seed, self.epoch))
         if self.shuffle:
             draw.shuffle(order)
-        buckets: dict[int, list[int]] = {}
+        buckets: dict[tuple[int, ...], list[int]] = {}
         batches = []
         for i in order.tolist():
-            length = self.lengths[i]
-            bucket = buckets.setdefault(length, [])
+            lengths = self.lengths[i]
+            bucket = buckets.setdefault(lengths, [])
             bucket.append(i)
-            if len(bucket) >= self.batch_size(length):
-                batches.append(buckets.pop(length))
-        batches.extend(bucket for _, bucket in sorted(buckets.items()))
+            if len(bucket) >= self.batch_size(max(lengths)):
+                batches.append(buckets.pop(lengths))
+        batches.extend(self._left_over(buckets))
         if self.shuffle:
             draw.shuffle(batches)
         self._batches = batches
         put_different_shapes_first(self._batches, self.shape)
+
+    def _left_over(self, buckets):
+        """Batches of what fills none of its own lengths, the shortest first."""
+        batch: list[int] = []
+        by_length = sorted(buckets.items(), key=lambda item: (max(item[0]), item[0]))
+        for lengths, bucket in by_length:
+            for i in bucket:
+                # The last example is the longest.
+                if batch and len(batch) >= self.batch_size(max(lengths)):
+                    yield batch
+                    batch = []
+                batch.append(i)
+        if batch:
+            yield batch
 
 
 def padded_to(multiple: int, length: int) -> int:
@@ -143,7 +159,7 @@ class TextBatches(Bucketed):
         self._tokens = [[first, *t[: max_length - 2], last] for t in tokens]
         self._labels = np.array([label for _, label in examples], "int32")
         super().__init__(
-            [padded_to(length_multiple, len(t)) for t in self._tokens],
+            [(padded_to(length_multiple, len(t)),) for t in self._tokens],
             lambda length: batch_size,
             shuffle,
             seed,

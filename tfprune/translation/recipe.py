@@ -32,6 +32,8 @@ from tfprune.translation.translates import Translates
 from tfprune.translation.translator import Translator
 from tfprune.translation.vocabulary import Vocabulary
 
+_MANY_SHAPES = {"length_multiple": 4, "bucket_by": "both"}
+
 
 @dataclass
 class Recipe:
@@ -176,6 +178,7 @@ class Recipe:
             max_length=self.max_length,
             seed=self.seed,
             initial_epoch=initial_epoch,
+            **(_MANY_SHAPES if _shapes_are_free() else {}),
         )
 
     def some_batches(self, count: int = 600, split: str = "dev"):
@@ -405,8 +408,8 @@ class Recipe:
                 model,
                 learning_rate or self.later_learning_rate,
                 warmup_steps=400 if learning_rate else min(50, steps // 2),
-                # With TensorFlow XLA compiles each shape for longer than it saves.
-                jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
+                # XLA compiles each shape for longer than it saves.
+                jit_compile=False if _shapes_are_free() else "auto",
                 total_steps=steps if last else None,
             )
         model.fit(
@@ -442,3 +445,8 @@ class Recipe:
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(result, ensure_ascii=False))
         return result
+
+
+def _shapes_are_free():
+    """Whether a step need not be compiled for each shape."""
+    return keras.backend.backend() == "tensorflow"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.arguments import integer
+from tfprune.arguments import integer, one_of
 from tfprune.datasets.bucketed import Bucketed, padded_to
 from tfprune.datasets.parallel import Pair
 from tfprune.translation.vocabulary import Vocabulary
@@ -21,6 +21,7 @@ class IdBatches(Bucketed):
             is to write, the last two of the same length.
         tokens_per_batch: As in `Batches`.
         length_multiple: As in `Batches`.
+        bucket_by: As in `Batches`.
         **options: Arguments of `Bucketed`.
 
     Yields:
@@ -32,11 +33,17 @@ class IdBatches(Bucketed):
         examples: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]],
         tokens_per_batch: int = 3000,
         length_multiple: int = 8,
+        bucket_by: str = "longer",
         **options: Any,
     ):
+        one_of("bucket_by", bucket_by, ("longer", "both"))
         self._examples = examples
         self.length_multiple = length_multiple
-        lengths = [max(self._length([s]), self._length([t])) for s, t, _ in examples]
+        lengths: list[tuple[int, ...]] = [
+            (self._length([s]), self._length([t])) for s, t, _ in examples
+        ]
+        if bucket_by == "longer":
+            lengths = [(max(both),) for both in lengths]
         super().__init__(lengths, lambda n: max(tokens_per_batch // n, 1), **options)
 
     @property
@@ -85,6 +92,10 @@ class Batches(IdBatches):
         seed: Seed of the order.
         initial_epoch: The first epoch's number, when training is resumed.
         length_multiple: Lengths are padded to a multiple of it.
+        bucket_by: What the pairs of a batch have in common. `"longer"`: the padded length of the
+            longer side, which gives few shapes, each of which is compiled once. `"both"`: the
+            padded lengths of source and target, with less padding; for steps that are not compiled
+            for each shape (TensorFlow without XLA).
 
     Yields:
         `({"source": (B, S), "target": (B, T)}, labels (B, T), weights (B, T))`. The source ends
@@ -105,6 +116,7 @@ class Batches(IdBatches):
         seed: int = 0,
         initial_epoch: int = 0,
         length_multiple: int = 8,
+        bucket_by: str = "longer",
         **kwargs: Any,
     ):
         integer("tokens_per_batch", tokens_per_batch)
@@ -132,6 +144,7 @@ class Batches(IdBatches):
             examples,
             tokens_per_batch,
             length_multiple,
+            bucket_by,
             shuffle=shuffle,
             seed=seed,
             initial_epoch=initial_epoch,
