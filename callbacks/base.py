@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +18,7 @@ from tfprune.keras_private.fits import synchronize
 from tfprune.schedules import Moment
 from tfprune.structures import Structure, Structures
 from tfprune.structures.collection import checked_patterns
+from tfprune.user_warnings import warn
 
 
 class PruningCallback(Phases, EpochLogs, Configurable, keras.callbacks.Callback):
@@ -171,11 +171,10 @@ class PruningCallback(Phases, EpochLogs, Configurable, keras.callbacks.Callback)
     def _warn_of_restored_weights(self):
         if not self._has_warned:
             self._has_warned = True
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: something set weights from before pruning, such as a "
                 "callback that restores the best epoch. The groups that were pruned are taken out "
                 "of these weights again, without training after it.",
-                stacklevel=2,
             )
 
     # -- the owner calls -----------------------------------------------------------------------
@@ -283,11 +282,10 @@ class PruningCallback(Phases, EpochLogs, Configurable, keras.callbacks.Callback)
     def _warn_if_penalty_is_ignored(self):
         if self.state.is_ignored:
             kind = type(self.model).__name__
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: its penalty has no effect, since the first step did not "
                 f"read `model.losses`. In `train_step` of {kind}, compute the loss with "
                 "`self.compute_loss(x, y, y_pred)`, or add `sum(self.losses)` to it.",
-                stacklevel=2,
             )
 
     def _check(self, step: int) -> None:

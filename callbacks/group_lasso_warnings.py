@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
 
 from tfprune import penalties
 from tfprune.structures import Structures
+from tfprune.user_warnings import warn
 
 # The share of the weights of all groups below which the strength is said to be too high.
 ALMOST_NOTHING = 0.02
@@ -38,29 +38,26 @@ def warn_of_strength(
     weights = sum(s.weights for s in structures)
     share = sum(left[s.name] * s.group_size for s in structures) / weights
     if not any(left.values()):
-        warnings.warn(
+        warn(
             f"{name} has removed every group of every structure: {', '.join(left)}. "
             "The strength is too high.",
-            stacklevel=3,
         )
     elif share < ALMOST_NOTHING:
-        warnings.warn(
+        warn(
             f"{name}: almost nothing is left: {sum(left.values())} of {groups} groups, "
             f"{100 * share:.2g} % of their weights. Lower `strength`, or let it press for a "
             "shorter time (`start`, `stop`).",
-            stacklevel=3,
         )
     elif sum(left.values()) == groups and has_pressed:
         smallest = min(
             float(np.min(penalties.root_mean_squares(s)) / max(reference, 1e-12))
             for s, reference in zip(structures, references, strict=True)
         )
-        warnings.warn(
+        warn(
             f"{name}: nothing was removed: of {groups} groups the smallest has {smallest:.2g} "
             "of the root mean square that was usual when pruning started, and "
             f"`relative_threshold` is {relative_threshold:g}. Raise `strength`, or let it "
             "press for a longer time (`start`, `stop`).",
-            stacklevel=3,
         )
 
 
@@ -90,10 +87,9 @@ def warn_of_large(
         if len(leave) and leave.mean() > LARGE:
             large.append(f"{len(leave)} {kind} with {100 * leave.mean():.0f} %")
     if large:
-        warnings.warn(
+        warn(
             f"{name}: the target is met by removing groups that the penalty has "
             f"not made small: {', '.join(large)} of the root mean square that was usual when "
             f"pruning started. Let it press for a longer time (`start`, `stop`), {higher}or look "
             "more often (`check_every`).",
-            stacklevel=3,
         )

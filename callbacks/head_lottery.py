@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -22,6 +21,7 @@ from tfprune.fit.rounds import Rounds
 from tfprune.keras_private.fits import synchronize, trained_on
 from tfprune.schedules import Epoch, Moment, Plateau, when
 from tfprune.tables import wrapped
+from tfprune.user_warnings import warn
 
 _CLOCK = ("taken", "round", "began", "over", "length")
 
@@ -197,10 +197,9 @@ class HeadLottery(Rounds, TargetedPruning):
 
     def _warn_of_training_data(self, data):
         if any(shares_examples(data, x) for x in trained_on(self.model)):
-            warnings.warn(
+            warn(
                 "HeadLottery: `data` holds examples that this fit trains on. Heads are judged "
                 "on a development set: give examples that are held out of training.",
-                stacklevel=2,
             )
 
     def _check_length(self):
@@ -384,11 +383,10 @@ class HeadLottery(Rounds, TargetedPruning):
         if self.owner.clock.has_begun:
             self._read_rounds()
             if not self._clocks()[3]:
-                warnings.warn(
+                warn(
                     f"HeadLottery: the fit ended before the search was over, in round "
                     f"{len(self.rounds) + 1}; the heads of the rounds before it are gone. A fit "
                     "of more `epochs` goes further, or more `heads_per_round`.",
-                    stacklevel=2,
                 )
         super().finish()
 

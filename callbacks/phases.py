@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import astuple
 from typing import Any
 
 from tfprune.fit.owner import FitOwner
 from tfprune.schedules import Clock, Plateau, when
+from tfprune.user_warnings import warn
 
 
 class Phases:
@@ -82,10 +82,9 @@ class Phases:
 
     def _warn_if_start_was_not_reached(self):
         if isinstance(self.start, Plateau) and "start" not in self._moments:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: {self.start.monitor!r} did not stop improving, so "
                 "that `start` was not reached before the end of the fit.",
-                stacklevel=3,
             )
 
     def warn_if_cut_short(self, what: str) -> None:
@@ -99,12 +98,11 @@ class Phases:
             steps = self._clock.steps(self._clock.epochs, "stop")
         if steps is None or clock.steps < steps:
             of = "" if steps is None else f" of {steps}"
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: the fit ended after {clock.steps}{of} steps, before "
                 f"pruning was over; {what}, without training after it. Another callback, such as "
                 "EarlyStopping, may have ended it: give it a `start_from_epoch` after pruning, or "
                 "let pruning begin and end earlier.",
-                stacklevel=2,
             )
 
 

@@ -23,6 +23,7 @@ HELPERS = {
     "native_messages",
     "progress",
     "tables",
+    "user_warnings",
 }
 CORE = {
     "structures": set(),

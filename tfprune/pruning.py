@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import reprlib
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +24,7 @@ from tfprune.repair.restoring import readers_restored
 from tfprune.reports.comparison import compare
 from tfprune.structures import Structures, find_structures
 from tfprune.tables import significant, wrapped
+from tfprune.user_warnings import warn
 
 
 def prune(
@@ -173,7 +173,7 @@ def pruned(
         scored_by = criteria.get(chosen.name, data)
         if chosen.note:
             say(f"prune: {chosen.note}")
-            warnings.warn(f"`prune`: {chosen.note}", stacklevel=3)
+            warn(f"`prune`: {chosen.note}")
     scored_by.check_structures(model, scored)
     scored_by.try_data(model, model, batches, None)
     say(

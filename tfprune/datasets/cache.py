@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import os
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.files import atomic_write
+from tfprune.user_warnings import warn
 
 
 def cache_folder(cache: str | os.PathLike | None = None) -> Path:
@@ -65,6 +65,4 @@ def write_arrays(path: Path, arrays: Iterable[np.ndarray]) -> None:
 
 
 def _warn_of_damage(path: Path, error: Exception) -> None:
-    warnings.warn(
-        f"The cached data set {path} is damaged ({error}); it is made again.", stacklevel=4
-    )
+    warn(f"The cached data set {path} is damaged ({error}); it is made again.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-import warnings
 from pathlib import Path
+
+from tfprune.user_warnings import warn
 
 # The files from which the results in benchmarks/results come, and their SHA-256.
 TESTED = {
@@ -75,10 +76,9 @@ def fetch_packages(packages: list[str], temporary: Path) -> Path:
 def _check(file: Path) -> None:
     expected = TESTED.get(file.name)
     if expected is None:
-        warnings.warn(
+        warn(
             f"{file.name} is another version than the one that was tested; what it holds, and "
             "what is learned from it, may differ a little from the results in the documentation.",
-            stacklevel=4,
         )
         return
     found = hashlib.sha256(file.read_bytes()).hexdigest()

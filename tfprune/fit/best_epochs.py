@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import keras
 
 from tfprune.keras_private.fits import best_so_far, forget_best, keeps_best
+from tfprune.user_warnings import warn
 
 
 class BestEpochs:
@@ -61,11 +61,10 @@ class BestEpochs:
         for callback, first in self._first:
             is_file = isinstance(callback, keras.callbacks.ModelCheckpoint)
             if is_file and self._has_changed and best_so_far(callback) == first:
-                warnings.warn(
+                warn(
                     "ModelCheckpoint has kept no epoch of the pruned model: the best file, "
                     f"{callback.filepath}, if any, is from before pruning. Let pruning end earlier "
                     "(`start`, `stop`), or save the model after the fit.",
-                    stacklevel=2,
                 )
 
     def _forget(self, chosen):

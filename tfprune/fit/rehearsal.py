@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Sequence
 
 import keras
@@ -12,6 +11,7 @@ import numpy as np
 from tfprune.gates import subnetworks_of
 from tfprune.rebuild.rebuilding import check_in_place, rebuilt_by
 from tfprune.structures import Structure, Structures
+from tfprune.user_warnings import warn
 
 
 def rehearse_rebuild(
@@ -42,6 +42,6 @@ def rehearse_rebuild(
             check_in_place(model, found, keep)
         except ValueError:
             raise ValueError(f"After this fit the model could not be rebuilt. {error}") from error
-        warnings.warn(f"After this fit {error}", stacklevel=2)
+        warn(f"After this fit {error}")
     finally:
         random.setstate(state)

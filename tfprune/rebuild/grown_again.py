@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 
 from tfprune.structures import Structures
+from tfprune.user_warnings import warn
 
 _ATTRIBUTE = "_tfprune_pruned"
 
@@ -54,9 +54,8 @@ def warn_if_grown(model: keras.Model, structures: Structures, keep: Mapping | No
     if grown:
         names = ", ".join(f"{n} of {name}" for name, n in list(grown.items())[:3])
         names += ", …" * (len(grown) > 3)
-        warnings.warn(
+        warn(
             f"`rebuild`: {sum(grown.values())} groups that were pruned have weights again and stay "
             f"({names}): the model was trained further, or other weights were set, since then. "
             "Call `rebuild` right after the fit that prunes, and train the smaller model.",
-            stacklevel=3,
         )

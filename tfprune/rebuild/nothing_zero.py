@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sized
 
 import keras
@@ -11,6 +10,7 @@ from tfprune.keras_private.layers import layer_and_inner_layers
 from tfprune.model_parts import parts_of
 from tfprune.structures import Structures
 from tfprune.structures.transparent import Transparent
+from tfprune.user_warnings import warn
 
 
 class NothingPruned(UserWarning):
@@ -31,10 +31,9 @@ def warn_if_nothing_goes(
     if parts_of(model) or any(isinstance(x, Transparent) for x in layer_and_inner_layers(model)):
         return
     if structures and all(len(left[s.name]) == s.groups for s in structures):
-        warnings.warn(
+        warn(
             "`rebuild`: no group of `model` is zero, so nothing is cut out. Is it the model that "
             "was trained, and was a pruning callback given to its `fit`? Groups can also be named "
             "with `keep=`, and `tfprune.prune` chooses them without training.",
             NothingPruned,
-            stacklevel=3,
         )

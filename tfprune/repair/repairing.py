@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -21,6 +20,7 @@ from tfprune.repair.readers import Reader, readers
 from tfprune.repair.restoring import readers_restored
 from tfprune.structures import Structures
 from tfprune.tables import significant, table, wrapped
+from tfprune.user_warnings import warn
 
 HOW = ("least_squares", "bias")
 _LEAST, _TIMES = 4096, 4  # Positions in all, and for each input.
@@ -159,11 +159,10 @@ def _fit(reader: Reader, moments: Moments, how: str, ridge: float, done: Repairs
             "weights would be right cannot be told."
         )
     if moments.count < reader.stays.sum():
-        warnings.warn(
+        warn(
             f"{path} is fitted to {int(reader.stays.sum())} inputs on {moments.count} positions "
             "of `data`, padding left out; as many positions as inputs are needed, and several "
             "times as many are better. What is missing is held near the weights as they were.",
-            stacklevel=2,
         )
     kernel, bias = reader.kernel, reader.share.bias_variable
     matrix = ops.convert_to_numpy(ops.cast(kernel, "float32")).reshape(reader.width, -1)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from tfprune.translation.vocabulary import Vocabulary
+from tfprune.user_warnings import warn
 
 
 def as_list(sentences) -> list[str]:
@@ -32,10 +31,9 @@ def encode_sources(sentences, vocabulary, max_length) -> list[list[int]]:
     encoded = vocabulary.encode_all([s.strip() for s in sentences])
     long = sum(len(ids) >= max_length for ids in encoded)
     if long:
-        warnings.warn(
+        warn(
             f"{long} of {len(encoded)} sentences have more than {max_length - 1} tokens and are "
             "cut. Split them, or make the Translator with a larger `max_length`.",
-            stacklevel=3,
         )
     end = vocabulary.end_id
     return [[*ids[: max_length - 1], end] if ids else [] for ids in encoded]
