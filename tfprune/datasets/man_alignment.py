@@ -25,7 +25,8 @@ def paired_paragraphs(english: Sequence[Block], translation: Sequence[Block]) ->
     A translation may be of a somewhat older page than the English one. So blocks are paired only
     where both have blocks of the same kinds in the same order: from one heading to the next, or
     else between lines that are the same in both languages, such as the name of an option. A pair
-    is kept only if both name the same numbers, options and other pages.
+    is kept only if it is plausible: both name the same numbers, options and other pages, and none
+    is much longer than the other.
 
     Args:
         english: Blocks of the English page.
@@ -41,20 +42,19 @@ def paired_paragraphs(english: Sequence[Block], translation: Sequence[Block]) ->
     for section, other in zip(sections, others, strict=True):
         if section and section[0].text in _LEFT_OUT:
             continue
-        for block, counterpart in _aligned(section, other):
-            if block.kind in ("tag", "literal") or not (block.text and counterpart.text):
-                continue
-            if is_translated(block.text, counterpart.text) and (
-                set(_INVARIANTS.findall(block.text)) == set(_INVARIANTS.findall(counterpart.text))
-            ):
-                pairs.append((block.text, counterpart.text))
+        pairs += [
+            (block.text, counterpart.text)
+            for block, counterpart in _aligned(section, other)
+            if _is_prose(block, counterpart)
+            and is_translated(block.text, counterpart.text)
+            and _is_plausible(block, counterpart)
+        ]
     return pairs
 
 
 def _sections(blocks: Sequence[Block]) -> list[Sequence[Block]]:
     starts = [i for i, block in enumerate(blocks) if block.kind == "heading"]
-    edges = [0, *starts, len(blocks)]
-    return [blocks[a:b] for a, b in pairwise(edges)]
+    return [blocks[a:b] for a, b in pairwise([0, *starts, len(blocks)])]
 
 
 def _aligned(
@@ -67,9 +67,28 @@ def _aligned(
     matcher = SequenceMatcher(None, english, translation, autojunk=False)
     for i, j, size in matcher.get_matching_blocks():
         if _kinds(english[a:i]) == _kinds(translation[b:j]):
-            yield from zip(english[a:i], translation[b:j], strict=True)
+            piece = list(zip(english[a:i], translation[b:j], strict=True))
+            # One pair that does not fit may mean that all are shifted or in another order.
+            if all(_is_plausible(*pair) for pair in piece if _is_prose(*pair)):
+                yield from piece
         a, b = i + size, j + size
 
 
 def _kinds(blocks: Sequence[Block]) -> list[str]:
     return [block.kind for block in blocks]
+
+
+def _is_prose(block: Block, counterpart: Block) -> bool:
+    """Whether there is text on both sides, and no option of a program that it explains."""
+    return (
+        block.kind not in ("tag", "literal")
+        and bool(block.text and counterpart.text)
+        and not block.text.startswith("-")
+    )
+
+
+def _is_plausible(block: Block, counterpart: Block) -> bool:
+    longer, shorter = sorted((len(block.text), len(counterpart.text)), reverse=True)
+    return longer < 2 * shorter + 20 and (
+        set(_INVARIANTS.findall(block.text)) == set(_INVARIANTS.findall(counterpart.text))
+    )

@@ -31,26 +31,9 @@ _DEFINITIONS = {"de", "de1", "am", "ig"}
 _CONDITIONS = {"if", "ie", "el", "while"}
 # They change how a page looks, not what it says.
 _LAYOUT = {
-    *(
-        "TH",
-        "PD",
-        "ad",
-        "na",
-        "nh",
-        "hy",
-        "ft",
-        "ps",
-        "ta",
-        "ds",
-        "nr",
-        "ll",
-        "pl",
-        "ne",
-        "it",
-        "tr",
-    ),
-    *("rm", "rr", "ss", "cp", "mso", "so", "als", "lf", "fam", "IX", "DT", "UC", "AT", "hw", "bp"),
-    *("do", "ns", "rs", "nop"),
+    *("TH", "PD", "ad", "na", "nh", "hy", "ft", "ps", "ta", "ds", "nr", "ll", "pl", "ne", "it"),
+    *("tr", "rm", "rr", "ss", "cp", "mso", "so", "als", "lf", "fam", "IX", "DT", "UC", "AT"),
+    *("hw", "bp", "do", "ns", "rs", "nop"),
 }
 
 
