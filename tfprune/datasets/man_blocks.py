@@ -161,8 +161,9 @@ class _Reader:
                 self._parts[-1] += "".join(words)
             self._link = None
         elif request == "MR":
-            name, section, after = [*words, "", "", ""][:3]
-            self._text(f"{name}({section}){after}")
+            if words:
+                name, section, after = [*words, "", ""][:3]
+                self._text(f"{name}({section}){after}")
         elif request in _WORDS and words:
             self._text(" ".join(words))
         elif request in _ALTERNATING and words:
