@@ -8,12 +8,7 @@ from pathlib import Path
 
 from tfprune.datasets import cache as caching
 from tfprune.datasets.man_alignment import paired_paragraphs
-from tfprune.datasets.man_files import (
-    LANGUAGES,
-    fetch_man_pages,
-    find_man_pages,
-    read_man_page,
-)
+from tfprune.datasets.man_files import LANGUAGES, fetch_man_pages, find_man_pages, read_man_page
 from tfprune.datasets.page_splits import split_by_page
 from tfprune.datasets.parallel import Pair, ParallelText
 
@@ -37,7 +32,8 @@ def man_pages(
     same order; code, tables and syntax are left out, and so are pages in the macros of mdoc(7).
     Pairs are kept if both sides name the same numbers, options and other pages. They are cleaned
     of markup and de-duplicated. Splits are made by page, so that no page is in two splits, and
-    neither a source nor a target text is in two splits.
+    neither a source nor a target text is in two splits. About 27,000 pairs with German, 23,000 with
+    French and 6,000 with Spanish.
 
     Args:
         source: `"en"`, `"de"`, `"es"` or `"fr"`.
