@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tfprune.user_warnings import warn
 
-# The files from which the results in benchmarks/results come, and their SHA-256.
+# The files that were read in tests and for the results in benchmarks/results, and their SHA-256.
 TESTED = {
     "bsdextrautils_2.38.1-5+deb12u3_amd64.deb": (
         "c949c638bc238b51030bd4758ae310feab9a535c06328934e2f643b0e6e5ac82"
