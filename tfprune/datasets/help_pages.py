@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -65,35 +63,3 @@ def read_pages(root: Path, language: str) -> dict[str, dict[str, str]]:
             parser.feed(path.read_text(encoding="utf-8", errors="replace"))
             pages[path.relative_to(home).as_posix()] = parser.texts
     return pages
-
-
-def is_translated(source: str, target: str) -> bool:
-    """Leaves out code, names and what nobody translated."""
-    if source == target or not re.search(r"[^\W\d_]{2}", source):
-        return False
-    longer, shorter = max(len(source), len(target)), min(len(source), len(target))
-    return longer < 4 * shorter + 20
-
-
-def dealt_out(pages: Iterable[str], held_out: Mapping[int, str], parts: int):
-    """Says in which split each page is, by a hash of its name: held-out pages first.
-
-    Whoever takes a text that occurs on several pages once, from the first of them, takes it for a
-    held-out split if one of the pages is held out.
-
-    Args:
-        pages: Their names.
-        held_out: Number of a part to the split that it is held out for; other parts are `"train"`.
-        parts: Into how many parts the pages are dealt.
-
-    Returns:
-        List of `(page, split)`.
-    """
-    place = {page: held_out.get(stable_hash(page) % parts, "train") for page in pages}
-    order = sorted(place, key=lambda page: (place[page] == "train", stable_hash(page)))
-    return [(page, place[page]) for page in order]
-
-
-def stable_hash(item) -> int:
-    """A hash that is the same in every run, for splits and for an order without meaning."""
-    return int.from_bytes(hashlib.sha256(repr(item).encode()).digest()[:8], "big")

@@ -8,15 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfprune.datasets import cache as caching
-from tfprune.datasets.help_pages import (
-    FOLDERS,
-    dealt_out,
-    fetch_pages,
-    is_translated,
-    read_pages,
-    stable_hash,
-)
+from tfprune.datasets.help_pages import FOLDERS, fetch_pages, read_pages
 from tfprune.datasets.labelled import LabelledText
+from tfprune.datasets.page_splits import dealt_out, is_translated, stable_hash
 
 # Folder to class; pages that all modules share have none.
 _MODULES = {

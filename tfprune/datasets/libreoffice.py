@@ -10,17 +10,10 @@ from pathlib import Path
 
 from tfprune.datasets import cache as caching
 from tfprune.datasets.debian import fetch_packages
-from tfprune.datasets.help_pages import (
-    FOLDERS,
-    dealt_out,
-    fetch_pages,
-    is_translated,
-    read_pages,
-    stable_hash,
-)
+from tfprune.datasets.help_pages import FOLDERS, fetch_pages, read_pages
+from tfprune.datasets.page_splits import is_translated, split_by_page
 from tfprune.datasets.parallel import Pair, ParallelText
 
-_HELD_OUT = {0: "dev", 1: "test"}  # of sixteen pages, one each
 _VERSION = 1
 
 
@@ -90,17 +83,12 @@ def libreoffice_help(
 
 
 def _split(source_pages, target_pages) -> dict[str, list[Pair]]:
-    splits: dict[str, list[Pair]] = {"train": [], "dev": [], "test": []}
-    taken: set[str] = set()
-    pages = source_pages.keys() & target_pages.keys()
-    for page, split in dealt_out(pages, _HELD_OUT, 16):
+    pages = {}
+    for page in source_pages.keys() & target_pages.keys():
         source, target = source_pages[page], target_pages[page]
-        for identifier in sorted(source.keys() & target.keys()):
-            pair = (source[identifier], target[identifier])
-            if pair[0] not in taken and is_translated(*pair):
-                taken.add(pair[0])
-                splits[split].append(pair)
-    return {name: sorted(pairs, key=stable_hash) for name, pairs in splits.items()}
+        shared = sorted(source.keys() & target.keys())
+        pages[page] = [(source[identifier], target[identifier]) for identifier in shared]
+    return split_by_page(pages)
 
 
 def _interface(root: Path) -> list[Pair]:
