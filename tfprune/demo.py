@@ -44,7 +44,7 @@ def demo(folder: str | Path = "saved_models", fast: bool = False) -> dict[str, A
 
     Args:
         folder: Where models, pictures and results are written.
-        fast: Number words instead of help text: two minutes instead of twenty-five, no download.
+        fast: Number words instead of help text: three minutes instead of twenty-five, no download.
 
     Returns:
         The results, as in `results.json`.
