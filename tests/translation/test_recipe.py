@@ -209,6 +209,15 @@ def test_translations_are_made_once_for_each_teacher(tmp_path):
     assert recipe(tmp_path, []).translated_by(other) != made and len(other.asked) > 20
 
 
+def test_a_teacher_is_not_asked_for_what_is_too_long(tmp_path):
+    teacher, work = Upper(), recipe(tmp_path, [], max_length=12)
+    sources = [source for source, _ in work.train_pairs]
+    tokens = work.vocabulary().encode_all(sources)
+    short = [s for s, ids in zip(sources, tokens, strict=True) if len(ids) < 12]
+    work.translated_by(teacher)
+    assert 20 < len(short) < len(sources) and teacher.asked == short[:20] + short
+
+
 @pytest.mark.slow
 def test_what_is_pruned_can_learn_from_a_teacher_while_the_dense_model_does_not(
     tmp_path, monkeypatch

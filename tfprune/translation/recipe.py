@@ -135,12 +135,13 @@ class Recipe:
     def translated_by(self, teacher: Translates) -> list[Pair]:
         """The training pairs with the translations of a teacher in place of their targets.
 
-        They are made once and kept in `folder`, for all models that learn from it.
+        They are made once and kept in `folder`, for all models that learn from it. Sources of
+        `max_length` tokens or more are left out, as they are in training.
 
         Args:
             teacher: As in `Recipe`; it is known again by how it translates some sentences.
         """
-        pairs = self.train_pairs
+        pairs = self._within_length(self.train_pairs)
         some = teacher.translate([source for source, _ in pairs[:20]], beam=1, batch_size=20)
         key = hashlib.sha256(json.dumps(some).encode()).hexdigest()[:12]
         return self._distilled(teacher, pairs, f"distilled_{key}")
@@ -156,10 +157,12 @@ class Recipe:
     def held_out(self, split: str, count: int):
         """The first `count` pairs of a split that are of a sentence's length."""
         pairs = [p for p in getattr(self.text, split) if 2 <= len(p[0].split()) <= self.max_words]
+        return self._within_length(pairs)[:count]
+
+    def _within_length(self, pairs):
+        """The pairs whose sources need not be cut."""
         tokens = self.vocabulary().encode_all([source for source, _ in pairs])
-        return [p for p, ids in zip(pairs, tokens, strict=True) if len(ids) < self.max_length][
-            :count
-        ]
+        return [p for p, ids in zip(pairs, tokens, strict=True) if len(ids) < self.max_length]
 
     def vocabulary(self) -> Vocabulary:
         """The vocabulary, trained at the first call."""
