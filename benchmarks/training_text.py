@@ -34,9 +34,9 @@ SHAPE = {
 SIZES = {"vocabulary_size": 2000, "max_words": 12, "tokens_per_batch": 1500, "prune_epochs": 0}
 # Before the learning rate falls, and while it falls to 0.
 EPOCHS = {
-    "help": (7, 3),
     "help, interface": (5, 2),
     "help, interface, manuals": (3, 1),
+    "help": (7, 3),
 }
 TEST = {"help": 1000, "manuals": 500}
 DEFAULT = "help, interface"  # What the others are compared with.
@@ -46,7 +46,7 @@ def texts():
     """Name of a text to the text."""
     plain, interface = (libreoffice_help("en", "de", interface_strings=x) for x in (False, True))
     both = replace(interface, train=interface.train + man_pages("en", "de").train)
-    return dict(zip(EPOCHS, (plain, interface, both), strict=True))
+    return {"help": plain, "help, interface": interface, "help, interface, manuals": both}
 
 
 def tests(tiny):
