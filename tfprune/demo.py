@@ -190,11 +190,11 @@ def _recipe(folder, fast, tick):
         folder,
         shape,
         vocabulary_size=2000,
-        max_words=12,
+        max_words=15,
         tokens_per_batch=1500,  # Twice as many steps as with 3,000, in little more time.
-        pretrain_epochs=6,
+        pretrain_epochs=5,
         prune_epochs=2,
-        converge_epochs=6,
+        converge_epochs=5,
         callbacks=callbacks,
     )
 
