@@ -366,3 +366,12 @@ def test_inputs_that_nobody_named_have_the_same_name_in_every_file(tmp_path):
     runner = Runner(tmp_path / "m.tflite", list(given))
     (file,) = runner.run(list(given.values()))
     np.testing.assert_allclose(file, model.predict(list(given.values()), verbose=0), atol=1e-5)
+
+
+def test_a_model_may_have_the_name_of_its_input(tmp_path):
+    x = keras.Input((4,), name="x")
+    model = keras.Model(x, layers.Dense(2)(x), name="x")
+    assert names(file_of(model, tmp_path)) == {"x"}
+    (file,) = Runner(tmp_path / "m.tflite").run([noise(1, 4)])
+    np.testing.assert_allclose(file, model.predict(noise(1, 4), verbose=0), atol=1e-5)
+    assert model.name == "x" and model.get_config()["name"] == "x"

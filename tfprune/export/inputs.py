@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import contextmanager
 from inspect import signature as signature_of
 from typing import Any
 
@@ -133,7 +134,23 @@ def of_shapes(model: keras.Model, shapes: Sequence[tuple[int | None, ...]]) -> k
     inputs = tree.map_structure(
         lambda t: input_like(t, next(sizes)), _named(inputs_struct(model), model)
     )
-    return keras.Model(inputs, model(inputs, training=False), name=model.name)
+    with _unlike(model, {t.name for t in tree.flatten(inputs)}):
+        return keras.Model(inputs, model(inputs, training=False), name=model.name)
+
+
+@contextmanager
+def _unlike(model, names):
+    """For a while another name for a model that is called as one of its inputs.
+
+    It is a layer beside them, and Keras wants names of layers that differ.
+    """
+    name = model.name
+    while model.name in names:
+        model.name += "_"
+    try:
+        yield
+    finally:
+        model.name = name
 
 
 def _sizes(shape, batch_size, sequence_length):
