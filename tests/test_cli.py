@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import warnings
 from importlib.metadata import version
 
 import keras
@@ -536,3 +537,14 @@ def test_sizes_and_float16_of_an_exported_file(tmp_path):
     )
     (detail,) = Runner(tmp_path / "m.tflite").details.values()
     assert list(detail["shape"]) == [1, 6, 8]
+
+
+def test_warnings_come_in_one_line(monkeypatch, capsys):
+    def inspect(options):
+        warnings.warn("Two\nlines.", stacklevel=1)
+        return "done"
+
+    monkeypatch.setattr(commands, "inspect", inspect)
+    assert cli.main(["inspect", "m.keras"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "tfprune: warning: Two lines.\n" and captured.out == "done\n"

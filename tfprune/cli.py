@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        with _native_notes_in_a_file():
+        with _native_notes_in_a_file(), _warnings_in_a_line():
             _run(options)
     except Exception as error:
         if options.debug:
@@ -51,6 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("tfprune: stopped; run the same command to go on", file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def _warnings_in_a_line():
+    """Shows warnings as errors are shown: there is no program of the user's to point into."""
+
+    def show(message, *_, **__):
+        print(f"tfprune: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    before, warnings.showwarning = warnings.showwarning, show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _run(options: argparse.Namespace) -> None:
