@@ -1,6 +1,6 @@
 """What a shortlist costs in BLEU and saves in time, for three pairs of languages.
 
-    python benchmarks/shortlists.py                     # all; about an hour on two cores
+    python benchmarks/shortlists.py                     # all; about 40 minutes on two cores
     python benchmarks/shortlists.py --targets de        # English to German alone
     python benchmarks/shortlists.py --train             # the students, on any backend of Keras
 
