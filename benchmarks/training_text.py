@@ -2,11 +2,11 @@
 
     python benchmarks/training_text.py          # all; about half an hour on two cores
 
-The student of the demo is trained on LibreOffice's help, on help and interface strings, and on both
-and manual pages of Linux, English to German. Each sees about as many tokens: what has more text is
-gone through fewer times. All are judged on the test sets of help and of manual pages. Students that
-are finished are not made again. Results are written to benchmarks/results/training_text.{json,md}
-after each.
+A student of the demo's shape is trained on LibreOffice's help, on help and interface strings, and
+on both and manual pages of Linux, English to German, sentences of at most 12 words. Each sees about
+as many tokens: what has more text is gone through fewer times. All are judged on the test sets of
+help and of manual pages. Students that are finished are not made again. Results are written to
+benchmarks/results/training_text.{json,md} after each.
 """
 
 import json

@@ -48,7 +48,10 @@ def mobilenet():
 
 
 def resnet():
-    """The ResNet for small pictures of He et al., CVPR 2016, section 4.2, with 14 layers."""
+    """The ResNet for small pictures of He et al., CVPR 2016, section 4.2, with 14 layers.
+
+    Where the size changes, a convolution is in the shortcut, as in those for large pictures.
+    """
     inputs = keras.Input((SIZE, SIZE, 1))
     x = keras.layers.ReLU()(_normalized_conv(inputs, 16))
     for filters, stride in ((16, 1), (16, 1), (32, 2), (32, 1), (64, 2), (64, 1)):
@@ -388,7 +391,7 @@ def report(folder, settings, timed):
             each[seed] = times(folder / f"{network}-seed-{seed}", of_seed, rounds)
         networks[network] = results_of(figures, each)
     results = {
-        **about(__file__, "keras-hub", "ai-edge-litert"),
+        **about(__file__, "ai-edge-litert"),
         "sizes": settings,
         "networks": networks,
     }

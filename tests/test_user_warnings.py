@@ -34,8 +34,9 @@ def test_a_warning_of_rebuild_points_to_the_call_of_rebuild():
     assert [(w.filename, w.lineno) for w in found] == [(__file__, here)]
 
 
-def test_frames_of_keras_are_passed_over():
-    library = {"__name__": "keras.something", "warn": warn}
+@pytest.mark.parametrize("name", ["keras.src.trainers", "keras_hub.src.utils.pipeline_model"])
+def test_frames_of_keras_are_passed_over(name):
+    library = {"__name__": name, "warn": warn}
     exec("def call(): warn('said')", library)  # As if Keras's own file called it.
     with pytest.warns(UserWarning, match="said") as found:
         here = line() + 1

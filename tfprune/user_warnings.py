@@ -6,7 +6,10 @@ import sys
 import warnings
 
 # Whose frames lie between the user's line and what warns.
-_LIBRARIES = {"contextlib", "functools", "jax", "keras", "tensorflow", "tfprune", "threading"}
+_LIBRARIES = {
+    *("keras", "keras_hub", "tensorflow", "jax", "tfprune"),
+    *("concurrent", "contextlib", "functools", "threading"),
+}
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -95,6 +95,12 @@ def test_pages_with_other_headings_are_paired_between_lines_that_are_the_same():
     ]
 
 
+def test_syntax_is_left_out_of_pages_with_other_headings_too():
+    english = blocks("h: SYNOPSIS\np: ls [--all] file\nh: NAME\np: one\nt: -b\np: x\nh: MORE")
+    german = blocks("h: ÜBERSICHT\np: ls [--all] Datei\nh: NAME\np: eins\nt: -b\np: x")
+    assert paired_paragraphs(english, german) == [("one", "eins")]
+
+
 def test_pairs_that_name_other_things_or_have_other_lengths_are_left_out():
     def pair(english, german):
         return paired_paragraphs([Block("paragraph", english)], [Block("paragraph", german)])

@@ -106,6 +106,13 @@ def test_what_is_not_closed_is_no_error(start):
     assert read_blocks(f".TH X 1\nText\n{start}")[0] == ("paragraph", "Text")
 
 
+def test_what_is_ignored_ends_where_it_says():
+    page = (
+        ".TH X 1\nBefore\n.ig zZ\nhidden\n..\n.zZ\n.de own zZ\nhidden\n.zZ\n.ig\nhidden\n..\nafter"
+    )
+    assert read_blocks(page) == [("paragraph", "Before after")]
+
+
 LINES = st.lists(
     st.one_of(
         st.sampled_from([".PP", ".TP", ".br", ".nf", ".fi", ".RS 4", ".RE", "", ".SH A", ".B"]),

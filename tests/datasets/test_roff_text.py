@@ -20,6 +20,7 @@ from tfprune.datasets.roff_text import UNREADABLE, arguments, plain
         (r"caf\['e] \[u00E9] \N'233' \[:u]ber \(ss", "café é é über ß"),
         ("two   spaces", "two spaces"),
         (r"on\c  and on", "onand on"),
+        (r"print \\c now, C:\\code", r"print \c now, C:\code"),
         (r"\m[blue]word\m[] \n(.g end", "word end"),
     ],
 )
@@ -27,7 +28,13 @@ def test_escapes(roff, text):
     assert plain(roff) == text
 
 
-@pytest.mark.parametrize("roff", [r"\[nosuch]", r"\(zz", r"\*(XX", r"\['1]", r"\*[own]", r"\y"])
+CODES = [r"\[u110000]", r"\[uD800]", r"\N'99999999999'", r"\o'a\(ga'"]
+
+
+UNKNOWN = [r"\[nosuch]", r"\(zz", r"\*(XX", r"\['1]", r"\*[own]", r"\y"]
+
+
+@pytest.mark.parametrize("roff", UNKNOWN + CODES)
 def test_unknown_escapes_are_marked(roff):
     assert UNREADABLE in plain(f"a {roff} b")
 

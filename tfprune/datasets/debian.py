@@ -151,21 +151,26 @@ def fetch_packages(packages: list[str], temporary: Path) -> Path:
             "and pass `folder=`."
         )
     files = sorted(temporary.glob("*.deb"))
-    for file in files:
-        _check(file)
+    _check(files)
     for file in files:
         subprocess.run(["dpkg-deb", "-x", str(file), str(temporary)], check=True)
     return temporary
 
 
-def _check(file: Path) -> None:
-    expected = TESTED.get(file.name)
-    if expected is None:
+def _check(files: list[Path]) -> None:
+    others = [file.name for file in files if file.name not in TESTED]
+    if others:
         warn(
-            f"{file.name} is another version than the one that was tested; what it holds, and "
-            "what is learned from it, may differ a little from the results in the documentation.",
+            f"Not the files that were tested: {', '.join(others)}. What they hold, and what is "
+            "learned from it, may differ a little from the results in the documentation.",
         )
-        return
+    for file in files:
+        if file.name in TESTED:
+            _check_content(file)
+
+
+def _check_content(file: Path) -> None:
+    expected = TESTED[file.name]
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found != expected:
         raise RuntimeError(

@@ -35,21 +35,24 @@ def paired_paragraphs(english: Sequence[Block], translation: Sequence[Block]) ->
     Returns:
         Pairs `(english, translation)`.
     """
-    pairs = []
     sections, others = _sections(english), _sections(translation)
+    left_out = {
+        id(block)
+        for section in sections
+        if section and section[0].text in _LEFT_OUT
+        for block in section
+    }
     if len(sections) != len(others):
         sections, others = [english], [translation]
-    for section, other in zip(sections, others, strict=True):
-        if section and section[0].text in _LEFT_OUT:
-            continue
-        pairs += [
-            (block.text, counterpart.text)
-            for block, counterpart in _aligned(section, other)
-            if _is_prose(block, counterpart)
-            and is_translated(block.text, counterpart.text)
-            and _is_plausible(block, counterpart)
-        ]
-    return pairs
+    return [
+        (block.text, counterpart.text)
+        for section, other in zip(sections, others, strict=True)
+        for block, counterpart in _aligned(section, other)
+        if id(block) not in left_out
+        and _is_prose(block, counterpart)
+        and is_translated(block.text, counterpart.text)
+        and _is_plausible(block, counterpart)
+    ]
 
 
 def _sections(blocks: Sequence[Block]) -> list[Sequence[Block]]:

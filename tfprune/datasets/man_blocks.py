@@ -71,8 +71,9 @@ def _lines(page: str) -> Iterator[tuple[str | None, str]]:
             continue
         request, rest = match[1], match[2].strip()
         if request in _DEFINITIONS:
-            words = rest.split()
-            end = "." + (words[1] if len(words) > 1 else ".")
+            # A definition begins with its name.
+            ends = rest.split()[request != "ig" :]
+            end = "." + (ends[0] if ends else ".")
             while next(lines, end).strip() != end:
                 pass
         elif request in _CONDITIONS:

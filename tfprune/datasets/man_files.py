@@ -62,7 +62,10 @@ def read_man_page(path: Path, language: str) -> list[Block]:
     """Reads the blocks of one page, without the translators' note at its end."""
     content = path.read_bytes()
     if path.suffix == ".gz":
-        content = gzip.decompress(content)
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            raise ValueError(f"The manual page {path} cannot be read: {error}") from error
     try:
         page = content.decode("utf-8")
     except UnicodeDecodeError:

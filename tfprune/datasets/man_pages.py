@@ -12,7 +12,7 @@ from tfprune.datasets.man_files import LANGUAGES, fetch_man_pages, find_man_page
 from tfprune.datasets.page_splits import split_by_page
 from tfprune.datasets.parallel import Pair, ParallelText
 
-_VERSION = 1
+_VERSION = 2
 
 
 def man_pages(
@@ -48,8 +48,8 @@ def man_pages(
 
     Raises:
         ValueError: If a language is unknown, none or both are English, or the folder holds no
-            pages of one.
-        RuntimeError: If there is neither a folder nor a package manager to fetch from.
+            pages that make pairs.
+        RuntimeError: If there is no folder, and the packages cannot be fetched.
 
     Example:
 
@@ -72,6 +72,11 @@ def man_pages(
         with tempfile.TemporaryDirectory() as temporary:
             root = Path(folder) if folder else fetch_man_pages(language, Path(temporary))
             pages = _pairs(root, language)
+        if not any(pages.values()):
+            raise ValueError(
+                "`folder` must hold pages in the macros of man(7), plain or as .gz, that are there "
+                f"in both languages. Received: folder={folder}, in which no paragraphs make a pair"
+            )
         if source != "en":
             pages = {page: [(b, a) for a, b in pairs] for page, pairs in pages.items()}
         data = _without_shared_targets(split_by_page(pages))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 
 # Stands for what cannot be written as text, so that a paragraph with it can be left out.
@@ -14,7 +15,7 @@ _ESCAPE = re.compile(
     |(?P<size>s(?:\[[^\]]*\]|'[^']*'|[+-]?\(\d\d|[+-]?\d))
     |(?P<register>n[+-]?(?:\[[^\]]*\]|\(..|.))
     |N'(?P<number>\d+)'
-    |(?P<motion>[hvwlLDxbo]'[^']*')
+    |(?P<motion>[hvwlLDxb]'[^']*')
     |(?P<is_string>\*)?(?:\[(?P<long>[^\]]*)\]|\((?P<two>..))
     |\*(?P<string>.)
     |(?P<one>.)
@@ -55,7 +56,7 @@ def plain(text: str) -> str:
         The text, without fonts, motions and repeated space.
     """
     # After `\c` a line goes on without a space.
-    text = re.sub(r"\\c\s*", "", text)
+    text = re.sub(r"(?<!\\)((?:\\\\)*)\\c\s*", r"\1", text)
     return re.sub(r"\s+", " ", _ESCAPE.sub(_escape, text)).strip()
 
 
@@ -70,7 +71,7 @@ def _escape(match: re.Match) -> str:
     if match["font"] or match["size"] or match["register"] or match["motion"]:
         return ""
     if match["number"]:
-        return chr(int(match["number"]))
+        return _character(int(match["number"]))
     if match["one"]:
         return _SINGLE.get(match["one"], UNREADABLE)
     if match["string"] or match["is_string"]:
@@ -84,8 +85,13 @@ def _special(name: str) -> str:
         return _SPECIAL[name]
     code = re.fullmatch(r"u([0-9A-F]{4,6})|char(\d{1,3})", name)
     if code:
-        return chr(int(code[1], 16) if code[1] else int(code[2]))
+        return _character(int(code[1], 16) if code[1] else int(code[2]))
     if len(name) == 2 and name[0] in _ACCENTS and name[1].isalpha():
         letter = unicodedata.normalize("NFC", name[1] + _ACCENTS[name[0]])
         return letter if len(letter) == 1 else UNREADABLE
     return UNREADABLE
+
+
+def _character(code: int) -> str:
+    is_text = code <= sys.maxunicode and not 0xD800 <= code < 0xE000
+    return chr(code) if is_text else UNREADABLE

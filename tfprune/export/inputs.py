@@ -134,8 +134,9 @@ def of_shapes(model: keras.Model, shapes: Sequence[tuple[int | None, ...]]) -> k
     inputs = tree.map_structure(
         lambda t: input_like(t, next(sizes)), _named(inputs_struct(model), model)
     )
+    name = model.name
     with _unlike(model, {t.name for t in tree.flatten(inputs)}):
-        return keras.Model(inputs, model(inputs, training=False), name=model.name)
+        return keras.Model(inputs, model(inputs, training=False), name=name)
 
 
 @contextmanager

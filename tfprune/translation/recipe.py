@@ -151,7 +151,7 @@ class Recipe:
         if not path.exists():
             pairs = distill(teacher, pairs, progress=False)
             with atomic_write(path) as temporary:
-                temporary.write_text(json.dumps(pairs, ensure_ascii=False))
+                temporary.write_text(json.dumps(pairs))
         return [tuple(pair) for pair in json.loads(path.read_text())]
 
     def held_out(self, split: str, count: int):
@@ -446,7 +446,7 @@ class Recipe:
         result["groups"] = {s.name: s.groups for s in find_structures(model)}
         result["parameters"] = model.count_params()
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(result, ensure_ascii=False))
+            temporary.write_text(json.dumps(result))
         return result
 
 

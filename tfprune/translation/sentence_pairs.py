@@ -95,7 +95,8 @@ class Batches(IdBatches):
         bucket_by: What the pairs of a batch have in common. `"longer"`: the padded length of the
             longer side, which gives few shapes, each of which is compiled once. `"both"`: the
             padded lengths of source and target, with less padding; for steps that are not compiled
-            for each shape (TensorFlow without XLA).
+            for each shape (TensorFlow without XLA). What is left over of a length joins its
+            neighbours.
 
     Yields:
         `({"source": (B, S), "target": (B, T)}, labels (B, T), weights (B, T))`. The source ends
