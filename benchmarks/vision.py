@@ -98,7 +98,7 @@ def importance(share, work, **options):
     )
 
 
-def reconstruction(share, work):
+def reconstruction(share, work, **options):
     """Prunes at the beginning of the fit, and fits what reads the channels to those that stay."""
     return ImportancePruning(
         target=tfprune.Flops(1 - share),
@@ -106,6 +106,7 @@ def reconstruction(share, work):
         criterion="reconstruction",
         repair=work.x[:1024],
         verbose=0,
+        **options,
     )
 
 
@@ -120,6 +121,7 @@ CALLBACKS = {
     **{f"group_lasso-{s}": lambda work, s=s: group_lasso(s, work) for s in SHARES},
     **{f"reconstruction-{s}": lambda work, s=s: reconstruction(s, work) for s in SHARES},
     "importance-0.5-by-8": lambda work: importance(0.5, work, round_to={"channels": 8}),
+    "reconstruction-0.5-by-8": lambda work: reconstruction(0.5, work, round_to={"channels": 8}),
 }
 WITHOUT = {f"without-{share}": share for share in SHARES}
 TFMOT = {f"tfmot-{share}": share for share in (0.5, 0.8)}  # Of the weights, which become zero.
