@@ -119,7 +119,7 @@ def train_theirs(work, name):
     compile_classifier(model, steps, RATE, weight_decay=0.01)
     started = time.perf_counter()
     model.fit(
-        ((tuple(as_ids(x)), y) for x, y in all_batches(data, work.epochs)),
+        batches_of_ids(data, work.epochs),
         steps_per_epoch=len(data),
         epochs=work.epochs,
         verbose=0,
@@ -131,6 +131,11 @@ def train_theirs(work, name):
     kernels = [model.get_layer(name).get_weights()[0] for name in encoder]
     not_zero = sum(map(np.count_nonzero, kernels)) / sum(k.size for k in kernels)
     return model, {"minutes": minutes, "left": 1.0, "not_zero": not_zero, "apart": apart}
+
+
+def batches_of_ids(data, epochs):
+    """The batches of all epochs, as a model of tf_keras takes them."""
+    return ((tuple(as_ids(x)), y) for x, y in all_batches(data, epochs))
 
 
 def write_ours(model, path, kind, length):

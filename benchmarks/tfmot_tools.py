@@ -6,6 +6,8 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
+from tfprune.batches import each_batch
+
 UPDATES = 15
 
 
@@ -39,8 +41,7 @@ def compile_classifier(model, steps, rate, weight_decay):
 def all_batches(data, epochs):
     """The batches of a `PyDataset` in all epochs, in the order in which Keras 3 takes them."""
     for _ in range(epochs):
-        for index in range(len(data)):
-            yield data[index]
+        yield from each_batch(data)
         data.on_epoch_end()
 
 

@@ -32,8 +32,9 @@ def classifier_without_dropout(work):
 @pytest.mark.slow
 def test_both_models_compute_the_same_before_and_after_training(work):
     from bert_tf_keras import furthest_apart, in_tf_keras
-    from classifier import plain
-    from low_magnitude import all_batches, compile_theirs
+    from classifier import RATE, plain
+    from low_magnitude import batches_of_ids
+    from tfmot_tools import compile_classifier
 
     classifier = classifier_without_dropout(work)
     model, encoder = in_tf_keras(classifier)
@@ -49,9 +50,9 @@ def test_both_models_compute_the_same_before_and_after_training(work):
     ours.fit(data, epochs=2, shuffle=False, verbose=0)
     assert furthest_apart(classifier, model, some) > 1e-3
 
-    compile_theirs(model, steps)
+    compile_classifier(model, steps, RATE, weight_decay=0.01)
     again = work.batches(work.train, shuffle=True)
-    model.fit(all_batches(again, 2), steps_per_epoch=len(again), epochs=2, verbose=0)
+    model.fit(batches_of_ids(again, 2), steps_per_epoch=len(again), epochs=2, verbose=0)
     assert furthest_apart(classifier, model, some) < 1e-3
 
 
