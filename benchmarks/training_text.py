@@ -19,18 +19,12 @@ from reports import about, arguments, in_words, smoke_folder, write
 from translators import p_value
 
 from tfprune.datasets import libreoffice_help, man_pages
+from tfprune.demo import STUDENT
 from tfprune.files import atomic_write
 from tfprune.translation import evaluate, paired_bootstrap
 from tfprune.translation.recipe import Recipe
 
 HERE = Path(__file__).parent
-SHAPE = {
-    "encoder_layers": 6,
-    "decoder_layers": 1,
-    "model_dim": 128,
-    "feed_forward_dim": 384,
-    "num_heads": 8,
-}
 SIZES = {"vocabulary_size": 2000, "max_words": 12, "tokens_per_batch": 1500, "prune_epochs": 0}
 # Before the learning rate falls, and while it falls to 0.
 EPOCHS = {
@@ -42,11 +36,12 @@ TEST = {"help": 1000, "manuals": 500}
 DEFAULT = "help, interface"  # What the others are compared with.
 
 
-def texts():
-    """Name of a text to the text."""
-    plain, interface = (libreoffice_help("en", "de", interface_strings=x) for x in (False, True))
-    both = replace(interface, train=interface.train + man_pages("en", "de").train)
-    return {"help": plain, "help, interface": interface, "help, interface, manuals": both}
+def text_of(name):
+    """A text to learn from."""
+    text = libreoffice_help("en", "de", interface_strings="interface" in name)
+    if "manuals" in name:
+        text = replace(text, train=text.train + man_pages("en", "de").train)
+    return text
 
 
 def tests(tiny):
@@ -69,9 +64,9 @@ def figures_of(name, folder, tiny):
     pretrain, converge = EPOCHS[name]
     sizes = {**SIZES, "pretrain_epochs": pretrain, "converge_epochs": converge}
     recipe = Recipe(
-        smoke.pairs() if tiny else texts()[name],
+        smoke.pairs() if tiny else text_of(name),
         folder,
-        smoke.STUDENT if tiny else SHAPE,
+        smoke.STUDENT if tiny else STUDENT,
         **({**sizes, **smoke.TRAINING} if tiny else sizes),
         callbacks=lambda stage, epochs: [Log(f"{name}: {stage}")],
     )
@@ -124,13 +119,12 @@ def main():
     parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "training_text")
     options = parser.parse_args()
     folder = smoke_folder() if options.smoke else options.folder
-    for name in EPOCHS:
-        path = folder / f"{name.replace(', ', '_')}.json"
+    paths = {name: folder / f"{name.replace(', ', '_')}.json" for name in EPOCHS}
+    for name, path in paths.items():
         if not path.exists():
             figures = figures_of(name, folder / path.stem, options.smoke)
             with atomic_write(path) as temporary:
                 temporary.write_text(json.dumps(figures))
-        paths = {n: folder / f"{n.replace(', ', '_')}.json" for n in EPOCHS}
         rows = {n: json.loads(each.read_text()) for n, each in paths.items() if each.exists()}
         rows = with_tests(rows, options.smoke)
         for row in rows.values():
@@ -138,7 +132,7 @@ def main():
                 m.pop("hypotheses")
         results = {
             **about(__file__, "sacrebleu"),
-            "sizes": smoke.STUDENT if options.smoke else SHAPE,
+            "sizes": smoke.STUDENT if options.smoke else STUDENT,
             "texts": rows,
         }
         write("training_text", results, table(results))

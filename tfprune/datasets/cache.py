@@ -8,7 +8,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,28 @@ from tfprune.user_warnings import warn
 def cache_folder(cache: str | os.PathLike | None = None) -> Path:
     """The folder of the cache: the argument, `TFPRUNE_CACHE`, or `~/.cache/tfprune`."""
     return Path(cache or os.environ.get("TFPRUNE_CACHE") or Path.home() / ".cache" / "tfprune")
+
+
+def kept(
+    name: str, cache: str | os.PathLike | None, given: str | os.PathLike | None, make: Callable
+) -> Any:
+    """JSON-able data from the cache; what is not there is made and kept.
+
+    Args:
+        name: The name of the file, without a suffix.
+        cache: As in `cache_folder`.
+        given: The file or folder of the user's own that `make` reads, if any: what comes from it is
+            neither taken from the cache nor kept there.
+        make: A function that gives the data.
+    """
+    if given is not None:
+        return make()
+    path = cache_folder(cache) / f"{name}.json.gz"
+    data = read(path)
+    if data is None:
+        data = make()
+        write(path, data)
+    return data
 
 
 def read(path: Path) -> Any:

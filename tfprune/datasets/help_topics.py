@@ -63,14 +63,14 @@ def help_topics(
         raise ValueError(
             f"`languages` must be some of {', '.join(FOLDERS)}, each once. Received: {languages!r}"
         )
-    path = caching.cache_folder(cache) / f"help_topics-{'-'.join(languages)}-v{_VERSION}.json.gz"
-    data = caching.read(path) if folder is None else None
-    if data is None:
+
+    def make():
         with tempfile.TemporaryDirectory() as temporary:
             root = Path(folder) if folder else fetch_pages(languages, Path(temporary))
-            data = _splits({language: read_pages(root, language) for language in languages})
-        if folder is None:
-            caching.write(path, data)
+            return _splits({language: read_pages(root, language) for language in languages})
+
+    name = f"help_topics-{'-'.join(languages)}-v{_VERSION}"
+    data = caching.kept(name, cache, folder, make)
     classes = tuple(_MODULES.values())
     return {
         language: LabelledText(

@@ -63,9 +63,8 @@ def libreoffice_help(
             f"`interface_strings` are translated from English. Received: source={source!r}"
         )
     name = f"libreoffice_help-{source}-{target}{'-ui' if interface_strings else ''}-v{_VERSION}"
-    path = caching.cache_folder(cache) / f"{name}.json.gz"
-    data = caching.read(path) if folder is None else None
-    if data is None:
+
+    def make():
         with tempfile.TemporaryDirectory() as temporary:
             root = Path(folder) if folder else fetch_pages((source, target), Path(temporary))
             data = _split(read_pages(root, source), read_pages(root, target))
@@ -76,8 +75,9 @@ def libreoffice_help(
                 data["train"] += [
                     p for p in _interface(ui) if p[0] not in held_out and p[0] not in known
                 ]
-        if folder is None:
-            caching.write(path, data)
+        return data
+
+    data = caching.kept(name, cache, folder, make)
     splits = {key: [tuple(pair) for pair in pairs] for key, pairs in data.items()}
     return ParallelText(source, target, **splits)
 

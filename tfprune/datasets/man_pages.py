@@ -65,9 +65,8 @@ def man_pages(
             "One of `source` and `target` must be 'en', the other one another language. "
             f"Received: source={source!r}, target={target!r}"
         )
-    path = caching.cache_folder(cache) / f"man_pages-{source}-{target}-v{_VERSION}.json.gz"
-    data = caching.read(path) if folder is None else None
-    if data is None:
+
+    def make():
         language = target if source == "en" else source
         with tempfile.TemporaryDirectory() as temporary:
             root = Path(folder) if folder else fetch_man_pages(language, Path(temporary))
@@ -79,9 +78,9 @@ def man_pages(
             )
         if source != "en":
             pages = {page: [(b, a) for a, b in pairs] for page, pairs in pages.items()}
-        data = _without_shared_targets(split_by_page(pages))
-        if folder is None:
-            caching.write(path, data)
+        return _without_shared_targets(split_by_page(pages))
+
+    data = caching.kept(f"man_pages-{source}-{target}-v{_VERSION}", cache, folder, make)
     splits = {key: [tuple(pair) for pair in pairs] for key, pairs in data.items()}
     return ParallelText(source, target, **splits)
 

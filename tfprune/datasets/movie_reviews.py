@@ -46,12 +46,11 @@ def movie_reviews(
 
     >>> text = tfprune.datasets.movie_reviews()  # doctest: +SKIP
     """
-    path = caching.cache_folder(cache) / f"{_NAME}.json.gz"
-    data = caching.read(path) if file is None else None
-    if data is None:
-        data = _splits(Path(file).read_text(encoding="utf-8") if file else _fetch())
-        if file is None:
-            caching.write(path, data)
+
+    def make():
+        return _splits(Path(file).read_text(encoding="utf-8") if file else _fetch())
+
+    data = caching.kept(_NAME, cache, file, make)
     splits = {key: [(text, label) for text, label in rows] for key, rows in data.items()}
     return LabelledText(("negative", "positive"), **splits)
 
