@@ -315,6 +315,14 @@ def test_steps_are_compiled_on_jax_and_traced_on_tensorflow(tmp_path):
     assert set(compiled) == {keras.backend.backend() == "jax"}
 
 
+def test_a_stage_may_be_a_single_step(tmp_path):
+    work = recipe(tmp_path, [], tokens_per_batch=10_000, pretrain_epochs=1)
+    assert len(work.batches(pairs=work.train_pairs[:4])) == 1
+    model = student(len(work.vocabulary()), **SHAPE)
+    trained = work.stage("short", lambda: model, 1, 0, last=True, pairs=work.train_pairs[:4])
+    assert all(np.isfinite(weights).all() for weights in trained.get_weights())
+
+
 def test_structures_are_scored_on_the_same_batches_each_time(tmp_path):
     work = recipe(tmp_path, [])
     found = work.some_batches(20)

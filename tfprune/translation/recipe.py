@@ -405,7 +405,8 @@ class Recipe:
         state = backup / "training_metadata.json"
         begun = json.loads(state.read_text())["epoch"] if state.exists() else 0
         data = self.batches(done + begun, pairs)
-        steps = epochs * len(data)
+        # The rate of even a single step rises and falls.
+        steps = max(2, epochs * len(data))
         if not model.compiled:
             compile_student(
                 model,
