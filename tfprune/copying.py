@@ -58,11 +58,12 @@ def copy_from_config(
 
 
 def _not_built(layer, config):
-    """A configuration of a wrapper that does not say how the layers in it were built.
+    """A configuration that does not say how the layers in a layer of Keras were built.
 
-    The wrapper builds them itself, maybe for fewer numbers than before.
+    It builds them itself, maybe for fewer numbers than before. `Bidirectional` is no `Wrapper`.
     """
-    if not isinstance(layer, keras.layers.Wrapper) or not is_of_keras(layer):
+    holds_layers = (keras.layers.Wrapper, keras.layers.RNN, keras.layers.Bidirectional)
+    if not isinstance(layer, holds_layers) or not is_of_keras(layer):
         return config
     return {
         name: {key: part for key, part in value.items() if key != "build_config"}

@@ -269,7 +269,8 @@ def test_what_is_left_of_flops():
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_it_reads_what_several_layers_make(in_place):
+@pytest.mark.parametrize("units", [2, 4])
+def test_it_reads_what_several_layers_make(units, in_place):
     x = keras.Input((STEPS, WIDTH))
     y = layers.Concatenate()(
         [layers.Conv1D(4, 1, name="a")(x), layers.LSTM(6, return_sequences=True, name="b")(x), x]
@@ -280,8 +281,9 @@ def test_it_reads_what_several_layers_make(in_place):
     structures = tfprune.find_structures(model)
     assert {s.name: s.groups for s in structures} == {"a": 4, "b": 6, "c": 4}
     for structure in structures:
-        structure.scale((np.arange(structure.groups) % 2).astype("float32"))
+        if structure.name != "c" or units < 4:
+            structure.scale((np.arange(structure.groups) % 2).astype("float32"))
     expected = outputs(model, SERIES)
     small = tfprune.rebuild(model, in_place=in_place)
-    assert small.get_layer("c").forward_layer.cell.kernel.shape == (2 + 3 + WIDTH, 3 * 2)
+    assert small.get_layer("c").forward_layer.cell.kernel.shape == (2 + 3 + WIDTH, 3 * units)
     assert_same(expected, outputs(small, SERIES))
