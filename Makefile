@@ -20,8 +20,8 @@ FITS := tests/callbacks tests/fit tests/wrappers
 
 REPORT := --cov --cov-append --cov-report=term-missing:skip-covered
 
-# All but what is slow, on TensorFlow and on JAX; of the many tests that train or compile whole models
-# (marked `sampled`) a sample on each.
+# All but what is slow on TensorFlow, half of it on JAX; of the many tests that train or compile whole
+# models (marked `sampled`) a sample on each.
 # `COVERAGE=1` prints at the end of the second part which lines no test has run on TensorFlow.
 SAMPLE := --part sample
 test: install
