@@ -293,7 +293,7 @@ def _parser():
     compare.add_argument("--no-latency", action="store_true", help="do not time them in LiteRT")
     _json(compare)
 
-    demo = command("demo", commands.demo, "Train, prune and export a translator; about 25 minutes.")
+    demo = command("demo", commands.demo, "Train, prune and export a translator; about 22 minutes.")
     demo.add_argument("--fast", action="store_true", help="number words, about three minutes")
     demo.add_argument("--folder", default="saved_models", help="where files go (%(default)s)")
 
