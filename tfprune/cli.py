@@ -168,6 +168,10 @@ def _sizes(command: Any, **defaults: int | None) -> None:
             command.add_argument(option, type=_positive, metavar="N", default=default, help=help)
 
 
+def _quantize(command: Any, text: str) -> None:
+    command.add_argument("--quantize", choices=["float16", "dynamic_int8", "int8"], help=text)
+
+
 def _json(command: Any) -> None:
     command.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
@@ -265,10 +269,8 @@ def _parser():
     export = command("export", commands.export, "Write a SavedModel or a LiteRT file.")
     export.add_argument("model", help="a .keras file")
     export.add_argument("output", help="a .tflite file, or a folder for a SavedModel")
-    export.add_argument(
-        "--quantize",
-        choices=["float16", "dynamic_int8", "int8"],
-        help="weights of half or a quarter of the size, or int8 activations too (.tflite only)",
+    _quantize(
+        export, "weights of half or a quarter of the size, or int8 activations too (.tflite only)"
     )
     export.add_argument(
         "--data",
@@ -284,12 +286,14 @@ def _parser():
     measure = command("measure", commands.measure, "Time models in LiteRT, in turn.")
     measure.add_argument("models", nargs="+", help=".tflite or .keras files")
     _sizes(measure, batch_size=1, sequence_length=128, threads=1, runs=30)
+    _quantize(measure, "of what kind the files of .keras models are; float by default")
     _json(measure)
 
     compare = command("compare", commands.compare, "Say what one model has become in another.")
     compare.add_argument("before", help="a .keras file")
     compare.add_argument("after", help="the smaller .keras file")
     _sizes(compare, batch_size=1, sequence_length=128, threads=1)
+    _quantize(compare, "of what kind their LiteRT files are; float by default")
     compare.add_argument("--no-latency", action="store_true", help="do not time them in LiteRT")
     _json(compare)
 

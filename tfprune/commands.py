@@ -208,6 +208,7 @@ def measure(options: Namespace) -> LatencyComparison:
         sequence_length=options.sequence_length,
         threads=options.threads,
         runs=options.runs,
+        quantize=options.quantize,
     )
     return replace(timed, names=options.models)
 
@@ -238,4 +239,5 @@ def compare(options: Namespace) -> Comparison:
         sequence_length=options.sequence_length,
         threads=options.threads,
         latency=not options.no_latency,
+        quantize=options.quantize,
     )

@@ -127,8 +127,8 @@ def prune(
     )
     if verbose and not in_place:
         # The FLOPs of the table are those that the target counts.
-        length = {"sequence_length": target.sequence_length} if isinstance(target, Flops) else {}
-        print(compare(model, small, latency=False, **length))
+        length = target.sequence_length if isinstance(target, Flops) else 128
+        print(compare(model, small, sequence_length=length, latency=False))
     return small
 
 

@@ -43,6 +43,7 @@ def clock(monkeypatch):
     class Clock:
         noise = ()
         asked = ()
+        kinds = ()
 
     def compare_latency(
         models,
@@ -53,8 +54,11 @@ def clock(monkeypatch):
         warmup=5,
         runs=30,
         verbose=1,
+        quantize=None,
+        representative_data=None,
     ):
         Clock.asked = (*Clock.asked, (len(models), runs, sequence_length, threads))
+        Clock.kinds = (*Clock.kinds, (quantize, representative_data))
         slower = 1.4 if len(models) > 1 else 1.0
         times = np.array([true_time(m) for m in models])
         if len(models) > 2:
@@ -238,6 +242,18 @@ def test_bad_paths(path):
         LatencyTable.load(path)
     with pytest.raises(ValueError, match="`path` must be a path"):
         LatencyTable(1.0, {}).save(path)
+
+
+def test_a_table_of_quantized_files_is_checked_against_such_files(clock, tmp_path):
+    model, examples = make(), np.ones((1, 7), "float32")
+    measured = {"quantize": "int8", "representative_data": examples}
+    table = LatencyTable.measure(model, verbose=0, sequence_length=9, **measured)
+    assert {kind for kind, _ in clock.kinds} == {"int8"}
+    assert all(given is examples for _, given in clock.kinds)
+    table.save(tmp_path / "table.json")
+    LatencyTable.load(tmp_path / "table.json").check(model)
+    assert clock.kinds[-1][0] == "int8"
+    assert clock.asked[-1][2] == 9
 
 
 def test_a_check_without_a_target():

@@ -11,6 +11,7 @@ import tfprune
 from tests.models import transformer
 from tests.terminals import terminal
 from tfprune import progress
+from tfprune.export.float_operations import float_operations
 from tfprune.measuring import timing
 
 
@@ -44,6 +45,41 @@ def test_recurrent_models_are_timed_with_fixed_sizes():
     assert list(timed.shapes.values()) == [(1, 7, 4), (1, 5, 4)]
     compared = tfprune.compare(model, model, sequence_length=5)
     assert compared.latency_ratio > 0 and not compared.notes
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("inputs", [None, [np.ones((1, 5, 4), "float32")]])
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_the_file_that_is_timed_is_of_the_kind_that_was_asked_for(inputs, recurrent, tmp_path):
+    x = keras.Input((None, 4))
+    y = layers.GRU(64)(x) if recurrent else layers.Dense(64, "relu")(x)
+    model = keras.Model(x, layers.Dense(96)(y))
+    # The converter cannot measure value ranges inside a loop.
+    kinds = [None, "float16", "dynamic_int8", *([] if recurrent else ["int8"])]
+    files = []
+    for kind in kinds:
+        files.append(timing.file_to_time(model, tmp_path / f"{kind}.tflite", 1, 5, inputs, kind))
+        assert tfprune.measure_latency(model, inputs, 1, 5, runs=2, quantize=kind).median > 0
+    weights = 4 * model.count_params()
+    saved = [(files[0].stat().st_size - path.stat().st_size) / weights for path in files[1:]]
+    assert saved[0] > 0.4 and min(saved[1:]) > 0.5
+    if not recurrent:
+        assert len(float_operations(files[-1])) < len(float_operations(files[0]))
+
+
+@pytest.mark.tensorflow_only
+def test_quantized_models_are_timed_by_what_they_are_given():
+    words = keras.Input((None,), dtype="int32", name="words")
+    y = layers.GlobalAveragePooling1D()(layers.Embedding(20, 8)(words))
+    model = keras.Model(words, layers.Dense(2)(y))
+    examples = {"words": np.arange(12, dtype="int32").reshape(3, 4)}
+    options = {"quantize": "int8", "sequence_length": 4, "runs": 2}
+    timed = tfprune.compare_latency([model, model], representative_data=examples, **options)
+    assert list(timed.latencies[1].shapes.values()) == [(1, 4)]
+    with pytest.raises(ValueError, match="`representative_data`"):
+        tfprune.compare_latency([model], representative_data=[], **options)
+    with pytest.raises(ValueError, match="`quantize` must be one of"):
+        tfprune.measure_latency(model, quantize="int4")
 
 
 @pytest.mark.tensorflow_only

@@ -73,6 +73,19 @@ def test_compare(tmp_path):
         tfprune.compare(model, None)
 
 
+@pytest.mark.tensorflow_only
+def test_quantized_files_are_compared():
+    model = randomize(transformer(width=32, units=64))
+    small = tfprune.rebuild(model, keep={"ffn_in": np.arange(64) < 8})
+    plain = tfprune.compare(model, small, sequence_length=4)
+    result = tfprune.compare(model, small, sequence_length=4, quantize="dynamic_int8")
+    before, after = result.figures["bytes (.tflite, dynamic_int8)"]
+    assert after < before < plain.figures["bytes (.tflite)"][0]
+    assert result.figures["LiteRT ms, dynamic_int8"][1] > 0 and "dynamic_int8" in str(result)
+    with pytest.raises(ValueError, match="`quantize`"):
+        tfprune.compare(model, small, quantize="int3")
+
+
 def test_models_that_were_given_in_the_wrong_order_are_noticed():
     model = randomize(transformer())
     small = tfprune.rebuild(model, keep={"ffn_in": np.arange(12) < 3})

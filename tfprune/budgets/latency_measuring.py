@@ -74,7 +74,7 @@ def measured_cuts(
         for cut, ratio in zip(cuts, ratios, strict=True)
     ]
     about = alone.to_dict() | {"runs": runs}
-    about |= {k: v for k, v in options.items() if isinstance(v, int)}
+    about |= {k: v for k, v in options.items() if isinstance(v, (int, str))}
     return about, timed[: len(single)], timed[len(single) :]
 
 

@@ -100,7 +100,8 @@ class LatencyTable(Configurable):
             seconds: How long the timing should take.
             verbose: 1 shows progress, on a terminal or in a notebook.
             **options: As in `tfprune.compare_latency`: `inputs`, `batch_size`, `sequence_length`,
-                `threads`, `warmup`.
+                `threads`, `warmup`, and `quantize` with `representative_data`: in int8 other layers
+                take most of the time than in float, so measure the kind of file that is deployed.
 
         Returns:
             The table.
@@ -276,7 +277,7 @@ _Number = TypeVar("_Number", int, float)
 
 _SHOWN = (0.75, 0.5, 0.25, 0.0)  # Shares of the groups left.
 
-_OPTIONS = ("batch_size", "sequence_length", "threads", "warmup")
+_OPTIONS = ("batch_size", "sequence_length", "threads", "warmup", "quantize")
 
 
 def _are_pairs(pairs) -> bool:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -138,7 +139,37 @@ def _saved_model(model, path, representative_data) -> Path:
     return path
 
 
-def _litert_file(model, path, quantize, representative_data, integer_io, strict) -> Path:
+def file_for_timing(
+    model: keras.Model,
+    path: Path,
+    quantize: str | None,
+    examples: Any,
+    batch_size: int | None = None,
+    sequence_length: int | None = None,
+) -> Path:
+    """The LiteRT file that `export` writes, not compared with the model.
+
+    What is timed may be cut in ways in which nobody would use it, and give what int8 cannot follow.
+
+    Args:
+        model: As in `export`.
+        path: The file.
+        quantize: As in `export`.
+        examples: `representative_data` of `export`.
+        batch_size: As in `export`.
+        sequence_length: As in `export`.
+
+    Raises:
+        ValueError: As `export`.
+    """
+    with in_full_precision(model):
+        model = _functional(model, batch_size, sequence_length, examples)
+        return _litert_file(model, path, quantize, examples, False, False, compare=False)
+
+
+def _litert_file(
+    model, path, quantize, representative_data, integer_io, strict, compare=True
+) -> Path:
     examples = compared = None
     if quantize == "int8" or representative_data is not None:
         examples = examples_of(model, representative_data)
@@ -165,7 +196,8 @@ def _litert_file(model, path, quantize, representative_data, integer_io, strict)
         tolerance = HALF if computes_in_half(model) else FLOAT
         if quantize:
             tolerance = QUANTIZED[quantize]
-        check_file(model, run_by_name(model, temporary), tolerance, compared)
+        if compare:
+            check_file(model, run_by_name(model, temporary), tolerance, compared)
     return path
 
 

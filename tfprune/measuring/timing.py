@@ -12,9 +12,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import tree
 
 from tfprune import native_messages
 from tfprune.arguments import built_model, integer, one_of
+from tfprune.keras_private.functional import inputs_struct
 from tfprune.litert import Runner
 from tfprune.measuring.input_checks import check_numeric, checked_inputs
 from tfprune.progress import progress
@@ -63,6 +65,8 @@ def measure_latency(
     warmup: int = 5,
     runs: int = 30,
     verbose: int = 1,
+    quantize: str | None = None,
+    representative_data: Any = None,
 ) -> Timing:
     """Times a model in LiteRT.
 
@@ -75,6 +79,9 @@ def measure_latency(
         warmup: Calls before timing begins.
         runs: Calls that are timed.
         verbose: 1 shows progress, on a terminal or in a notebook.
+        quantize: What kind of file a Keras model is timed as, as in `tfprune.export`; `None` is
+            float.
+        representative_data: As in `tfprune.export`, for `"int8"`; by default the inputs.
 
     Returns:
         `Timing`, in milliseconds.
@@ -93,7 +100,16 @@ def measure_latency(
     True
     """
     return compare_latency(
-        [model], inputs, batch_size, sequence_length, threads, warmup, runs, verbose
+        [model],
+        inputs,
+        batch_size,
+        sequence_length,
+        threads,
+        warmup,
+        runs,
+        verbose,
+        quantize,
+        representative_data,
     ).latencies[0]
 
 
@@ -147,6 +163,8 @@ def compare_latency(
     warmup: int = 5,
     runs: int = 30,
     verbose: int = 1,
+    quantize: str | None = None,
+    representative_data: Any = None,
 ) -> LatencyComparison:
     """Times several models in turn, A B A B, so that other load affects them alike.
 
@@ -162,6 +180,9 @@ def compare_latency(
         warmup: Rounds before timing begins.
         runs: Rounds that are timed.
         verbose: 1 shows progress, on a terminal or in a notebook; nothing while a call is timed.
+        quantize: What kind of file Keras models are timed as, as in `tfprune.export`; `None` is
+            float.
+        representative_data: As in `tfprune.export`, for `"int8"`; by default the inputs.
 
     Returns:
         `LatencyComparison`.
@@ -179,6 +200,8 @@ def compare_latency(
     >>> len(timed.latencies), timed.ratios[0]
     (2, 1.0)
     """
+    from tfprune.export.comparing import QUANTIZED
+
     if isinstance(models, (str, bytes)) or not isinstance(models, Sequence) or not models:
         raise ValueError(
             "`models` must be a list of Keras models or .tflite files, at least one. "
@@ -190,6 +213,7 @@ def compare_latency(
     warmup = integer("warmup", warmup, least=0)
     runs = integer("runs", runs)
     one_of("verbose", verbose, (0, 1, False, True))
+    one_of("quantize", quantize, (None, *QUANTIZED))
     with (
         tempfile.TemporaryDirectory() as folder,
         progress("timing", len(models) + warmup + runs, verbose) as step,
@@ -198,7 +222,18 @@ def compare_latency(
         for i, model in enumerate(models):
             step(f"preparing model {i + 1} of {len(models)}")
             path = Path(folder) / f"{i}.tflite"
-            runners.append(_runner(model, path, threads, batch_size, sequence_length, inputs))
+            runners.append(
+                _runner(
+                    model,
+                    path,
+                    threads,
+                    batch_size,
+                    sequence_length,
+                    inputs,
+                    quantize,
+                    representative_data,
+                )
+            )
             given.append(
                 runners[-1].inputs(batch_size, sequence_length)
                 if inputs is None
@@ -236,6 +271,8 @@ def file_to_time(
     batch_size: int,
     sequence_length: int,
     inputs: Sequence[np.ndarray] | None = None,
+    quantize: str | None = None,
+    representative_data: Any = None,
 ) -> Path:
     """Writes the LiteRT file of a model that is timed.
 
@@ -248,24 +285,38 @@ def file_to_time(
         batch_size: Batch size of default inputs.
         sequence_length: Size of their axes of unknown size.
         inputs: As in `compare_latency`.
+        quantize: As in `compare_latency`.
+        representative_data: As in `compare_latency`.
 
     Raises:
         ValueError: As `tfprune.export`.
     """
     from tfprune.export import export, with_inputs
-    from tfprune.export.exporting import NeedsFixedSizes
-    from tfprune.export.inputs import of_shapes
+    from tfprune.export.exporting import NeedsFixedSizes, file_for_timing
+    from tfprune.export.inputs import example_inputs, of_shapes
 
-    model = with_inputs(model)
+    model = with_inputs(model, representative_data)
+
+    def written(model, **sizes):
+        if quantize is None:
+            return export(model, path, **sizes)
+        examples = representative_data
+        if examples is None:
+            given = inputs or example_inputs(model, batch_size, sequence_length)
+            examples = tree.pack_sequence_as(inputs_struct(model), list(given))
+        return file_for_timing(model, path, quantize, examples, **sizes)
+
     try:
-        return export(model, path)
+        return written(model)
     except NeedsFixedSizes:
         if inputs is None:
-            return export(model, path, batch_size=batch_size, sequence_length=sequence_length)
-        return export(of_shapes(model, [np.shape(array) for array in inputs]), path)
+            return written(model, batch_size=batch_size, sequence_length=sequence_length)
+        return written(of_shapes(model, [np.shape(array) for array in inputs]))
 
 
-def _runner(model, path: Path, threads: int, batch_size, sequence_length, inputs) -> Runner:
+def _runner(
+    model, path: Path, threads: int, batch_size, sequence_length, inputs, quantize, examples
+) -> Runner:
     """A model in LiteRT; a Keras model is written to `path` first."""
     from tfprune.export import with_inputs
 
@@ -290,5 +341,5 @@ def _runner(model, path: Path, threads: int, batch_size, sequence_length, inputs
                 )
         return runner
     model = check_numeric(with_inputs(built_model("model", model)))
-    file_to_time(model, path, batch_size, sequence_length, inputs)
+    file_to_time(model, path, batch_size, sequence_length, inputs, quantize, examples)
     return Runner(path, [t.name for t in model.inputs], threads)

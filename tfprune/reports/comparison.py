@@ -113,6 +113,8 @@ def compare(
     threads: int = 1,
     latency: bool = True,
     verbose: int = 1,
+    quantize: str | None = None,
+    representative_data: Any = None,
 ) -> Comparison:
     """Compares a model with the smaller one that `tfprune.rebuild` has made of it.
 
@@ -127,6 +129,8 @@ def compare(
         threads: Threads of LiteRT.
         latency: Whether to export both to LiteRT and time them in turn.
         verbose: 1 shows the progress of that, on a terminal or in a notebook.
+        quantize: Of what kind the LiteRT files are, as in `tfprune.export`; `None` is float.
+        representative_data: As in `tfprune.export`, for `"int8"`; by default the inputs.
 
     Returns:
         A `Comparison`: `print` it, or use `to_dict()` or `plot()`.
@@ -150,6 +154,7 @@ def compare(
     ((96, 36), {'hidden': (3, 8)})
     """
     from tfprune.export import with_inputs
+    from tfprune.export.comparing import QUANTIZED
 
     built_model("before", before)
     built_model("after", after)
@@ -159,6 +164,7 @@ def compare(
         "threads": integer("threads", threads),
     }
     one_of("verbose", verbose, (0, 1, False, True))
+    one_of("quantize", quantize, (None, *QUANTIZED))
     check_related(before, after)
     finite_weights("before", before)
     finite_weights("after", after)
@@ -195,7 +201,8 @@ def compare(
         # Weights alone: the file of a compiled model also holds the optimizer's variables.
         result.figures["bytes of weights"] = (_weight_bytes(before), _weight_bytes(after))
         if latency:
-            _time(result, (before, after), Path(folder), inputs, verbose)
+            kind = {"quantize": quantize, "representative_data": representative_data}
+            _time(result, (before, after), Path(folder), inputs, verbose, kind)
     return result
 
 
@@ -203,20 +210,25 @@ def _weight_bytes(model) -> int:
     return sum(keras.ops.convert_to_numpy(w).nbytes for w in own_weights(model))
 
 
-def _time(result: Comparison, models, folder, inputs, verbose) -> None:
-    sizes = {k: result.conditions[k] for k in ("batch_size", "sequence_length")}
+def _time(result: Comparison, models, folder, inputs, verbose, kind) -> None:
+    named = f", {kind['quantize']}" if kind["quantize"] else ""
+    sizes: dict[str, Any] = {k: result.conditions[k] for k in ("batch_size", "sequence_length")}
     try:
         with progress("comparing", len(models) + 1, verbose) as step:
             paths = []
             for i, model in enumerate(models):
                 step(f"writing the model {('before', 'after')[i]}")
                 path = folder / f"{i}.tflite"
-                paths.append(file_to_time(model, path, **sizes, inputs=inputs))
-            result.figures["bytes (.tflite)"] = paths[0].stat().st_size, paths[1].stat().st_size
+                paths.append(file_to_time(model, path, **sizes, inputs=inputs, **kind))
+            result.figures[f"bytes (.tflite{named})"] = (
+                paths[0].stat().st_size,
+                paths[1].stat().st_size,
+            )
             step("timing both in turn")
-            timed = compare_latency(paths, inputs, **result.conditions, verbose=verbose)
+            conditions: dict[str, Any] = result.conditions
+            timed = compare_latency(paths, inputs, **conditions, verbose=verbose)
     except Exception as error:  # Not every model can be converted to LiteRT.
         result.notes.append(f"LiteRT was not timed: {in_one_line(error)}")
         return
-    result.figures["LiteRT ms"] = timed.latencies[0].median, timed.latencies[1].median
+    result.figures[f"LiteRT ms{named}"] = timed.latencies[0].median, timed.latencies[1].median
     result.latency_ratio = timed.ratios[1]
