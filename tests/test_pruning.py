@@ -308,7 +308,7 @@ def test_what_is_said(capsys):
         ({"data": (X[:0], Y[:0])}, "`data`"),
         ({"structures": "ranks"}, "`structures`"),
         ({"criterion": "best"}, "`criterion`"),
-        ({"repair": "all"}, "`repair`"),
+        ({"repair": "all"}, "`repair` must be one of None, 'least_squares', 'bias'"),
         ({"examples": 0}, "`examples`"),
         ({"within": "error", "per_cost": True}, "`per_cost` must be False"),
         ({"in_place": 1}, "`in_place`"),

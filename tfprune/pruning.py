@@ -154,8 +154,7 @@ def pruned(
             "`target` must be a target such as tfprune.Sparsity(0.5). Received: "
             f"target={reprlib.repr(target)}"
         )
-    if repair is not None:
-        one_of("repair", repair, HOW)
+    one_of("repair", repair, (None, *HOW))
     boolean("in_place", in_place)
     one_of("verbose", verbose, (0, 1, False, True))
     integer("examples", examples)

@@ -261,6 +261,20 @@ def test_vocabularies_and_adapted_statistics_are_kept(tmp_path):
     )
 
 
+def test_statistics_that_set_weights_has_written_are_not_used_by_the_copy_either(tmp_path):
+    scaled = layers.Normalization()
+    scaled.adapt(40 * noise(20, 4) + 100)
+    hidden = layers.Dense(6, "relu", name="hidden")
+    adapted = randomize(keras.Sequential([keras.Input((4,)), scaled, hidden, layers.Dense(2)]))
+    model = keras.models.clone_model(adapted)
+    model.set_weights(adapted.get_weights())  # Keras goes on with a mean of 0, a variance of 1.
+    x = noise(5, 4)
+    small = rebuild(model, keep={"hidden": np.arange(6) < 6})
+    assert_same(outputs(model, x), outputs(small, x))
+    small.save(tmp_path / "small.keras")
+    assert_same(outputs(model, x), outputs(keras.saving.load_model(tmp_path / "small.keras"), x))
+
+
 def chain(*units, inputs=6, activation="relu"):
     """Dense layers one behind the other: the kernel between two structures belongs to both."""
     dense = [layers.Dense(n, activation, name=f"dense_{i}") for i, n in enumerate(units[:-1])]

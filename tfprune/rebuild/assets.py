@@ -27,6 +27,8 @@ def give_assets(old: keras.Layer, new: keras.Layer) -> None:
                 new.load_assets(folder)
     if hasattr(new, "finalize_state"):  # Adapted statistics are read from the variables here.
         new.finalize_state()
+    if isinstance(old, keras.layers.Normalization) and isinstance(new, keras.layers.Normalization):
+        _give_statistics(old, new)
     children = zip(
         own_children(old),
         own_children(new),
@@ -35,3 +37,25 @@ def give_assets(old: keras.Layer, new: keras.Layer) -> None:
     )
     for before, after in children:
         give_assets(before, after)
+
+
+def _give_statistics(old: keras.layers.Normalization, new: keras.layers.Normalization) -> None:
+    """Makes a copy normalize with the numbers that the layer computes with.
+
+    Those are others than its variables hold where `set_weights` wrote the variables: Keras takes
+    the numbers from them in `adapt`, and when it loads a file.
+    """
+    if old.input_mean is not None or not old.built:
+        return
+    changed = False
+    for name in ("mean", "variance"):
+        wanted, found = getattr(old, name), getattr(new, name)
+        # Equal ones are left alone: in half precision they are coarser than the variables.
+        if not bool(keras.ops.all(keras.ops.equal(wanted, found))):
+            variable = getattr(new, f"adapt_{name}")
+            variable.assign(
+                keras.ops.reshape(keras.ops.cast(wanted, variable.dtype), variable.shape)
+            )
+            changed = True
+    if changed:
+        new.finalize_state()
