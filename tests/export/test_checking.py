@@ -113,8 +113,9 @@ def test_quantized_files_are_compared_too(tmp_path, monkeypatch, kind, quantize)
     data = np.concatenate([a for (a,) in accepted_inputs(at_inference(model), 24)])
     assert tfprune.export(model, tmp_path / "right.tflite", quantize, data).exists()
     tamper(monkeypatch, lambda m: zeroed(at_root(m)))
-    with pytest.raises(ValueError, match="'output_0' of the file differs from Keras"):
+    with pytest.raises(ValueError, match="'output_0' of the file differs from Keras") as error:
         tfprune.export(model, tmp_path / "wrong.tflite", quantize, data)
+    assert ("quantize='dynamic_int8' computes in float" in str(error.value)) == (quantize == "int8")
     assert not (tmp_path / "wrong.tflite").exists()
 
 

@@ -1,3 +1,4 @@
+import warnings
 from types import SimpleNamespace
 
 import keras
@@ -249,6 +250,18 @@ def test_every_output_is_checked_on_tokens_of_the_whole_vocabulary(
     with pytest.raises(ValueError, match="differs from Keras by"):
         tfprune.export(model, tmp_path / "wrong.tflite")
     assert not (tmp_path / "wrong.tflite").exists()
+
+
+@pytest.mark.parametrize("units, says", [(31, True), (32, False)])
+def test_a_file_in_which_nothing_became_int8_is_said(units, says, tmp_path):
+    """The converter leaves kernels of fewer than 1,024 numbers as they are."""
+    model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(units)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        path = tfprune.export(model, tmp_path / "m.tflite", "dynamic_int8")
+    assert any("has changed nothing" in str(w.message) for w in caught) == says
+    plain = tfprune.export(model, tmp_path / "plain.tflite")
+    assert (path.stat().st_size == plain.stat().st_size) == says
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

@@ -176,7 +176,8 @@ def consumers(
             )
         if not np.isfinite(totals[key].mean).all():
             raise ValueError(
-                f"`data` leads to numbers that are not finite in front of layer {layer.path!r}"
+                f"`data` leads to numbers that are not finite in front of layer {layer.path!r}, or "
+                "holds such itself"
             )
     return {s.name: [_consumer(s, share, totals) for share in s.consumers] for s in structures}
 

@@ -25,6 +25,7 @@ def check_file(
     run: Callable[[Sequence[np.ndarray]], Mapping[str, np.ndarray]],
     tolerance: Tolerance,
     examples: Sequence[Sequence[np.ndarray]] | None = None,
+    advice: str = "",
 ) -> None:
     """Compares a file with the model that it came from, output by output, by name.
 
@@ -33,6 +34,7 @@ def check_file(
         run: Computes the outputs of the file, by name, from the inputs in the order of the model.
         tolerance: How far they may be apart.
         examples: Batches of inputs; by default some are made up.
+        advice: What the error ends with.
 
     Raises:
         ValueError: If an output is missing, or computes something else.
@@ -64,7 +66,9 @@ def check_file(
                 allowed = _rows([rounded[name][i] for i in numbers])
                 wrong = difference(wanted, found, tolerance, allowed)
             if wrong:
-                raise ValueError(f"Output {name!r} of the file {wrong}; it was not written{hint}.")
+                raise ValueError(
+                    f"Output {name!r} of the file {wrong}; it was not written{hint}{advice}."
+                )
 
 
 def _of_one_shape(values, others):

@@ -16,7 +16,7 @@ from tfprune.arguments import built_model, finite_weights, integer, one_of, path
 from tfprune.errors import in_one_line
 from tfprune.export.checking import check_file
 from tfprune.export.comparing import FLOAT, HALF, QUANTIZED
-from tfprune.export.float_operations import float_operations, with_layers
+from tfprune.export.float_operations import float_operations, has_int8, with_layers
 from tfprune.export.full_precision import computes_in_half, in_full_precision
 from tfprune.export.inputs import at_inference, open_axes, output_names, refuse_state, with_inputs
 from tfprune.export.litert_conversion import check_inputs, convert, run_by_name
@@ -25,6 +25,7 @@ from tfprune.export.quantizing import examples_of
 from tfprune.export.saved_model import is_saved_model, save, serve_by_name
 from tfprune.extras import require_all
 from tfprune.files import atomic_write
+from tfprune.user_warnings import warn
 
 
 class NeedsFixedSizes(ValueError):
@@ -197,8 +198,20 @@ def _litert_file(
         if quantize:
             tolerance = QUANTIZED[quantize]
         if compare:
-            check_file(model, run_by_name(model, temporary), tolerance, compared)
+            advice = _FOR_INT8 if quantize == "int8" else ""
+            check_file(model, run_by_name(model, temporary), tolerance, compared, advice)
+            if quantize == "dynamic_int8" and not has_int8(temporary):
+                warn(
+                    "quantize='dynamic_int8' has changed nothing: the converter leaves kernels of "
+                    "fewer than 1,024 numbers float, and the model has no larger ones."
+                )
     return path
+
+
+_FOR_INT8 = (
+    ". Where LiteRT's operations are too coarse in int8, quantize='dynamic_int8' computes in float "
+    "with int8 weights"
+)
 
 
 def _with_advice(error: ValueError, model: keras.Model) -> ValueError:

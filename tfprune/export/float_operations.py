@@ -35,6 +35,17 @@ def float_operations(path: str | os.PathLike) -> list[Operation]:
     ]
 
 
+def has_int8(path: str | os.PathLike) -> bool:
+    """Whether an operation of a LiteRT file reads or makes int8.
+
+    Args:
+        path: The file.
+    """
+    from tfprune.litert import operations
+
+    return any(np.int8 in operation.types for operation in operations(path))
+
+
 def with_layers(operations: Sequence[Operation], model: keras.Model) -> str:
     """Operations in words, with the layers that bring them where that can be told.
 

@@ -155,8 +155,8 @@ def _fit(reader: Reader, moments: Moments, how: str, ridge: float, done: Repairs
     path = reader.layer.path
     if not np.isfinite(moments.mean).all():
         raise ValueError(
-            f"`data` leads to numbers that are not finite in front of layer {path!r}. Which "
-            "weights would be right cannot be told."
+            f"`data` leads to numbers that are not finite in front of layer {path!r}, or "
+            "holds such itself. Which weights would be right cannot be told."
         )
     if moments.count < reader.stays.sum():
         warn(
