@@ -83,6 +83,17 @@ def test_nested_and_subclassed():
     assert net.first._inbound_nodes == []  # looking leaves no trace
 
 
+def test_attention_over_positions_has_one_number_for_each():
+    x = keras.Input((5, 4))
+    h = layers.Dense(6, "relu", name="hidden")(x)
+    weights = layers.Softmax(axis=1)(layers.Dense(1, name="scores")(h))
+    pooled = layers.GlobalAveragePooling1D()(layers.Multiply()([h, weights]))
+    found = find_structures(keras.Model(x, layers.Dense(2, name="out")(pooled)))
+    assert [s.name for s in found] == ["hidden"]
+    reasons = {s.name: s.explained for s in found.skipped}
+    assert reasons["scores"] == "it makes one number, which stays"
+
+
 def test_skipped_with_reasons():
     x = keras.Input((4,))
     soft = layers.Dense(5, "softmax", name="soft")(x)

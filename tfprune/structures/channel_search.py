@@ -78,6 +78,8 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
             said = why_not_by_channel(layer) or said
         if id(layer) in ending:  # Whatever its activation is.
             return SkippedLayer(layer, "its output is an output of the model", "output")
+        if any(use.variable.shape[use.axis] == 1 for use in uses):  # As attention over positions.
+            return SkippedLayer(layer, "it makes one number, which stays", "")
         said = said or "nothing that can be told apart reads what it makes"
         return SkippedLayer(layer, said, flow.end(uses[0]) if uses else "")
 
