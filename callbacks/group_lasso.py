@@ -12,6 +12,7 @@ from tfprune import penalties
 from tfprune.arguments import number, one_of
 from tfprune.budgets.choosing import has_channels
 from tfprune.budgets.targets import Target
+from tfprune.callbacks import proximal_steps
 from tfprune.callbacks.group_lasso_warnings import warn_of_large, warn_of_strength
 from tfprune.callbacks.targeted import TargetedPruning
 from tfprune.fit.strength_control import StrengthControl
@@ -303,7 +304,13 @@ class GroupLasso(TargetedPruning):
             sizes = self._relative_sizes()
             keep = self.survivors(sizes)
             if self._goes_straight:
-                strengths = self._straight(step, steps, sizes, keep)
+                strengths = proximal_steps.strengths_to_zero(
+                    [sizes[s.name] for s in self.structures],
+                    [keep[s.name] for s in self.structures],
+                    self._references(),
+                    self._learning_rates(),
+                    self._steps_left(step) + steps,
+                )
             else:
                 self._steer(step, sizes, keep)
                 factors = self._control.factors()
@@ -314,9 +321,13 @@ class GroupLasso(TargetedPruning):
             pressed.assign((~keep[name]).astype("float32"))
         if self.step == "proximal" and steps:
             if self._goes_straight:
-                self._shrink_straight(step, steps, keep)
+                left = self._steps_left(step)
+                # Each loses the share of the way that was made since the last look.
+                proximal_steps.take_toward_zero(self.structures, keep, left / (left + steps))
             else:
-                self._shrink([strength * steps for strength in strengths], keep)
+                amounts = self._learning_rates() * np.asarray(strengths) * steps
+                lowest = self.penalized == "lowest"
+                proximal_steps.shrink(self.structures, amounts, keep, lowest)
         if self._removes_at_stop and steps:
             for structure in self.structures:
                 self.prune(structure, self.pruned(structure))
@@ -357,50 +368,20 @@ class GroupLasso(TargetedPruning):
         first, last = self.span()
         # The last part of the way is not to be covered all at once.
         steps_left = max(self._steps_left(step), (1 - ARRIVAL) * (last - first))
-        begin = self._strengths_by_size(steps_left) if self._goes_by_size else None
+        begin = None
+        if self._goes_by_size:
+            begin = proximal_steps.factors_to_zero(
+                self._references(),
+                self._learning_rates(),
+                steps_left,
+                STRENGTH / (self.words_per_batch or 1.0),
+            )
         self._control.look(step, steps_left, list(sizes.values()), list(keep.values()), begin)
 
     def _steps_left(self, step):
         """Until groups are to be small."""
         first, last = self.span()
         return max(first + ARRIVAL * (last - first) - step, 0.0)
-
-    def _strengths_by_size(self, steps):
-        """By which factor a proximal step would take groups of usual size to zero in some steps."""
-        rates = np.array([self._learning_rate(s) for s in self.structures])
-        begin = STRENGTH / (self.words_per_batch or 1.0)
-        return self._references() / np.maximum(rates * steps * begin, 1e-30)
-
-    def _straight(self, step, steps, sizes, keep):
-        """For each structure the λ that takes a group of mean size straight to zero; 0 if none."""
-        found = []
-        for structure, reference in zip(self.structures, self._references(), strict=True):
-            leave = sizes[structure.name][~keep[structure.name]]
-            way = self._learning_rate(structure) * max(self._steps_left(step) + steps, 1.0)
-            mean = float(leave.mean() * reference) if len(leave) else 0.0
-            found.append(mean / way if way else 0.0)
-        return found
-
-    def _shrink_straight(self, step, steps, keep):
-        """Each group that is to go loses the share of the way that was made since the last look."""
-        left = self._steps_left(step)
-        share = left / (left + steps)
-        for structure in self.structures:
-            structure.scale(np.where(keep[structure.name], 1.0, share).astype("float32"))
-
-    def _shrink(self, strengths, keep):
-        """The proximal step; under a target no group that stays loses more than half at once."""
-        for structure, strength in zip(self.structures, strengths, strict=True):
-            amount = self._learning_rate(structure) * strength
-            if not amount:
-                continue
-            stays = keep.get(structure.name)
-            if self.penalized == "lowest":
-                penalties.shrink(structure, amount, ~stays)
-                continue
-            if stays is not None and stays.any():
-                amount = min(amount, 0.5 * penalties.root_mean_squares(structure)[stays].min())
-            penalties.shrink(structure, amount)
 
     def _remove_small(self):
         """Removes the groups below the thresholds, but no more than the target would."""
@@ -433,9 +414,11 @@ class GroupLasso(TargetedPruning):
     def _references(self):
         return keras.ops.convert_to_numpy(self.state.references)
 
-    def _learning_rate(self, structure):
-        optimizer = trained_by(self.model.optimizer, structure.slices[0].variable)
-        return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    def _learning_rates(self):
+        """That of each structure now."""
+        optimizer = self.model.optimizer
+        trained = [trained_by(optimizer, s.slices[0].variable) for s in self.structures]
+        return np.array([float(keras.ops.convert_to_numpy(o.learning_rate)) for o in trained])
 
     def on_step_outside(self) -> None:
         """No penalty; what is removed stays at zero, and at `stop` it is removed."""
