@@ -37,8 +37,6 @@ HERE = Path(__file__).parent
 SIZE, BATCH, RATE = 32, 64, 1e-3
 PICTURES, EPOCHS, MORE = 20_000, 8, 3
 SHARES = (0.3, 0.5, 0.7)  # Of the FLOPs, which go.
-# With half of the FLOPs gone, 85 % of the time that is ideally saved: of the dense int8 file's.
-INT8_TIME = 1 - 0.85 * 0.5
 KINDS = {"float": None, "int8": "int8"}
 
 
@@ -100,10 +98,10 @@ def importance(share, work, **options):
     )
 
 
-def reconstruction(target, work, **options):
+def reconstruction(share, work, **options):
     """Prunes at the beginning of the fit, and fits what reads the channels to those that stay."""
     return ImportancePruning(
-        target=target,
+        target=tfprune.Flops(1 - share),
         data=work.x[:1024],
         criterion="reconstruction",
         repair=work.x[:1024],
@@ -117,35 +115,13 @@ def group_lasso(share, work):
     return GroupLasso(target=tfprune.Flops(1 - share), verbose=0)
 
 
-def int8_time(work):
-    """The target of an int8 file that is as fast as `INT8_TIME` says.
-
-    What each layer takes is measured once for each network and seed, and kept.
-    """
-    path = work.folder / "int8_latency.json"
-    if not path.exists():
-        model = work.dense()
-        structures = tfprune.find_structures(model).select(["channels"])
-        tfprune.LatencyTable.measure(
-            model, structures, quantize="int8", representative_data=work.x[:16]
-        ).save(path)
-    table = tfprune.LatencyTable.load(path)
-    return tfprune.Latency(INT8_TIME * table.full, on=table)
-
-
 CALLBACKS = {
     "longer": None,
     **{f"importance-{s}": lambda work, s=s: importance(s, work) for s in SHARES},
     **{f"group_lasso-{s}": lambda work, s=s: group_lasso(s, work) for s in SHARES},
-    **{
-        f"reconstruction-{s}": lambda work, s=s: reconstruction(tfprune.Flops(1 - s), work)
-        for s in SHARES
-    },
+    **{f"reconstruction-{s}": lambda work, s=s: reconstruction(s, work) for s in SHARES},
     "importance-0.5-by-8": lambda work: importance(0.5, work, round_to={"channels": 8}),
-    "reconstruction-0.5-by-8": lambda work: reconstruction(
-        tfprune.Flops(0.5), work, round_to={"channels": 8}
-    ),
-    "reconstruction-int8-time": lambda work: reconstruction(int8_time(work), work),
+    "reconstruction-0.5-by-8": lambda work: reconstruction(0.5, work, round_to={"channels": 8}),
 }
 WITHOUT = {f"without-{share}": share for share in SHARES}
 TFMOT = {f"tfmot-{share}": share for share in (0.5, 0.8)}  # Of the weights, which become zero.

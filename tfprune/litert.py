@@ -101,6 +101,13 @@ class Runner:
             with context:
                 outputs = self._signature(**given)
         except RuntimeError as error:
+            if "failed to create XNNPACK" in str(error):
+                raise ValueError(
+                    "LiteRT's kernels do not take this file. In int8 most often some layer makes "
+                    "next to nothing of all `representative_data`, such as channels that are "
+                    "always zero; quantize='dynamic_int8' computes in float with int8 weights. "
+                    f"LiteRT says: {error}"
+                ) from error
             shapes = ", ".join(f"{name} {array.shape}" for name, array in given.items())
             raise ValueError(
                 "`sequence_length`, or the shapes of `inputs`, must be such that the model can "

@@ -252,6 +252,17 @@ def test_every_output_is_checked_on_tokens_of_the_whole_vocabulary(
     assert not (tmp_path / "wrong.tflite").exists()
 
 
+def test_value_ranges_that_litert_takes_in_no_kernel(tmp_path):
+    hidden, last = keras.layers.Dense(8, "relu6"), keras.layers.Dense(2)
+    model = keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(8, "relu6"), last])
+    hidden.kernel.assign(1e-12 * hidden.kernel)
+    last.kernel.assign(1e12 * last.kernel)
+    path = tmp_path / "m.tflite"
+    with pytest.raises(ValueError, match="next to nothing.*dynamic_int8.*XNNPACK"):
+        tfprune.export(model, path, "int8", noise(16, 4), batch_size=1)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("units, says", [(31, True), (32, False)])
 def test_a_file_in_which_nothing_became_int8_is_said(units, says, tmp_path):
     """The converter leaves kernels of fewer than 1,024 numbers as they are."""
