@@ -261,18 +261,37 @@ def test_vocabularies_and_adapted_statistics_are_kept(tmp_path):
     )
 
 
-def test_statistics_that_set_weights_has_written_are_not_used_by_the_copy_either(tmp_path):
-    scaled = layers.Normalization()
-    scaled.adapt(40 * noise(20, 4) + 100)
+@pytest.mark.parametrize("way", ["adapted", "loaded", "set_weights"])
+def test_statistics_are_those_that_the_model_computes_with(way, tmp_path):
+    scaled, x = layers.Normalization(), 40 * noise(20, 4) + 100
     hidden = layers.Dense(6, "relu", name="hidden")
-    adapted = randomize(keras.Sequential([keras.Input((4,)), scaled, hidden, layers.Dense(2)]))
-    model = keras.models.clone_model(adapted)
-    model.set_weights(adapted.get_weights())  # Keras goes on with a mean of 0, a variance of 1.
-    x = noise(5, 4)
-    small = rebuild(model, keep={"hidden": np.arange(6) < 6})
+    adapted = keras.Sequential([keras.Input((4,)), scaled, hidden, layers.Dense(2)])
+    scaled.adapt(x)
+    model, path = adapted, tmp_path / "model.keras"
+    if way == "loaded":
+        adapted.save(path)
+        model = keras.saving.load_model(path)
+    if way == "set_weights":
+        model = keras.models.clone_model(adapted)
+        model.set_weights(adapted.get_weights())
+        # Keras goes on with a mean of 0 and a variance of 1.
+        assert not np.allclose(outputs(model, x)[0], outputs(adapted, x)[0], rtol=0.1)
+    kill(model, {"hidden": np.arange(6) >= 4})
+    small = rebuild(model)
+    assert small.get_layer("hidden").units == 4
     assert_same(outputs(model, x), outputs(small, x))
-    small.save(tmp_path / "small.keras")
-    assert_same(outputs(model, x), outputs(keras.saving.load_model(tmp_path / "small.keras"), x))
+    small.save(path)
+    assert_same(outputs(model, x), outputs(keras.saving.load_model(path), x))
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_units_in_front_of_adapted_statistics_stay(adapted):
+    """Whatever was searched before: what a layer does is found out once for a configuration."""
+    scaled = layers.Normalization()
+    scaled.adapt(noise(20, 6)) if adapted else scaled.build((None, 6))
+    hidden = layers.Dense(6, name="hidden")
+    model = keras.Sequential([keras.Input((4,)), hidden, scaled, layers.Dense(2)])
+    assert not len(find_structures(model))
 
 
 def chain(*units, inputs=6, activation="relu"):

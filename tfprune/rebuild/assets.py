@@ -6,6 +6,7 @@ import os
 import tempfile
 
 import keras
+import numpy as np
 
 from tfprune.model_parts import own_children
 
@@ -47,15 +48,14 @@ def _give_statistics(old: keras.layers.Normalization, new: keras.layers.Normaliz
     """
     if old.input_mean is not None or not old.built:
         return
-    changed = False
+    stale = False
     for name in ("mean", "variance"):
-        wanted, found = getattr(old, name), getattr(new, name)
-        # Equal ones are left alone: in half precision they are coarser than the variables.
-        if not bool(keras.ops.all(keras.ops.equal(wanted, found))):
-            variable = getattr(new, f"adapt_{name}")
-            variable.assign(
-                keras.ops.reshape(keras.ops.cast(wanted, variable.dtype), variable.shape)
-            )
-            changed = True
-    if changed:
+        used = keras.ops.convert_to_numpy(keras.ops.cast(getattr(old, name), "float32"))
+        held, variable = getattr(old, f"adapt_{name}"), getattr(new, f"adapt_{name}")
+        in_use = keras.ops.cast(keras.ops.cast(held, getattr(old, name).dtype), "float32")
+        if np.array_equal(used.ravel(), keras.ops.convert_to_numpy(in_use).ravel()):
+            continue
+        variable.assign(used.reshape(variable.shape))
+        stale = True
+    if stale:
         new.finalize_state()

@@ -120,6 +120,8 @@ def _known(find: Callable, node: Any, axis: int) -> Roles | None:
             return find(node, axis)  # What it is told is nowhere to be read.
         if _is_described(operation) or inner_layers(operation):
             return None
+        if hasattr(operation, "finalize_state"):
+            return None  # It computes with what `adapt` has taken from its variables.
         config = repr({**operation.get_config(), "name": None})
         # A configuration need not say which functions a layer has.
         functions = [
