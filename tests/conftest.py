@@ -38,7 +38,7 @@ hypothesis.settings.load_profile("few")
 
 STARTED = time.monotonic()
 # `make test` runs the tests whose number, from 0 to 9, is one of these: of those that are marked
-# `sampled`, and of the others. What differs between backends is in few of the others.
+# `sampled`, and of the others. `make test-slow` runs the rest.
 SAMPLED = {"tensorflow": (0,), "jax": (2,)}
 OTHERS = {"tensorflow": range(10), "jax": range(5)}
 

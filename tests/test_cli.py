@@ -418,6 +418,9 @@ def test_export_and_measure(tmp_path, capsys):
     first, second = json.loads(capsys.readouterr().out)["models"]
     assert [first["name"], second["name"]] == files
     assert first["ratio"] == 1.0 and second["shapes"] == {"x": [1, 4, 8]}
+    words = ["measure", files[1], "--runs", "2", "--sequence-length", "4"]
+    assert cli.main([*words, "--quantize", "dynamic_int8"]) == 0
+    assert "models as dynamic_int8 files" in " ".join(capsys.readouterr().out.split())
     words = ["compare", files[1], files[1], "--sequence-length", "4", "--quantize", "dynamic_int8"]
     assert cli.main(words) == 0
     assert "LiteRT ms, dynamic_int8" in capsys.readouterr().out

@@ -121,7 +121,7 @@ _EXAMPLES = {
     "prune": "tfprune prune model.keras small.keras --target 'flops 50%' --data inputs.npz",
     "rebuild": "tfprune rebuild pruned.keras small.keras",
     "export": "tfprune export small.keras small.tflite --quantize dynamic_int8",
-    "measure": "tfprune measure model.tflite small.tflite --sequence-length 64",
+    "measure": "tfprune measure model.keras small.keras --quantize dynamic_int8",
     "compare": "tfprune compare model.keras small.keras --sequence-length 64",
     "demo": "tfprune demo --fast",
     "translate": "tfprune translate saved_models/help_en_de_pruned_int8.tflite 'Select the cells.'",
@@ -166,6 +166,12 @@ def _sizes(command: Any, **defaults: int | None) -> None:
             option = f"--{name.replace('_', '-')}"
             default, help = defaults[name], text + by_default[name]
             command.add_argument(option, type=_positive, metavar="N", default=default, help=help)
+
+
+_TIMED_AS = (
+    "format of the LiteRT files as which .keras models are timed, float by default; ranges for "
+    "int8 are measured on made-up inputs"
+)
 
 
 def _quantize(command: Any, text: str) -> None:
@@ -286,14 +292,14 @@ def _parser():
     measure = command("measure", commands.measure, "Time models in LiteRT, in turn.")
     measure.add_argument("models", nargs="+", help=".tflite or .keras files")
     _sizes(measure, batch_size=1, sequence_length=128, threads=1, runs=30)
-    _quantize(measure, "of what kind the files of .keras models are; float by default")
+    _quantize(measure, _TIMED_AS)
     _json(measure)
 
     compare = command("compare", commands.compare, "Say what one model has become in another.")
     compare.add_argument("before", help="a .keras file")
     compare.add_argument("after", help="the smaller .keras file")
     _sizes(compare, batch_size=1, sequence_length=128, threads=1)
-    _quantize(compare, "of what kind their LiteRT files are; float by default")
+    _quantize(compare, _TIMED_AS)
     compare.add_argument("--no-latency", action="store_true", help="do not time them in LiteRT")
     _json(compare)
 

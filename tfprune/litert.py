@@ -103,9 +103,10 @@ class Runner:
         except RuntimeError as error:
             if "failed to create XNNPACK" in str(error):
                 raise ValueError(
-                    "LiteRT's kernels do not take this file. In int8 most often some layer makes "
-                    "next to nothing of all `representative_data`, such as channels that are "
-                    "always zero; quantize='dynamic_int8' computes in float with int8 weights. "
+                    "LiteRT's XNNPACK kernels do not take the file. Where it is int8, most often "
+                    "some layer makes next to nothing of all `representative_data`, such as "
+                    "channels that are always zero: give other examples, or "
+                    "quantize='dynamic_int8'. "
                     f"LiteRT says: {error}"
                 ) from error
             shapes = ", ".join(f"{name} {array.shape}" for name, array in given.items())

@@ -258,15 +258,22 @@ def test_value_ranges_that_litert_takes_in_no_kernel(tmp_path):
     hidden.kernel.assign(1e-12 * hidden.kernel)
     last.kernel.assign(1e12 * last.kernel)
     path = tmp_path / "m.tflite"
-    with pytest.raises(ValueError, match="next to nothing.*dynamic_int8.*XNNPACK"):
+    with pytest.raises(ValueError, match="XNNPACK.*next to nothing.*dynamic_int8"):
         tfprune.export(model, path, "int8", noise(16, 4), batch_size=1)
     assert not path.exists()
 
 
-@pytest.mark.parametrize("units, says", [(31, True), (32, False)])
-def test_a_file_in_which_nothing_became_int8_is_said(units, says, tmp_path):
-    """The converter leaves kernels of fewer than 1,024 numbers as they are."""
-    model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(units)])
+@pytest.mark.parametrize(
+    "shape, layer, says",
+    [
+        ((32,), lambda: keras.layers.Dense(31), True),  # Fewer than 1,024 numbers.
+        ((32,), lambda: keras.layers.Dense(32), False),
+        ((6, 6, 6, 8), lambda: keras.layers.Conv3D(16, 3), True),
+        ((5, 4), lambda: keras.layers.GRU(64), False),  # In the loop.
+    ],
+)
+def test_a_file_in_which_nothing_became_int8_is_said(shape, layer, says, tmp_path):
+    model = keras.Sequential([keras.Input(shape, batch_size=1), layer()])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         path = tfprune.export(model, tmp_path / "m.tflite", "dynamic_int8")

@@ -67,19 +67,77 @@ def test_the_file_that_is_timed_is_of_the_kind_that_was_asked_for(inputs, recurr
         assert len(float_operations(files[-1])) < len(float_operations(files[0]))
 
 
-@pytest.mark.tensorflow_only
-def test_quantized_models_are_timed_by_what_they_are_given():
+def of_words():
     words = keras.Input((None,), dtype="int32", name="words")
     y = layers.GlobalAveragePooling1D()(layers.Embedding(20, 8)(words))
-    model = keras.Model(words, layers.Dense(2)(y))
-    examples = {"words": np.arange(12, dtype="int32").reshape(3, 4)}
+    return keras.Model(words, layers.Dense(2)(y))
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("form", ["by name", "list", "iterator", "function"])
+def test_quantized_models_are_calibrated_on_what_is_given(form):
+    model, numbers = of_words(), np.arange(12, dtype="int32").reshape(3, 4)
+    forms = {
+        "by name": {"words": numbers},
+        "list": [numbers],
+        "iterator": iter([[numbers[:1]], [numbers[1:]]]),
+        "function": lambda: iter([[numbers]]),
+    }
     options = {"quantize": "int8", "sequence_length": 4, "runs": 2}
-    timed = tfprune.compare_latency([model, model], representative_data=examples, **options)
+    timed = tfprune.compare_latency([model, model], representative_data=forms[form], **options)
     assert list(timed.latencies[1].shapes.values()) == [(1, 4)]
-    with pytest.raises(ValueError, match="`representative_data`"):
-        tfprune.compare_latency([model], representative_data=[], **options)
-    with pytest.raises(ValueError, match="`quantize` must be one of"):
-        tfprune.measure_latency(model, quantize="int4")
+    assert timed.latencies[1].quantize == "int8" and "as int8 files" in str(timed)
+
+
+@pytest.mark.tensorflow_only
+def test_the_scale_of_an_input_is_that_of_the_examples(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    for largest in (1.0, 100.0):
+        given = np.linspace(-largest, largest, 4, dtype="float32")[None]
+        for options in ({"inputs": [given]}, {"representative_data": given}):
+            path = timing.file_to_time(
+                model, tmp_path / "m.tflite", 1, 4, quantize="int8", **options
+            )
+            tensors = Interpreter(str(path)).get_tensor_details()
+            scales = [t["quantization"][0] for t in tensors if t["dtype"] is np.int8]
+            assert any(scale == pytest.approx(2 * largest / 255, rel=0.01) for scale in scales)
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"quantize": "int4"}, "`quantize` must be one of"),
+        ({"representative_data": np.ones((2, 4))}, "`representative_data` is for files"),
+        ({"quantize": "int8", "representative_data": []}, "`representative_data` must"),
+        ({"quantize": "int8", "inputs": np.ones((1, 4))}, "`inputs` must be a list of 1 array"),
+        ({"quantize": "int8", "inputs": [np.ones((1, 4))] * 2}, "`inputs` must be a list of 1"),
+    ],
+)
+def test_quantized_timing_of_wrong_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        tfprune.measure_latency(of_words(), runs=1, **options)
+
+
+@pytest.mark.tensorflow_only
+def test_what_cannot_be_timed_as_a_quantized_file(tmp_path):
+    model = of_words()
+    path = tfprune.export(model, tmp_path / "m.tflite")
+    with pytest.raises(ValueError, match="`quantize` is for Keras models"):
+        tfprune.measure_latency(path, quantize="int8")
+    model.layers[-1].kernel.assign(np.nan * model.layers[-1].kernel)
+    with pytest.raises(ValueError, match="`model`.*finite"):
+        tfprune.measure_latency(model, quantize="dynamic_int8")
+
+
+@pytest.mark.tensorflow_only
+def test_nested_inputs_are_timed():
+    a, b, c = (keras.Input((4,)) for _ in range(3))
+    model = keras.Model([[a, b], c], layers.Dense(40)(layers.Concatenate()([a, b, c])))
+    for kind in ("dynamic_int8", "int8"):
+        assert tfprune.measure_latency(model, runs=2, quantize=kind).median > 0
 
 
 @pytest.mark.tensorflow_only

@@ -79,11 +79,16 @@ def test_quantized_files_are_compared():
     small = tfprune.rebuild(model, keep={"ffn_in": np.arange(64) < 8})
     plain = tfprune.compare(model, small, sequence_length=4)
     result = tfprune.compare(model, small, sequence_length=4, quantize="dynamic_int8")
-    before, after = result.figures["bytes (.tflite, dynamic_int8)"]
+    before, after = result.figures["bytes (.tflite)"]
     assert after < before < plain.figures["bytes (.tflite)"][0]
-    assert result.figures["LiteRT ms, dynamic_int8"][1] > 0 and "dynamic_int8" in str(result)
+    assert result.figures["LiteRT ms"][1] > 0 and "LiteRT ms, dynamic_int8" in str(result)
+    assert result.to_dict()["quantize"] == "dynamic_int8"
     with pytest.raises(ValueError, match="`quantize`"):
         tfprune.compare(model, small, quantize="int3")
+    with pytest.raises(ValueError, match="`quantize`.*latency=False"):
+        tfprune.compare(model, small, quantize="int8", latency=False)
+    with pytest.raises(ValueError, match="`representative_data` must have shape"):
+        tfprune.compare(model, small, quantize="int8", representative_data=np.ones((3, 4, 9)))
 
 
 def test_models_that_were_given_in_the_wrong_order_are_noticed():

@@ -83,10 +83,12 @@ def test_nested_and_subclassed():
     assert net.first._inbound_nodes == []  # looking leaves no trace
 
 
-def test_attention_over_positions_has_one_number_for_each():
+@pytest.mark.parametrize("scores", [layers.Dense, layers.LSTM, layers.GRU])
+def test_attention_over_positions_has_one_number_for_each(scores):
     x = keras.Input((5, 4))
     h = layers.Dense(6, "relu", name="hidden")(x)
-    weights = layers.Softmax(axis=1)(layers.Dense(1, name="scores")(h))
+    options = {} if scores is layers.Dense else {"return_sequences": True}
+    weights = layers.Softmax(axis=1)(scores(1, name="scores", **options)(h))
     pooled = layers.GlobalAveragePooling1D()(layers.Multiply()([h, weights]))
     found = find_structures(keras.Model(x, layers.Dense(2, name="out")(pooled)))
     assert [s.name for s in found] == ["hidden"]

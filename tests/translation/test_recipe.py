@@ -319,8 +319,13 @@ def test_a_stage_may_be_a_single_step(tmp_path):
     work = recipe(tmp_path, [], tokens_per_batch=10_000, pretrain_epochs=1)
     assert len(work.batches(pairs=work.train_pairs[:4])) == 1
     model = student(len(work.vocabulary()), **SHAPE)
-    trained = work.stage("short", lambda: model, 1, 0, last=True, pairs=work.train_pairs[:4])
-    assert all(np.isfinite(weights).all() for weights in trained.get_weights())
+    before = [weights.copy() for weights in model.get_weights()]
+    for name, rate, epochs in (("short", None, 1), ("high", 1e-3, 2)):
+        options = {"learning_rate": rate, "last": True, "pairs": work.train_pairs[:4]}
+        trained = work.stage(name, lambda: model, epochs, 0, **options).get_weights()
+        assert all(np.isfinite(weights).all() for weights in trained)
+    # The rate of the first step of a rise is 0.
+    assert any(np.any(a != b) for a, b in zip(before, trained, strict=True))
 
 
 def test_structures_are_scored_on_the_same_batches_each_time(tmp_path):

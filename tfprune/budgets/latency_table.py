@@ -109,10 +109,15 @@ class LatencyTable(Configurable):
         Raises:
             ValueError: If an argument is out of range, or the model cannot be timed.
         """
+        from tfprune.measuring.timing import checked_kind
+
         built_model("model", model)
         runs = integer("runs", runs, optional=True)
         number("seconds", seconds, above=0)
         one_of("verbose", verbose, (0, 1, False, True))
+        quantize, data = checked_kind(options.get("quantize"), options.get("representative_data"))
+        if quantize:  # For all models.
+            options = {**options, "quantize": quantize, "representative_data": data}
         structures = find_structures(model) if structures is None else structures
         if not len(structures):
             raise ValueError("`structures` must hold at least one. Received: none")
@@ -165,9 +170,10 @@ class LatencyTable(Configurable):
             left, saved = zip(*pairs, strict=True)
             at = (np.interp(share * groups, left, saved) / self.full for share in _SHOWN)
             rows.append([name, groups, *(f"{share:.1%}" for share in at)])
+        kind = f" as {self.about['quantize']}" if self.about.get("quantize") else ""
         title = (
-            f"A call takes {significant(self.full)} ms. The share of that which is saved, where of "
-            "the groups of one structure so many are left"
+            f"A call takes {significant(self.full)} ms{kind}. The share of that which is saved, "
+            "where of the groups of one structure so many are left"
         )
         columns = ["layer", "groups", *(f"{share:.0%}" for share in _SHOWN)]
         return table(columns, rows, title, paths=True)
@@ -218,6 +224,8 @@ class LatencyTable(Configurable):
             before: The whole model, to be timed in turn with it: tells how fast the machine is now.
             asked: Milliseconds that were asked for.
             **options: As in `tfprune.compare_latency`; by default those of the table, and 200 runs.
+                Examples for `"int8"` are not in a table: give `representative_data` again, or
+                ranges of values are measured on made-up inputs.
 
         Returns:
             A `LatencyCheck`: `print` it, or use its numbers.

@@ -93,11 +93,7 @@ def export(
     True
     """
     path = checked_target(path)
-    if path.suffix == ".tflite":
-        require_all({"tensorflow": "export", "ai_edge_litert": "export"})
-    require_tensorflow()
-    built_model("model", model)
-    finite_weights("model", model)
+    _check_model(model, path)
     one_of("quantize", quantize, (None, *QUANTIZED))
     if path.suffix != ".tflite" and quantize is not None:
         raise ValueError(
@@ -110,7 +106,6 @@ def export(
             raise ValueError(f"`{name}` is for quantize='int8'. Received: quantize={quantize!r}")
     batch_size = integer("batch_size", batch_size, optional=True)
     sequence_length = integer("sequence_length", sequence_length, optional=True)
-    refuse_state(model)
     if path.suffix != ".tflite":
         return _saved_model(
             _functional(model, batch_size, sequence_length, representative_data),
@@ -120,6 +115,16 @@ def export(
     with in_full_precision(model):
         model = _functional(model, batch_size, sequence_length, representative_data)
         return _litert_file(model, path, quantize, representative_data, integer_io, strict)
+
+
+def _check_model(model, path):
+    """Refuses what cannot be written to a path."""
+    if path.suffix == ".tflite":
+        require_all({"tensorflow": "export", "ai_edge_litert": "export"})
+    require_tensorflow()
+    built_model("model", model)
+    finite_weights("model", model)
+    refuse_state(model)
 
 
 def _functional(model, batch_size, sequence_length, like) -> keras.Model:
@@ -156,15 +161,17 @@ def file_for_timing(
         model: As in `export`.
         path: The file.
         quantize: As in `export`.
-        examples: `representative_data` of `export`.
+        examples: `representative_data` of `export`; of no use but for `"int8"`.
         batch_size: As in `export`.
         sequence_length: As in `export`.
 
     Raises:
-        ValueError: As `export`.
+        ValueError: As `export`, but for the comparison.
+        ImportError: As `export`.
     """
+    _check_model(model, path)
     with in_full_precision(model):
-        model = _functional(model, batch_size, sequence_length, examples)
+        model = _functional(model, batch_size, sequence_length, None)
         return _litert_file(model, path, quantize, examples, False, False, compare=False)
 
 
@@ -198,13 +205,13 @@ def _litert_file(
         if quantize:
             tolerance = QUANTIZED[quantize]
         if compare:
-            advice = _FOR_INT8 if quantize == "int8" else ""
+            advice = _FOR_INT8 if quantize == "int8" and not (strict or integer_io) else ""
             check_file(model, run_by_name(model, temporary), tolerance, compared, advice)
-            if quantize == "dynamic_int8" and not has_int8(temporary):
-                warn(
-                    "quantize='dynamic_int8' has changed nothing: the converter leaves kernels of "
-                    "fewer than 1,024 numbers float, and the model has no larger ones."
-                )
+        if quantize == "dynamic_int8" and not has_int8(temporary):
+            warn(
+                "quantize='dynamic_int8' has changed nothing: the converter leaves kernels of "
+                "fewer than 1,024 numbers float, and those of some layers, such as Conv3D."
+            )
     return path
 
 

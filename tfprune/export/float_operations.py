@@ -36,14 +36,14 @@ def float_operations(path: str | os.PathLike) -> list[Operation]:
 
 
 def has_int8(path: str | os.PathLike) -> bool:
-    """Whether an operation of a LiteRT file reads or makes int8.
+    """Whether an operation of a LiteRT file reads or makes int8, or may do so inside a loop.
 
     Args:
         path: The file.
     """
     from tfprune.litert import operations
 
-    return any(np.int8 in operation.types for operation in operations(path))
+    return any(np.int8 in op.types or op.name == "WHILE" for op in operations(path))
 
 
 def with_layers(operations: Sequence[Operation], model: keras.Model) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -10,6 +11,17 @@ from keras import tree
 
 from tfprune.batches import no_arrays
 from tfprune.export.inputs import input_names
+
+
+def read_often(data: Any) -> Any:
+    """`representative_data` that can be read for several files: what a generator gives, in a list.
+
+    Args:
+        data: As in `examples_of`, or `None`.
+    """
+    if callable(data) and not hasattr(data, "__iter__"):
+        data = data()
+    return list(data) if isinstance(data, Iterator) else data
 
 
 def examples_of(model: keras.Model, data: Any) -> list[list[np.ndarray]]:
@@ -32,7 +44,7 @@ def examples_of(model: keras.Model, data: Any) -> list[list[np.ndarray]]:
             "`representative_data` is needed for quantize='int8': some examples of the inputs, "
             "from which value ranges are measured."
         )
-    data = data() if callable(data) and not hasattr(data, "__iter__") else data
+    data = read_often(data)
     found = []
     for batch in list(data) if _is_batches(model, data) else [data]:
         arrays = [np.asarray(a) for a in _in_order(model, batch)]

@@ -12,11 +12,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import tree
 
 from tfprune import native_messages
 from tfprune.arguments import built_model, integer, one_of
-from tfprune.keras_private.functional import inputs_struct
 from tfprune.litert import Runner
 from tfprune.measuring.input_checks import check_numeric, checked_inputs
 from tfprune.progress import progress
@@ -34,6 +32,7 @@ class Timing:
         runs: How many calls were timed.
         threads: Threads of the interpreter.
         shapes: Input name to shape.
+        quantize: The kind of file, as in `tfprune.export`; `None` where it is float or was given.
     """
 
     median: float
@@ -42,13 +41,14 @@ class Timing:
     runs: int
     threads: int
     shapes: dict[str, tuple[int, ...]]
+    quantize: str | None = None
 
     def __str__(self) -> str:
         return (
             f"{significant(self.median)} ms (median of {self.runs}, fastest "
             f"{significant(self.fastest)}, 90th percentile {significant(self.percentile_90)}; "
             f"{self.threads} thread"
-            f"{'s' * (self.threads > 1)})"
+            f"{'s' * (self.threads > 1)}{f'; {self.quantize}' if self.quantize else ''})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,16 +80,18 @@ def measure_latency(
         runs: Calls that are timed.
         verbose: 1 shows progress, on a terminal or in a notebook.
         quantize: What kind of file a Keras model is timed as, as in `tfprune.export`; `None` is
-            float.
-        representative_data: As in `tfprune.export`, for `"int8"`; by default the inputs.
+            float. A quantized file is not compared with the model.
+        representative_data: As in `tfprune.export`, for `"int8"`; by default the inputs. Arrays
+            also tell which inputs of a subclassed model are integers.
 
     Returns:
         `Timing`, in milliseconds.
 
     Raises:
         ValueError: If there is no such file or it is no LiteRT file, a model is not built or reads
-            strings, a number is out of range, or the model cannot read `inputs`, or inputs of such
-            shapes.
+            strings, a number is out of range, the model cannot read `inputs`, or inputs of such
+            shapes, `quantize` is none that `tfprune.export` knows or given for a file, or
+            `representative_data` does not fit the model or is given without `quantize`.
         ImportError: If LiteRT is not installed: `pip install "tfprune[export]"`.
 
     Example:
@@ -101,15 +103,15 @@ def measure_latency(
     """
     return compare_latency(
         [model],
-        inputs,
-        batch_size,
-        sequence_length,
-        threads,
-        warmup,
-        runs,
-        verbose,
-        quantize,
-        representative_data,
+        inputs=inputs,
+        batch_size=batch_size,
+        sequence_length=sequence_length,
+        threads=threads,
+        warmup=warmup,
+        runs=runs,
+        verbose=verbose,
+        quantize=quantize,
+        representative_data=representative_data,
     ).latencies[0]
 
 
@@ -150,6 +152,8 @@ class LatencyComparison:
         one = self.latencies[0]
         columns = ["model", "median", "fastest", "90th percentile", "of the first"]
         title = f"Milliseconds of {one.runs} calls, {one.threads} thread{'s' * (one.threads > 1)}"
+        kinds = {timing.quantize for timing in self.latencies} - {None}
+        title += "".join(f"; models as {kind} files" for kind in kinds)
         return table(columns, rows, title, paths=True)
 
 
@@ -181,8 +185,9 @@ def compare_latency(
         runs: Rounds that are timed.
         verbose: 1 shows progress, on a terminal or in a notebook; nothing while a call is timed.
         quantize: What kind of file Keras models are timed as, as in `tfprune.export`; `None` is
-            float.
-        representative_data: As in `tfprune.export`, for `"int8"`; by default the inputs.
+            float. A quantized file is not compared with its model.
+        representative_data: As in `tfprune.export`, for `"int8"`; by default the inputs. Arrays
+            also tell which inputs of a subclassed model are integers.
 
     Returns:
         `LatencyComparison`.
@@ -200,8 +205,6 @@ def compare_latency(
     >>> len(timed.latencies), timed.ratios[0]
     (2, 1.0)
     """
-    from tfprune.export.comparing import QUANTIZED
-
     if isinstance(models, (str, bytes)) or not isinstance(models, Sequence) or not models:
         raise ValueError(
             "`models` must be a list of Keras models or .tflite files, at least one. "
@@ -213,7 +216,12 @@ def compare_latency(
     warmup = integer("warmup", warmup, least=0)
     runs = integer("runs", runs)
     one_of("verbose", verbose, (0, 1, False, True))
-    one_of("quantize", quantize, (None, *QUANTIZED))
+    quantize, representative_data = checked_kind(quantize, representative_data)
+    if quantize and all(isinstance(model, (str, os.PathLike)) for model in models):
+        raise ValueError(
+            "`quantize` is for Keras models; files are timed as they are. Received: "
+            f"quantize={quantize!r} and files alone"
+        )
     with (
         tempfile.TemporaryDirectory() as folder,
         progress("timing", len(models) + warmup + runs, verbose) as step,
@@ -259,10 +267,33 @@ def compare_latency(
             runs,
             threads,
             {n: tuple(np.shape(a)) for n, a in zip(runner.names, arrays, strict=True)},
+            None if isinstance(model, (str, os.PathLike)) else quantize,
         )
-        for column, runner, arrays in zip(times.T, runners, given, strict=True)
+        for column, model, runner, arrays in zip(times.T, models, runners, given, strict=True)
     ]
     return LatencyComparison(latencies, [float(np.median(c / times[:, 0])) for c in times.T])
+
+
+def checked_kind(quantize: Any, representative_data: Any) -> tuple[str | None, Any]:
+    """What kind of file is timed, and examples for it that can be read for several models.
+
+    Args:
+        quantize: As in `compare_latency`.
+        representative_data: As in `compare_latency`.
+
+    Raises:
+        ValueError: If one is out of place.
+    """
+    from tfprune.export.comparing import QUANTIZED
+    from tfprune.export.quantizing import read_often
+
+    one_of("quantize", quantize, (None, *QUANTIZED))
+    if representative_data is not None and quantize is None:
+        raise ValueError(
+            "`representative_data` is for files that are quantized: pass quantize='int8'. "
+            "Received: quantize=None"
+        )
+    return quantize, read_often(representative_data)
 
 
 def file_to_time(
@@ -297,13 +328,16 @@ def file_to_time(
 
     model = with_inputs(model, representative_data)
 
+    examples = None
+    if quantize == "int8":
+        examples = representative_data
+        if examples is None:
+            made_up = example_inputs(model, batch_size, sequence_length)
+            examples = tuple(made_up if inputs is None else inputs)
+
     def written(model, **sizes):
         if quantize is None:
             return export(model, path, **sizes)
-        examples = representative_data
-        if examples is None:
-            given = inputs or example_inputs(model, batch_size, sequence_length)
-            examples = tree.pack_sequence_as(inputs_struct(model), list(given))
         return file_for_timing(model, path, quantize, examples, **sizes)
 
     try:
@@ -340,6 +374,8 @@ def _runner(
                     "is of strings"
                 )
         return runner
-    model = check_numeric(with_inputs(built_model("model", model)))
+    model = check_numeric(with_inputs(built_model("model", model), examples))
+    if inputs is not None:
+        checked_inputs(inputs, [t.name for t in model.inputs])
     file_to_time(model, path, batch_size, sequence_length, inputs, quantize, examples)
     return Runner(path, [t.name for t in model.inputs], threads)

@@ -15,7 +15,7 @@ from tfprune.arguments import built_model, finite_weights, integer, one_of
 from tfprune.errors import in_one_line
 from tfprune.measuring.counting import count_flops, count_parameters, own_weights
 from tfprune.measuring.input_checks import checked_inputs
-from tfprune.measuring.timing import compare_latency, file_to_time
+from tfprune.measuring.timing import checked_kind, compare_latency, file_to_time
 from tfprune.progress import progress
 from tfprune.reports.related import check_related
 from tfprune.structures import find_structures
@@ -43,6 +43,7 @@ class Comparison:
         conditions: Batch size, sequence length and threads of the timing.
         unmatched: Structures of one model of which it cannot be told what they are in the other
             one, and why.
+        quantize: Of what kind the LiteRT files are, as in `tfprune.export`.
     """
 
     figures: dict[str, tuple[float, float]]
@@ -52,6 +53,7 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
     conditions: dict[str, int] = field(default_factory=dict)
     unmatched: dict[str, str] = field(default_factory=dict)
+    quantize: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All values, as types that JSON knows."""
@@ -62,6 +64,7 @@ class Comparison:
             "notes": self.notes,
             "conditions": self.conditions,
             "unmatched": self.unmatched,
+            "quantize": self.quantize,
         }
 
     def plot(self, path: str | os.PathLike | None = None) -> Figure:
@@ -81,6 +84,8 @@ class Comparison:
         rows = []
         for name, (before, after) in self.figures.items():
             ratio = self.latency_ratio if name.startswith("LiteRT") else after / max(before, 1e-9)
+            if self.quantize and (name.startswith("LiteRT") or name.endswith("(.tflite)")):
+                name = f"{name}, {self.quantize}"
             rows.append((name, _number(before), _number(after), f"{ratio:.2f}"))
         parts = [table(["", "before", "after", "after / before"], rows, "Before and after")]
         if self.survivors:
@@ -130,6 +135,7 @@ def compare(
         latency: Whether to export both to LiteRT and time them in turn.
         verbose: 1 shows the progress of that, on a terminal or in a notebook.
         quantize: Of what kind the LiteRT files are, as in `tfprune.export`; `None` is float.
+            Quantized files are not compared with their models.
         representative_data: As in `tfprune.export`, for `"int8"`; by default the inputs.
 
     Returns:
@@ -138,7 +144,9 @@ def compare(
     Raises:
         ValueError: If one of them is not a built Keras model, if they have other inputs or
             outputs, if one has weights that are not finite, if `inputs` is no list of as many
-            arrays as `before` has inputs, or if a number is out of range.
+            arrays as `before` has inputs, if a number is out of range, if `quantize` is none that
+            `tfprune.export` knows or is given with `latency=False`, or if `representative_data`
+            does not fit `before` or is given without `quantize`.
 
     Example:
 
@@ -154,7 +162,7 @@ def compare(
     ((96, 36), {'hidden': (3, 8)})
     """
     from tfprune.export import with_inputs
-    from tfprune.export.comparing import QUANTIZED
+    from tfprune.export.quantizing import examples_of
 
     built_model("before", before)
     built_model("after", after)
@@ -164,12 +172,20 @@ def compare(
         "threads": integer("threads", threads),
     }
     one_of("verbose", verbose, (0, 1, False, True))
-    one_of("quantize", quantize, (None, *QUANTIZED))
+    quantize, data = checked_kind(quantize, representative_data)
+    if quantize and not latency:
+        raise ValueError(
+            "`quantize` is of the files that are timed. Received: "
+            f"quantize={quantize!r}, latency=False"
+        )
+    kind = {"quantize": quantize, "representative_data": data}
     check_related(before, after)
     finite_weights("before", before)
     finite_weights("after", after)
     if inputs is not None:
         checked_inputs(inputs, [t.name for t in with_inputs(before).inputs])
+    if quantize == "int8" and data is not None:
+        examples_of(with_inputs(before, data), data)
     structures, left = find_structures(before), find_structures(after)
     matched = match({s.name: s.groups for s in structures}, places(before), after, left)
     kept = [s for s in structures if s.name in matched.left]
@@ -181,6 +197,7 @@ def compare(
         survivors={s.name: (matched.left[s.name], s.groups) for s in kept},
         kinds={s.name: s.kind for s in kept},
         conditions=conditions,
+        quantize=quantize,
         unmatched=dict.fromkeys(matched.only_after, "only in the model after")
         | dict.fromkeys(matched.only_before, "only in the model before"),
     )
@@ -201,7 +218,6 @@ def compare(
         # Weights alone: the file of a compiled model also holds the optimizer's variables.
         result.figures["bytes of weights"] = (_weight_bytes(before), _weight_bytes(after))
         if latency:
-            kind = {"quantize": quantize, "representative_data": representative_data}
             _time(result, (before, after), Path(folder), inputs, verbose, kind)
     return result
 
@@ -211,7 +227,6 @@ def _weight_bytes(model) -> int:
 
 
 def _time(result: Comparison, models, folder, inputs, verbose, kind) -> None:
-    named = f", {kind['quantize']}" if kind["quantize"] else ""
     sizes: dict[str, Any] = {k: result.conditions[k] for k in ("batch_size", "sequence_length")}
     try:
         with progress("comparing", len(models) + 1, verbose) as step:
@@ -220,7 +235,7 @@ def _time(result: Comparison, models, folder, inputs, verbose, kind) -> None:
                 step(f"writing the model {('before', 'after')[i]}")
                 path = folder / f"{i}.tflite"
                 paths.append(file_to_time(model, path, **sizes, inputs=inputs, **kind))
-            result.figures[f"bytes (.tflite{named})"] = (
+            result.figures["bytes (.tflite)"] = (
                 paths[0].stat().st_size,
                 paths[1].stat().st_size,
             )
@@ -230,5 +245,5 @@ def _time(result: Comparison, models, folder, inputs, verbose, kind) -> None:
     except Exception as error:  # Not every model can be converted to LiteRT.
         result.notes.append(f"LiteRT was not timed: {in_one_line(error)}")
         return
-    result.figures[f"LiteRT ms{named}"] = timed.latencies[0].median, timed.latencies[1].median
+    result.figures["LiteRT ms"] = timed.latencies[0].median, timed.latencies[1].median
     result.latency_ratio = timed.ratios[1]

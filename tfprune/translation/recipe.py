@@ -407,11 +407,13 @@ class Recipe:
         data = self.batches(done + begun, pairs)
         # The rate of even a single step rises and falls.
         steps = max(2, epochs * len(data))
+        warmup_steps = 400 if learning_rate else 50
+        may_be_short = last or not learning_rate
         if not model.compiled:
             compile_student(
                 model,
                 learning_rate or self.later_learning_rate,
-                warmup_steps=400 if learning_rate else min(50, steps // 2),
+                warmup_steps=min(warmup_steps, steps // 2) if may_be_short else warmup_steps,
                 # XLA compiles each shape for longer than it saves.
                 jit_compile=False if _shapes_are_free() else "auto",
                 total_steps=steps if last else None,
