@@ -39,10 +39,10 @@ def check_file(
     Raises:
         ValueError: If an output is missing, or computes something else.
     """
-    hint = ""
+    hint = advice
     if examples is None:
         examples = accepted_inputs(model)
-        hint = ". It was compared on made-up inputs; `representative_data` compares it on yours"
+        hint += ". It was compared on made-up inputs; `representative_data` compares it on yours"
     want: dict[str, list[np.ndarray]] = {}
     got: dict[str, list[np.ndarray]] = {}
     for arrays in examples:
@@ -66,9 +66,7 @@ def check_file(
                 allowed = _rows([rounded[name][i] for i in numbers])
                 wrong = difference(wanted, found, tolerance, allowed)
             if wrong:
-                raise ValueError(
-                    f"Output {name!r} of the file {wrong}; it was not written{hint}{advice}."
-                )
+                raise ValueError(f"Output {name!r} of the file {wrong}; it was not written{hint}.")
 
 
 def _of_one_shape(values, others):
