@@ -203,7 +203,7 @@ def test_nothing_native_is_on_the_screen_where_tensorflow_was_imported_first():
 import pathlib, sys, tempfile
 import keras, numpy as np
 inputs = keras.Input((None,), dtype="int32")
-h = keras.layers.Dense(16, "relu")(keras.layers.Embedding(30, 8)(inputs))
+h = keras.layers.Dense(16, "relu")(keras.layers.Embedding(30, 40)(inputs))
 model = keras.Model(inputs, keras.layers.GlobalMaxPooling1D()(keras.layers.Dense(8)(h)))
 import tfprune
 folder = pathlib.Path(tempfile.mkdtemp())

@@ -62,7 +62,7 @@ def _not_built(layer, config):
 
     It builds them itself, maybe for fewer numbers than before. `Bidirectional` is no `Wrapper`.
     """
-    holds_layers = (keras.layers.Wrapper, keras.layers.RNN, keras.layers.Bidirectional)
+    holds_layers = (keras.layers.Wrapper, keras.layers.Bidirectional)
     if not isinstance(layer, holds_layers) or not is_of_keras(layer):
         return config
     return {
