@@ -75,11 +75,10 @@ def shrink(
     for structure, amount in zip(structures, amounts, strict=True):
         if not amount:
             continue
-        stays = keep.get(structure.name)
         if only_others:
-            assert stays is not None
-            penalties.shrink(structure, amount, ~stays)
+            penalties.shrink(structure, amount, ~keep[structure.name])
             continue
+        stays = keep.get(structure.name)
         if stays is not None and stays.any():
             amount = min(amount, 0.5 * penalties.root_mean_squares(structure)[stays].min())
         penalties.shrink(structure, amount)

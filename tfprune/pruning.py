@@ -127,8 +127,10 @@ def prune(
     )
     if verbose and not in_place:
         # The FLOPs of the table are those that the target counts.
-        length = target.sequence_length if isinstance(target, Flops) else 128
-        print(compare(model, small, sequence_length=length, latency=False))
+        length: dict[str, Any] = {}
+        if isinstance(target, Flops):
+            length = {"sequence_length": target.sequence_length}
+        print(compare(model, small, latency=False, **length))
     return small
 
 

@@ -27,6 +27,11 @@ from tfprune.extras import require_all
 from tfprune.files import atomic_write
 from tfprune.user_warnings import warn
 
+_FOR_INT8 = (
+    ". Where LiteRT's operations are too coarse in int8, quantize='dynamic_int8' computes in float "
+    "with int8 weights"
+)
+
 
 class NeedsFixedSizes(ValueError):
     """A model that can be converted with fixed sizes alone."""
@@ -213,12 +218,6 @@ def _litert_file(
                 "fewer than 1,024 numbers float, and those of some layers, such as Conv3D."
             )
     return path
-
-
-_FOR_INT8 = (
-    ". Where LiteRT's operations are too coarse in int8, quantize='dynamic_int8' computes in float "
-    "with int8 weights"
-)
 
 
 def _with_advice(error: ValueError, model: keras.Model) -> ValueError:

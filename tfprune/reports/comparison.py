@@ -51,7 +51,7 @@ class Comparison:
     kinds: dict[str, str]
     latency_ratio: float | None = None
     notes: list[str] = field(default_factory=list)
-    conditions: dict[str, int] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
     unmatched: dict[str, str] = field(default_factory=dict)
     quantize: str | None = None
 
@@ -227,7 +227,7 @@ def _weight_bytes(model) -> int:
 
 
 def _time(result: Comparison, models, folder, inputs, verbose, kind) -> None:
-    sizes: dict[str, Any] = {k: result.conditions[k] for k in ("batch_size", "sequence_length")}
+    sizes = {k: result.conditions[k] for k in ("batch_size", "sequence_length")}
     try:
         with progress("comparing", len(models) + 1, verbose) as step:
             paths = []
@@ -235,13 +235,9 @@ def _time(result: Comparison, models, folder, inputs, verbose, kind) -> None:
                 step(f"writing the model {('before', 'after')[i]}")
                 path = folder / f"{i}.tflite"
                 paths.append(file_to_time(model, path, **sizes, inputs=inputs, **kind))
-            result.figures["bytes (.tflite)"] = (
-                paths[0].stat().st_size,
-                paths[1].stat().st_size,
-            )
+            result.figures["bytes (.tflite)"] = paths[0].stat().st_size, paths[1].stat().st_size
             step("timing both in turn")
-            conditions: dict[str, Any] = result.conditions
-            timed = compare_latency(paths, inputs, **conditions, verbose=verbose)
+            timed = compare_latency(paths, inputs, **result.conditions, verbose=verbose)
     except Exception as error:  # Not every model can be converted to LiteRT.
         result.notes.append(f"LiteRT was not timed: {in_one_line(error)}")
         return

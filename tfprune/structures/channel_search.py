@@ -26,7 +26,6 @@ from tfprune.structures.registry import (
 )
 from tfprune.structures.skipped import SkippedLayer
 
-_ONE_NUMBER = "it makes one number, which stays"
 _DENSE = (layers.Dense, layers.EinsumDense)
 _BETWEEN = (layers.BatchNormalization, layers.GroupNormalization, layers.PReLU)
 _RECURRENT = (*RECURRENT, layers.Bidirectional)
@@ -72,7 +71,8 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
         uses = [making[key] for key in own if key in making]
         said = next(filter(None, [*map(unfit.get, own), *map(flow.reason, uses)]), None)
         is_one = _makes_one_number(layer, uses)  # As attention over positions does.
-        said = _ONE_NUMBER if is_one else said
+        if is_one:
+            said = "it makes one number, which stays"
         if isinstance(layer, _RECURRENT):
             said = why_whole(layer) or said
         if is_dense(layer):
@@ -81,10 +81,8 @@ def find_channels(graph: Graph, name_of: Callable[[keras.Layer], str]):
             said = why_not_by_channel(layer) or said
         if id(layer) in ending:  # Whatever its activation is.
             return SkippedLayer(layer, "its output is an output of the model", "output")
-        if is_one:
-            return SkippedLayer(layer, said or _ONE_NUMBER, "")
         said = said or "nothing that can be told apart reads what it makes"
-        return SkippedLayer(layer, said, flow.end(uses[0]) if uses else "")
+        return SkippedLayer(layer, said, flow.end(uses[0]) if uses and not is_one else "")
 
     yield from filter(None, map(skipped, _makers(graph)))
 
